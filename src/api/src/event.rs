@@ -1,0 +1,39 @@
+//! An event: what happened, for people. Kept for a limited time.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Sorts by time.
+    pub id: String,
+    /// When.
+    pub at: Timestamp,
+    /// The release's namespace; empty for none.
+    #[serde(default)]
+    pub namespace: String,
+    /// The release's name; empty for none.
+    #[serde(default)]
+    pub name: String,
+    /// Whether somebody should look.
+    pub severity: Severity,
+    /// The stable, documented word, such as `StepReached` or `RolledBack`.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+    /// Who says so: `promotion`, `swarm`, `haproxy/<instance>`, `analysis`, `api`.
+    pub source: String,
+}
+
+/// Whether somebody should look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// All is well.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}

@@ -1,0 +1,27 @@
+//! FridayMorning's nouns. No I/O, no clock, no randomness.
+//!
+//! | key under `/fridaymorning/` | type | writer |
+//! |---|---|---|
+//! | `releases/<ns>/<name>` | [`release::Release`] | the API |
+//! | `operations/<ns>/<name>/<id>` | [`operation::Operation`] | the API |
+//! | `targets/<ns>/<name>` | [`target::Target`] | promotion |
+//! | `revisions/<ns>/<name>/<revision>` | [`target::RevisionRecord`] | promotion |
+//! | `observed/<ns>/<name>/swarm` | [`observed::SwarmObserved`] | swarm |
+//! | `observed/<ns>/<name>/haproxy/<instance>` | [`observed::HaproxyObserved`] | each haproxy agent |
+//! | `verdicts/<ns>/<name>` | [`verdict::Verdict`] | analysis |
+//! | `status/<ns>/<name>` | [`status::Status`] | promotion |
+//! | `events/<id>` | [`event::Event`] | all |
+//! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
+
+pub mod criteria;
+pub mod event;
+pub mod keys;
+pub mod observed;
+pub mod operation;
+pub mod quantity;
+pub mod release;
+pub mod rollout;
+pub mod status;
+pub mod target;
+pub mod verdict;
+pub mod workload;

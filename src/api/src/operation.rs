@@ -1,0 +1,50 @@
+//! An operation: a person's word on a rollout. Immutable; promotion answers it in the status and removes it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A person's word on a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Operation {
+    /// Its id, chosen by who asks; the same id twice is one operation.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]{1,64}$"))]
+    pub id: String,
+    /// What is asked.
+    #[serde(rename = "operation")]
+    pub verb: Verb,
+    /// With `promote`: pass every wait, not one.
+    #[serde(default)]
+    pub full: bool,
+    /// Only for the rollout of this revision; absent: whichever runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<crate::keys::RevisionId>,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asks; set by the server.
+    #[serde(default)]
+    pub by: String,
+    /// When; set by the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// What can be asked of a rollout. `undo` is no operation of promotion: the API writes an earlier workload as the new spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// Pass one wait; with `full`, all of them.
+    Promote,
+    /// Take the canary back.
+    Abort,
+    /// Try a failed or aborted revision again, from the first step.
+    Retry,
+    /// Stop where it is.
+    Pause,
+    /// Undo a pause.
+    Resume,
+    /// New tasks of the same revision.
+    Restart,
+}

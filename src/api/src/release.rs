@@ -1,0 +1,405 @@
+//! The Release: what a user writes. The field names are the contract; every default is here.
+//!
+//! Owner of the stored object: the API server. It must never hold a secret's value.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::criteria::Analysis;
+use crate::quantity::{Span, Weight};
+use crate::workload::Workload;
+
+/// The `apiVersion` that this version reads and writes.
+pub const API_VERSION: &str = "fridaymorning.dev/v1";
+/// The `kind` of a [`Release`].
+pub const KIND: &str = "Release";
+
+/// One service, how its traffic is routed, and how a new revision of it comes to serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// Always `fridaymorning.dev/v1`.
+    #[schemars(extend("const" = API_VERSION))]
+    pub api_version: String,
+    /// Always `Release`.
+    #[schemars(extend("const" = KIND))]
+    pub kind: String,
+    /// Name, namespace and what the server adds.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: ReleaseSpec,
+}
+
+/// Which release this is, and what the server knows of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// The namespace; lower-case letters, digits and `-`.
+    #[serde(default = "default_namespace")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 20))]
+    pub namespace: String,
+    /// The name, unique in its namespace; lower-case letters, digits and `-`.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 26))]
+    pub name: String,
+    /// Free labels, for people and for selection.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Free annotations, for people and for tools.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Set by the server: tells namesakes apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Set by the server: grows by one with each change of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Set by the server when the object was first applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// Set by the server when deletion was asked for; the object goes when everything it made is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
+    /// Set by the server: who last changed the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<String>,
+}
+
+/// What is wanted of a release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseSpec {
+    /// Tasks of the stable revision. Changing it makes no new revision.
+    #[serde(default = "one")]
+    #[schemars(range(max = 10_000))]
+    pub replicas: u32,
+    /// What runs: becomes one Swarm service per revision.
+    pub workload: Workload,
+    /// Which requests reach it. Empty for a worker without traffic.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub routes: Vec<Route>,
+    /// How a client stays on the side it was given; absent: each request is decided alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Requests that always reach the canary, whatever its weight. They stay outside the analysis.
+    #[serde(default, rename = "match")]
+    #[schemars(length(max = 32))]
+    pub match_rules: Vec<MatchRule>,
+    /// How a new revision comes to serve: exactly one of the strategies.
+    pub strategy: Strategy,
+    /// How the canary is judged.
+    #[serde(default)]
+    pub analysis: Analysis,
+    /// What to do with a canary that fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// What to do with a new image while a rollout runs.
+    #[serde(default)]
+    pub on_new_revision: OnNewRevision,
+    /// What an agent does alone with a canary when the store stays out of reach.
+    #[serde(default)]
+    pub on_control_loss: OnControlLoss,
+    /// Longest time without any progress of tasks before the revision counts as failed.
+    /// Holds, evidence and approvals do not count.
+    #[serde(default = "ten_minutes")]
+    pub progress_deadline: Span,
+    /// What to do with a service of ours that somebody changed by hand.
+    #[serde(default)]
+    pub drift: Drift,
+    /// How many finished rollouts are kept in the history.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 100))]
+    pub history_limit: u32,
+}
+
+/// Hosts and path prefixes that lead to one port of the container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// Host names in lower case; `*.example.com` for all below it, `*` for any.
+    #[schemars(length(min = 1, max = 64))]
+    pub hosts: Vec<String>,
+    /// Path prefixes, by whole segments; the longest wins.
+    #[serde(default = "root_path")]
+    #[schemars(length(min = 1, max = 64))]
+    pub paths: Vec<String>,
+    /// The container's port.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// How HAProxy checks a task; absent: a TCP connect every 2 s.
+    #[serde(default)]
+    pub health_check: RouteHealthCheck,
+    /// How long HAProxy waits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// HAProxy's own check of each task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteHealthCheck {
+    /// Path of a GET that must answer 2xx or 3xx; absent: a TCP connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Time between checks.
+    #[serde(default = "two_seconds")]
+    pub interval: Span,
+}
+
+impl Default for RouteHealthCheck {
+    fn default() -> Self {
+        Self { path: None, interval: two_seconds() }
+    }
+}
+
+/// How long HAProxy waits for a task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Timeouts {
+    /// For the connection.
+    #[serde(default = "one_second")]
+    pub connect: Span,
+    /// For the answer.
+    #[serde(default = "thirty_seconds")]
+    pub server: Span,
+    /// For open connections to end before a leaving task is stopped.
+    #[serde(default = "one_minute")]
+    pub drain: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: one_second(), server: thirty_seconds(), drain: one_minute() }
+    }
+}
+
+/// How a client stays on its side. Exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Affinity {
+    /// By a cookie that HAProxy sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<CookieAffinity>,
+    /// By the client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceAffinity>,
+}
+
+/// Affinity by cookie. It has no settings yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CookieAffinity {}
+
+/// Affinity by the client's address. It has no settings yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceAffinity {}
+
+/// A request that always reaches the canary: one whose header has this value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MatchRule {
+    /// The header's name.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]{1,64}$"))]
+    pub header: String,
+    /// The header's whole value.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._~=+/:@-]{1,128}$"))]
+    pub value: String,
+}
+
+/// How a new revision comes to serve: exactly one of these.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Strategy {
+    /// A little traffic at first, then more, step by step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Reserved for whole capacity first, then one switch; refused by this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BTreeMap<String, serde_json::Value>>,
+    /// Reserved for a revision outside the normal shares; refused by this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// A little traffic at first, then more, step by step; after the last step all of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Canary {
+    /// The steps, with growing weights. After the last one the canary takes everything.
+    #[schemars(length(min = 1, max = 100))]
+    pub steps: Vec<Step>,
+    /// How many tasks the canary has meanwhile.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// How long the old revision stays warm after promotion.
+    #[serde(default)]
+    pub keep_previous: Span,
+}
+
+/// One step of a canary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// The canary's share in percent.
+    pub weight: Weight,
+    /// The least time at this weight.
+    #[serde(default)]
+    pub hold: Span,
+    /// Whether a person must agree, after the hold and the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Evidence this step needs besides "no harm shown".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
+}
+
+/// Who lets a step pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Approval {
+    /// A person, with `frctl rollout promote`.
+    Manual,
+}
+
+/// Evidence that a step asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Require {
+    /// Non-inferiority by every criterion.
+    NonInferior,
+}
+
+/// How many tasks the canary has before it is promoted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Capacity {
+    /// As many as its weight asks for, rounded up, at least one.
+    #[default]
+    Proportional,
+    /// As many as the stable revision from the start.
+    Full,
+}
+
+/// What to do with a canary that fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailure {
+    /// Stable takes all traffic back, the canary is removed.
+    #[default]
+    Rollback,
+    /// Everything stays as it is and a person decides.
+    Pause,
+}
+
+/// What to do with a new image while a rollout runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnNewRevision {
+    /// The running canary is taken back and the new revision starts at the first step.
+    #[default]
+    Replace,
+    /// The new revision waits until the running rollout has ended.
+    Queue,
+    /// The change is refused while a rollout runs.
+    Reject,
+}
+
+/// What an agent does alone with a canary when the store stays out of reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OnControlLoss {
+    /// How long it waits first.
+    #[serde(default = "five_minutes")]
+    pub after: Span,
+    /// What it does then.
+    #[serde(default)]
+    pub action: ControlLossAction,
+}
+
+impl Default for OnControlLoss {
+    fn default() -> Self {
+        Self { after: five_minutes(), action: ControlLossAction::default() }
+    }
+}
+
+/// What an agent does alone with a canary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ControlLossAction {
+    /// Shares stay as they are.
+    #[default]
+    Hold,
+    /// Stable takes all traffic.
+    Stable,
+}
+
+/// What to do with a service of ours that somebody changed by hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Drift {
+    /// Put it back; an event says what was found.
+    #[default]
+    Repair,
+    /// Leave it; an event says what was found.
+    Report,
+}
+
+impl Release {
+    /// The release's namespace and name.
+    #[must_use]
+    pub fn key(&self) -> crate::keys::ReleaseKey {
+        crate::keys::ReleaseKey::new(&self.metadata.namespace, &self.metadata.name)
+    }
+}
+
+impl ReleaseSpec {
+    /// The container ports that routes name, each once, in order.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.routes.iter().map(|route| route.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// The longest time any route waits for an answer.
+    #[must_use]
+    pub fn request_timeout(&self) -> Span {
+        self.routes.iter().map(|route| route.timeouts.server).max().unwrap_or(Span::ZERO)
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+fn root_path() -> Vec<String> {
+    vec!["/".to_owned()]
+}
+const fn one() -> u32 {
+    1
+}
+const fn ten() -> u32 {
+    10
+}
+const fn one_second() -> Span {
+    Span::secs(1)
+}
+const fn two_seconds() -> Span {
+    Span::secs(2)
+}
+const fn thirty_seconds() -> Span {
+    Span::secs(30)
+}
+const fn one_minute() -> Span {
+    Span::secs(60)
+}
+const fn five_minutes() -> Span {
+    Span::secs(300)
+}
+const fn ten_minutes() -> Span {
+    Span::secs(600)
+}

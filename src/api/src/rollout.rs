@@ -1,0 +1,152 @@
+//! The durable state of a rollout, inside the target. Only promotion writes and reads it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::RevisionId;
+use crate::release::Canary;
+use crate::quantity::Span;
+
+/// A revision on its way to serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// The revision.
+    pub revision: RevisionId,
+    /// The spec generation that asked for it.
+    pub generation: u64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The steps it follows: those of the spec when it began, or when it was changed without a new revision.
+    pub plan: Canary,
+    /// The current step, from 0; as many as there are steps: the last promotion.
+    pub step: usize,
+    /// Where it stands inside the step.
+    pub stage: Stage,
+    /// When the stage began.
+    pub stage_since: Timestamp,
+    /// A pause that somebody, or a rule, asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// Waits of the current step that a person has passed.
+    #[serde(default)]
+    pub passed: Vec<Wait>,
+    /// `promote --full`: every wait is passed.
+    #[serde(default)]
+    pub full: bool,
+    /// When tasks last made progress, and what was seen then.
+    pub progress: Progress,
+    /// How long tasks may make no progress.
+    pub progress_deadline: Span,
+    /// When the first bad answer of the canary was counted, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bad_at: Option<Timestamp>,
+}
+
+/// Where a rollout stands inside its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// Tasks for the step's weight are starting.
+    Scaling,
+    /// The weight was decided and is not yet in force on every live agent.
+    Shifting,
+    /// The weight is in force; the hold, the evidence or a person is waited for.
+    Holding,
+    /// The canary is stable now and serves everything; the old revision's connections drain.
+    Draining,
+    /// Stable takes everything back; then the canary's connections drain.
+    RollingBack,
+}
+
+/// A wait that `promote` can pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Wait {
+    /// The step's least time.
+    Hold,
+    /// Evidence.
+    Evidence,
+    /// A person's word.
+    Approval,
+}
+
+/// A pause and its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who asked for it; absent: a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// When tasks last made progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// When.
+    pub at: Timestamp,
+    /// Ready tasks then.
+    pub ready: u32,
+}
+
+/// A revision that failed and is not tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// When.
+    pub at: Timestamp,
+    /// The stable, documented word for it.
+    pub reason: String,
+    /// One sentence with the evidence.
+    pub why: String,
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// It serves, or served until its successor did.
+    Promoted,
+    /// A rule took it back.
+    RolledBack,
+    /// A person took it back.
+    Aborted,
+    /// A newer spec took its place.
+    Replaced,
+    /// It never became ready.
+    Failed,
+}
+
+/// A finished rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// The revision.
+    pub revision: RevisionId,
+    /// The revision's number.
+    pub number: u64,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub outcome: Outcome,
+    /// The stable, documented word for why.
+    pub reason: String,
+    /// One sentence with the evidence.
+    pub why: String,
+}

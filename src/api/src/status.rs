@@ -1,0 +1,163 @@
+//! The status: what people read. Derived by promotion; nothing is decided from it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::RevisionId;
+use crate::quantity::Weight;
+use crate::rollout::HistoryEntry;
+
+/// What people read of a release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The release's uid.
+    pub uid: String,
+    /// The spec's generation that was taken in.
+    pub observed_generation: u64,
+    /// Where the release stands.
+    pub phase: Phase,
+    /// One sentence of why, and what is waited for until when.
+    pub why: String,
+    /// The stable, documented word for it.
+    pub reason: String,
+    /// Until when, if a time is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Whether the next move is a person's.
+    #[serde(default)]
+    pub waits_for_person: bool,
+    /// The current step, from 1; 0 without a rollout.
+    #[serde(default)]
+    pub step: usize,
+    /// All steps of the rollout.
+    #[serde(default)]
+    pub steps: Vec<StepStatus>,
+    /// The canary's share as wanted.
+    pub weight: Weight,
+    /// The revision that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RevisionStatus>,
+    /// The revision on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<RevisionStatus>,
+    /// Conditions, each with a reason.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// What was answered to the last operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_operation: Option<OperationAnswer>,
+    /// The last finished rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rollout: Option<HistoryEntry>,
+    /// When the phase last changed.
+    pub since: Timestamp,
+}
+
+/// Where a release stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// The first revision is starting; nothing serves yet.
+    Pending,
+    /// A canary is on its way.
+    Progressing,
+    /// A person or a rule has stopped the rollout where it is.
+    Paused,
+    /// Stable is taking everything back.
+    RollingBack,
+    /// The spec's revision serves everything.
+    Healthy,
+    /// Stable serves, but the spec's revision failed or was aborted.
+    Degraded,
+    /// Everything is being taken down.
+    Deleting,
+    /// The stored spec cannot be used; what ran goes on.
+    Invalid,
+}
+
+/// One step of the rollout, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The canary's share.
+    pub weight: Weight,
+    /// The least time at it.
+    pub hold: crate::quantity::Span,
+    /// Whether a person must agree.
+    #[serde(default)]
+    pub approval: bool,
+}
+
+/// A revision, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// The revision.
+    pub revision: RevisionId,
+    /// Its number.
+    pub number: u64,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// Tasks wanted.
+    pub replicas: u32,
+    /// Tasks ready in Swarm.
+    pub ready: u32,
+    /// Tasks healthy in HAProxy, the fewest over all live agents; absent: not routed or not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<u32>,
+    /// The newest failure in Docker's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// One of the words in [`conditions`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<bool>,
+    /// The stable, documented word for why.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The kinds of condition.
+pub mod conditions {
+    /// The stored spec can be used.
+    pub const VALID: &str = "Valid";
+    /// A stable revision serves with all its tasks.
+    pub const AVAILABLE: &str = "Available";
+    /// A rollout is under way and moves.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Every live agent has the wanted shares in force.
+    pub const ROUTED: &str = "Routed";
+    /// All that must be seen is seen: Swarm and HAProxy.
+    pub const OBSERVED: &str = "Observed";
+}
+
+/// What was answered to an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationAnswer {
+    /// The operation's id.
+    pub id: String,
+    /// What was asked.
+    pub operation: crate::operation::Verb,
+    /// Who asked.
+    pub by: String,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// Whether it was done.
+    pub accepted: bool,
+    /// What was done, or why not.
+    pub message: String,
+}

@@ -1,0 +1,213 @@
+//! The target: what promotion wants of a release this instant, and promotion's whole durable state.
+//!
+//! Writer: promotion, by compare-and-swap. Readers: swarm, haproxy, analysis. It is self-contained but for the
+//! revisions' workloads, which lie in [`RevisionRecord`]s that never change.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::criteria::Analysis;
+use crate::keys::RevisionId;
+use crate::quantity::{Span, Weight};
+use crate::release::{Affinity, Drift, MatchRule, OnControlLoss, Route};
+use crate::rollout::{Failed, HistoryEntry, Rollout};
+use crate::workload::Workload;
+
+/// What is wanted of a release this instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The release's uid; a target with another uid belongs to a deleted namesake.
+    pub uid: String,
+    /// Grows by one with each write of the target.
+    pub generation: u64,
+    /// The last generation of the spec that was taken in.
+    pub spec_generation: u64,
+    /// What the swarm controller must resolve and render before promotion can name a revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<Resolve>,
+    /// The revision that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RevisionId>,
+    /// The revision on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<RevisionId>,
+    /// Every revision that must have a service. A service of ours that is not named here must go.
+    #[serde(default)]
+    pub revisions: BTreeMap<RevisionId, RevisionTarget>,
+    /// How requests are split; absent: the routes have nowhere to go yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// Hosts and paths.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Requests that always reach the canary.
+    #[serde(default)]
+    pub match_rules: Vec<MatchRule>,
+    /// How a client stays on its side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// What analysis must judge; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisTarget>,
+    /// What an agent does alone when the store stays out of reach.
+    #[serde(default)]
+    pub on_control_loss: OnControlLoss,
+    /// What swarm does with a service that was changed by hand.
+    #[serde(default)]
+    pub drift: Drift,
+    /// The running rollout, if any. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Revisions that failed; they are not tried again by themselves.
+    #[serde(default)]
+    pub failed: BTreeMap<RevisionId, Failed>,
+    /// Finished rollouts, the newest last.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
+    /// Ids of operations answered lately, the newest last, so that asking twice changes nothing.
+    #[serde(default)]
+    pub answered: Vec<String>,
+    /// Deletion was asked for: traffic goes first, then services, then this target.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+/// What the swarm controller must resolve and render.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolve {
+    /// The spec's generation: an answer names it.
+    pub generation: u64,
+    /// What runs, as the user wrote it with defaults filled in.
+    pub workload: Workload,
+    /// The container ports to publish.
+    pub ports: Vec<u16>,
+}
+
+/// What is wanted of one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionTarget {
+    /// Tasks wanted.
+    pub replicas: u32,
+    /// Its place in each route's backends; absent: it has no traffic (a worker, or not started yet).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// Its servers finish open connections and take no new ones; set before its tasks are stopped.
+    #[serde(default)]
+    pub draining: bool,
+    /// Grows by one with each `restart`: new tasks of the same revision.
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+/// One of a route's three backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Slot {
+    /// Backend `…_a`.
+    A,
+    /// Backend `…_b`.
+    B,
+    /// Backend `…_c`.
+    C,
+}
+
+impl Slot {
+    /// All three.
+    pub const ALL: [Slot; 3] = [Slot::A, Slot::B, Slot::C];
+
+    /// The letter in backend names.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Slot::A => 'a',
+            Slot::B => 'b',
+            Slot::C => 'c',
+        }
+    }
+}
+
+/// How requests are split. The shares are `weight` for the canary and the rest for stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// Who serves what the canary does not.
+    pub stable: RevisionId,
+    /// Who serves `weight`, and the requests that `matchRules` name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<RevisionId>,
+    /// The canary's share.
+    pub weight: Weight,
+    /// Which clients are the canary's under affinity; new with each rollout. Eight hex digits.
+    pub seed: String,
+    /// The target's generation when this split was decided: agents report it back once it is in force.
+    pub generation: u64,
+}
+
+/// What analysis must judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisTarget {
+    /// The run: canary revision and seed. A new run starts with no evidence.
+    pub run: String,
+    /// The revision on trial.
+    pub canary: RevisionId,
+    /// What it is compared with.
+    pub stable: RevisionId,
+    /// The criteria, every default filled in.
+    pub criteria: Analysis,
+    /// Hash of the criteria: other criteria make a new run.
+    pub criteria_hash: String,
+    /// The longest server timeout of the routes.
+    pub request_timeout: Span,
+    /// The last step's hold.
+    pub last_hold: Span,
+    /// When the canary first had traffic in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When the last hold ended and only evidence was missing; the deadline counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting_since: Option<Timestamp>,
+}
+
+/// A revision, written once and never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionRecord {
+    /// The revision.
+    pub id: RevisionId,
+    /// The release's uid.
+    pub uid: String,
+    /// 1 for the release's first revision, then 2, …
+    pub number: u64,
+    /// The spec's generation that first asked for it.
+    pub generation: u64,
+    /// When it was first asked for.
+    pub created_at: Timestamp,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// What runs, as the user wrote it with defaults filled in.
+    pub workload: Workload,
+    /// What the image was resolved to.
+    pub image: ResolvedImage,
+    /// The published container ports.
+    pub ports: Vec<u16>,
+    /// The Swarm service spec (Docker's JSON), rendered once; replicas are set when it is used.
+    pub service: serde_json::Value,
+}
+
+/// What an image reference was resolved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedImage {
+    /// As the user wrote it.
+    pub reference: String,
+    /// What the tasks run: `name@sha256:…`, or an image id `sha256:…` for an image that is in no registry.
+    pub pinned: String,
+}

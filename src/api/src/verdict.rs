@@ -1,0 +1,138 @@
+//! The verdict: what analysis concludes of a canary, with the evidence. Writer: analysis, once per closed batch.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What analysis concludes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The target's uid.
+    pub uid: String,
+    /// The run it speaks of (`AnalysisTarget::run`); an older run's verdict says nothing of a newer one.
+    pub run: String,
+    /// The hash of the criteria it used.
+    pub criteria_hash: String,
+    /// The conclusion.
+    pub decision: Decision,
+    /// The stable, documented word for why.
+    pub reason: Reason,
+    /// One sentence for people, with the numbers.
+    pub sentence: String,
+    /// Closed batches so far.
+    pub batch: u64,
+    /// When the last batch closed.
+    pub at: Timestamp,
+    /// When the canary first answered badly, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bad_at: Option<Timestamp>,
+    /// Each criterion.
+    pub metrics: Vec<MetricVerdict>,
+    /// Both sides lately, for people.
+    pub canary: Side,
+    /// Both sides lately, for people.
+    pub stable: Side,
+    /// How many log lines were lost in this run, as far as known.
+    #[serde(default)]
+    pub lost_lines: u64,
+    /// Analysis' own state, from which it resumes exactly. Only analysis reads it.
+    #[serde(default)]
+    pub state: serde_json::Value,
+}
+
+/// A conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// Not enough evidence for anything.
+    Wait,
+    /// As good as stable, by every criterion, and the bake is over.
+    Promote,
+    /// Harm is shown.
+    Rollback,
+    /// The deadline has passed, twice, without enough evidence.
+    Inconclusive,
+}
+
+/// The stable, documented word for why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// The canary has had no request yet.
+    NoTraffic,
+    /// Stable has had no request to compare with.
+    NoBaseline,
+    /// Evidence is being gathered.
+    Gathering,
+    /// The evidence suffices; the bake time does not yet.
+    Baking,
+    /// The evidence suffices; the step's hold is not over yet.
+    Holding,
+    /// Non-inferior by every criterion.
+    NonInferior,
+    /// Harm by errors.
+    ErrorsHarm,
+    /// Harm by response time.
+    LatencyHarm,
+    /// The absolute limit on errors is broken.
+    ErrorGuard,
+    /// Stable itself is beyond the limit: promotion is held.
+    StableUnhealthy,
+    /// The deadline has passed without enough evidence.
+    DeadlinePassed,
+    /// Counters cannot be read now.
+    TelemetryUnavailable,
+}
+
+/// One criterion: evidence, thresholds, bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricVerdict {
+    /// `errors`, `latency` or `guard`.
+    pub name: String,
+    /// What this criterion alone concludes.
+    pub decision: Decision,
+    /// Natural logarithm of the evidence for harm.
+    pub log_e_harm: f64,
+    /// Harm is shown at this value: `ln(1/alpha)`.
+    pub harm_threshold: f64,
+    /// Natural logarithm of the evidence for non-inferiority.
+    pub log_e_ni: f64,
+    /// Non-inferiority is shown at this value: `ln(1/alpha)`.
+    pub ni_threshold: f64,
+    /// Lower end of the 95 % confidence sequence for canary minus stable, -1 to 1.
+    pub lower: f64,
+    /// Upper end of it.
+    pub upper: f64,
+    /// Requests of the canary compared so far, and how many were bad.
+    pub canary: Counted,
+    /// Requests of stable meanwhile, and how many were bad.
+    pub stable: Counted,
+}
+
+/// Requests, and how many of them were bad.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// All.
+    pub requests: u64,
+    /// The bad ones.
+    pub bad: u64,
+}
+
+/// One side over the last ten seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// Requests per second.
+    pub rps: f64,
+    /// Share of bad ones, 0 to 1.
+    pub error_rate: f64,
+    /// Median response time in milliseconds; absent: none answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// 99th percentile of the response time in milliseconds; absent: none answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+}
