@@ -63,7 +63,11 @@ pub struct ErrorCriterion {
 
 impl Default for ErrorCriterion {
     fn default() -> Self {
-        Self { rollback: ErrorRollback::default(), promote: ErrorPromote::default(), design_effect: 1.0 }
+        Self {
+            rollback: ErrorRollback::default(),
+            promote: ErrorPromote::default(),
+            design_effect: 1.0,
+        }
     }
 }
 
@@ -86,7 +90,12 @@ pub struct ErrorRollback {
 
 impl Default for ErrorRollback {
     fn default() -> Self {
-        Self { alpha: 0.01, ratio: 1.1, margin: 0.001, min_bad: 3 }
+        Self {
+            alpha: 0.01,
+            ratio: 1.1,
+            margin: 0.001,
+            min_bad: 3,
+        }
     }
 }
 
@@ -104,7 +113,10 @@ pub struct ErrorPromote {
 
 impl Default for ErrorPromote {
     fn default() -> Self {
-        Self { alpha: 0.05, margin: 0.005 }
+        Self {
+            alpha: 0.05,
+            margin: 0.005,
+        }
     }
 }
 
@@ -137,7 +149,11 @@ pub struct LatencyRollback {
 
 impl Default for LatencyRollback {
     fn default() -> Self {
-        Self { alpha: 0.01, quantiles: vec![0.75, 0.95, 0.99], shift: 0.05 }
+        Self {
+            alpha: 0.01,
+            quantiles: vec![0.75, 0.95, 0.99],
+            shift: 0.05,
+        }
     }
 }
 
@@ -158,7 +174,11 @@ pub struct LatencyPromote {
 
 impl Default for LatencyPromote {
     fn default() -> Self {
-        Self { alpha: 0.05, quantile: 0.95, shift: 0.25 }
+        Self {
+            alpha: 0.05,
+            quantile: 0.95,
+            shift: 0.25,
+        }
     }
 }
 
@@ -179,7 +199,11 @@ pub struct Guards {
 
 impl Default for Guards {
     fn default() -> Self {
-        Self { max_error_rate: None, min_requests: 100, window: WindowSpan::default() }
+        Self {
+            max_error_rate: None,
+            min_requests: 100,
+            window: WindowSpan::default(),
+        }
     }
 }
 

@@ -20,7 +20,10 @@ impl ReleaseKey {
     /// From its two parts, which validation has seen.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
     /// The namespace.
     #[must_use]
@@ -93,9 +96,11 @@ impl ReleaseKey {
     pub fn of(key: &str) -> Option<ReleaseKey> {
         let mut parts = key.strip_prefix(ROOT)?.split('/');
         match parts.next()? {
-            "releases" | "targets" | "status" | "verdicts" | "observed" | "operations" | "revisions" => {
+            "releases" | "targets" | "status" | "verdicts" | "observed" | "operations"
+            | "revisions" => {
                 let (namespace, name) = (parts.next()?, parts.next()?);
-                (!namespace.is_empty() && !name.is_empty()).then(|| ReleaseKey::new(namespace, name))
+                (!namespace.is_empty() && !name.is_empty())
+                    .then(|| ReleaseKey::new(namespace, name))
             }
             _ => None,
         }
@@ -112,7 +117,9 @@ impl FromStr for ReleaseKey {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
                 Ok(ReleaseKey::new(namespace, name))
             }
             _ => Err(format!("`{text}` is not NAMESPACE/NAME")),
@@ -152,7 +159,9 @@ pub fn agent(instance: &str) -> String {
 }
 
 /// A revision: ten hex digits of the hash of the workload, its image's digest and the ports that routes name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct RevisionId(String);
 
@@ -178,7 +187,13 @@ impl RevisionId {
         // Our own types serialize without failing; an empty text would only make all revisions equal.
         let text = serde_json::to_string(&(&same, ports)).unwrap_or_default();
         let digest = Sha256::digest(text.as_bytes());
-        Self(digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect())
+        Self(
+            digest
+                .iter()
+                .take(5)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
     }
 }
 

@@ -22,8 +22,13 @@ pub struct Span(u64);
 impl Span {
     /// No time at all.
     pub const ZERO: Span = Span(0);
-    const UNITS: [(&'static str, u64); 5] =
-        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    const UNITS: [(&'static str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
     /// Ten years: longer waits are mistakes.
     const MAX: u64 = 10 * 365 * 86_400_000;
 
@@ -84,7 +89,12 @@ impl FromStr for Span {
     type Err = ParseQuantityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || ParseQuantityError(format!("`{}` is no duration: write it like 250ms, 10s, 2m, 1h30m or 7d", clip(text)));
+        let bad = || {
+            ParseQuantityError(format!(
+                "`{}` is no duration: write it like 250ms, 10s, 2m, 1h30m or 7d",
+                clip(text)
+            ))
+        };
         let mut rest = text;
         let mut total = 0u64;
         let mut previous = u64::MAX;
@@ -95,17 +105,28 @@ impl FromStr for Span {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
             let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
             rest = &rest[digits..];
-            let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let (_, size) = Self::UNITS.into_iter().find(|(unit, _)| *unit == &rest[..end]).ok_or_else(bad)?;
+            let end = rest
+                .find(|c: char| c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            let (_, size) = Self::UNITS
+                .into_iter()
+                .find(|(unit, _)| *unit == &rest[..end])
+                .ok_or_else(bad)?;
             if size >= previous {
                 return Err(bad());
             }
             previous = size;
             rest = &rest[end..];
-            total = number.checked_mul(size).and_then(|n| total.checked_add(n)).ok_or_else(bad)?;
+            total = number
+                .checked_mul(size)
+                .and_then(|n| total.checked_add(n))
+                .ok_or_else(bad)?;
         }
         if total > Self::MAX {
-            return Err(ParseQuantityError(format!("`{}` is longer than ten years", clip(text))));
+            return Err(ParseQuantityError(format!(
+                "`{}` is longer than ten years",
+                clip(text)
+            )));
         }
         Ok(Span(total))
     }
@@ -152,10 +173,14 @@ impl Weight {
     pub fn from_percent(p: f64) -> Result<Self, ParseQuantityError> {
         let bp = (p * 100.0).round();
         if !(0.0..=10_000.0).contains(&bp) {
-            return Err(ParseQuantityError(format!("weight {p} is not between 0 and 100 (percent)")));
+            return Err(ParseQuantityError(format!(
+                "weight {p} is not between 0 and 100 (percent)"
+            )));
         }
         if (bp - p * 100.0).abs() > 1e-6 {
-            return Err(ParseQuantityError(format!("weight {p} is finer than 0.01 percent")));
+            return Err(ParseQuantityError(format!(
+                "weight {p} is finer than 0.01 percent"
+            )));
         }
         // In range by the check above.
         Ok(Weight(bp as u16))
@@ -170,7 +195,11 @@ impl fmt::Display for Weight {
 
 impl Serialize for Weight {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_multiple_of(100) { s.serialize_u16(self.0 / 100) } else { s.serialize_f64(f64::from(self.0) / 100.0) }
+        if self.0.is_multiple_of(100) {
+            s.serialize_u16(self.0 / 100)
+        } else {
+            s.serialize_f64(f64::from(self.0) / 100.0)
+        }
     }
 }
 
@@ -195,7 +224,12 @@ impl JsonSchema for Weight {
 pub struct Memory(u64);
 
 impl Memory {
-    const UNITS: [(&'static str, u64); 4] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
+    const UNITS: [(&'static str, u64); 4] = [
+        ("Ti", 1 << 40),
+        ("Gi", 1 << 30),
+        ("Mi", 1 << 20),
+        ("Ki", 1 << 10),
+    ];
 
     /// The amount in bytes.
     #[must_use]
@@ -206,7 +240,9 @@ impl Memory {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = Self::UNITS.into_iter().find(|(_, size)| self.0 >= *size && self.0.is_multiple_of(*size));
+        let unit = Self::UNITS
+            .into_iter()
+            .find(|(_, size)| self.0 >= *size && self.0.is_multiple_of(*size));
         match unit {
             Some((unit, size)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{}", self.0),
@@ -218,16 +254,30 @@ impl FromStr for Memory {
     type Err = ParseQuantityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || ParseQuantityError(format!("`{}` is no amount of memory: write it like 64Ki, 256Mi or 2Gi", clip(text)));
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let bad = || {
+            ParseQuantityError(format!(
+                "`{}` is no amount of memory: write it like 64Ki, 256Mi or 2Gi",
+                clip(text)
+            ))
+        };
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| bad())?;
         let unit = &text[digits..];
         let size = if unit.is_empty() {
             1
         } else {
-            Self::UNITS.into_iter().find(|(name, _)| *name == unit).map(|(_, size)| size).ok_or_else(bad)?
+            Self::UNITS
+                .into_iter()
+                .find(|(name, _)| *name == unit)
+                .map(|(_, size)| size)
+                .ok_or_else(bad)?
         };
-        let bytes = number.checked_mul(size).filter(|b| i64::try_from(*b).is_ok()).ok_or_else(bad)?;
+        let bytes = number
+            .checked_mul(size)
+            .filter(|b| i64::try_from(*b).is_ok())
+            .ok_or_else(bad)?;
         Ok(Memory(bytes))
     }
 }
@@ -272,8 +322,16 @@ macro_rules! written_as_string {
     };
 }
 
-written_as_string!(Span, r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "A duration such as 250ms, 10s, 2m, 1h30m or 7d.");
-written_as_string!(Memory, r"^[0-9]+(Ki|Mi|Gi|Ti)?$", "An amount of memory such as 64Ki, 256Mi or 2Gi.");
+written_as_string!(
+    Span,
+    r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+    "A duration such as 250ms, 10s, 2m, 1h30m or 7d."
+);
+written_as_string!(
+    Memory,
+    r"^[0-9]+(Ki|Mi|Gi|Ti)?$",
+    "An amount of memory such as 64Ki, 256Mi or 2Gi."
+);
 
 #[cfg(test)]
 mod tests {
@@ -292,7 +350,18 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused_with_what_is_allowed() {
-        for text in ["", "10", "s", "-1s", "1s1m", "1m1m", "1.5s", "99999999999999999999s", "4000000d", "1 s"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1s1m",
+            "1m1m",
+            "1.5s",
+            "99999999999999999999s",
+            "4000000d",
+            "1 s",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         for text in ["", "Mi", "1MB", "-1Mi", "99999999999Ti"] {

@@ -151,7 +151,10 @@ pub struct RouteHealthCheck {
 
 impl Default for RouteHealthCheck {
     fn default() -> Self {
-        Self { path: None, interval: two_seconds() }
+        Self {
+            path: None,
+            interval: two_seconds(),
+        }
     }
 }
 
@@ -172,7 +175,11 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: one_second(), server: thirty_seconds(), drain: one_minute() }
+        Self {
+            connect: one_second(),
+            server: thirty_seconds(),
+            drain: one_minute(),
+        }
     }
 }
 
@@ -322,7 +329,10 @@ pub struct OnControlLoss {
 
 impl Default for OnControlLoss {
     fn default() -> Self {
-        Self { after: five_minutes(), action: ControlLossAction::default() }
+        Self {
+            after: five_minutes(),
+            action: ControlLossAction::default(),
+        }
     }
 }
 
@@ -369,7 +379,11 @@ impl ReleaseSpec {
     /// The longest time any route waits for an answer.
     #[must_use]
     pub fn request_timeout(&self) -> Span {
-        self.routes.iter().map(|route| route.timeouts.server).max().unwrap_or(Span::ZERO)
+        self.routes
+            .iter()
+            .map(|route| route.timeouts.server)
+            .max()
+            .unwrap_or(Span::ZERO)
     }
 }
 

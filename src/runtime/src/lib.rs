@@ -2,6 +2,10 @@
 //!
 //! A wake-up says *look*, never *what changed*; a slow resync gives certainty. No key is ever reconciled twice at once.
 
+mod context;
+
+pub use context::Context;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +59,20 @@ impl From<StoreError> for ReconcileError {
     fn from(error: StoreError) -> Self {
         match error {
             // Someone else was faster: look again at once, with fresh eyes.
-            StoreError::Conflict { .. } => Self::Retry { message: error.to_string(), after: Some(Duration::from_millis(5)) },
-            StoreError::Compacted { .. } | StoreError::LeaseEnded | StoreError::Unavailable(_) | StoreError::Locked(_) => {
-                Self::Retry { message: error.to_string(), after: None }
+            StoreError::Conflict { .. } => Self::Retry {
+                message: error.to_string(),
+                after: Some(Duration::from_millis(5)),
+            },
+            StoreError::Compacted { .. }
+            | StoreError::LeaseEnded
+            | StoreError::Unavailable(_)
+            | StoreError::Locked(_) => Self::Retry {
+                message: error.to_string(),
+                after: None,
+            },
+            StoreError::TooLarge { .. } | StoreError::Refused(_) => {
+                Self::Terminal(error.to_string())
             }
-            StoreError::TooLarge { .. } | StoreError::Refused(_) => Self::Terminal(error.to_string()),
         }
     }
 }
@@ -69,7 +82,11 @@ impl From<StoreError> for ReconcileError {
 pub trait Reconciler: Send + Sync + 'static {
     /// Looks at everything about one release and moves reality a step. Never called twice at once for one key.
     /// `fence` is present when the controller runs under an elected lease: every store write must carry it.
-    async fn reconcile(&self, key: &ReleaseKey, fence: Option<&Fence>) -> Result<Next, ReconcileError>;
+    async fn reconcile(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<Next, ReconcileError>;
 }
 
 /// Shared by many parts.

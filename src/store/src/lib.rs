@@ -84,20 +84,29 @@ impl Txn {
     #[must_use]
     pub fn fenced(mut self, fence: Option<&Fence>) -> Self {
         if let Some(fence) = fence {
-            self.expect.push(Expect::Unchanged(fence.key.clone(), fence.revision));
+            self.expect
+                .push(Expect::Unchanged(fence.key.clone(), fence.revision));
         }
         self
     }
     /// Adds a put without a lease.
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: Vec<u8>) -> Self {
-        self.writes.push(Write::Put { key: key.into(), value, lease: None });
+        self.writes.push(Write::Put {
+            key: key.into(),
+            value,
+            lease: None,
+        });
         self
     }
     /// Adds a put bound to a lease.
     #[must_use]
     pub fn put_leased(mut self, key: impl Into<String>, value: Vec<u8>, lease: LeaseId) -> Self {
-        self.writes.push(Write::Put { key: key.into(), value, lease: Some(lease) });
+        self.writes.push(Write::Put {
+            key: key.into(),
+            value,
+            lease: Some(lease),
+        });
         self
     }
     /// Adds a delete.

@@ -115,7 +115,13 @@ mod tests {
             generation: 7,
         };
         assert_eq!(SplitRecord::parse(&record.encode()), Some(record));
-        for text in ["", "r", "x|s|1|a|b|n/s|r|r|1", "r|s|10001|a|b|n/s|r|r|1", "r|s|1|a|b|n/s|r|r|1|more"] {
+        for text in [
+            "",
+            "r",
+            "x|s|1|a|b|n/s|r|r|1",
+            "r|s|10001|a|b|n/s|r|r|1",
+            "r|s|1|a|b|n/s|r|r|1|more",
+        ] {
             assert_eq!(SplitRecord::parse(text), None, "{text}");
         }
     }
