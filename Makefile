@@ -1,0 +1,78 @@
+# The only door. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+STORE ?= embedded
+PROFILE ?= dev
+CARGO ?= cargo
+export PROFILE_DIR := $(if $(filter release,$(PROFILE)),release,debug)
+PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs)
+DENY_VERSION := 0.20.2
+
+.PHONY: help setup build demo up down check purity schemas deny test bench sim clean
+
+help: ## lists what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## installs what is missing, starts Docker and a Swarm where there is none
+	@tests/setup/packages.sh build run $(if $(filter etcd,$(STORE)),etcd)
+	@tests/setup/docker.sh start
+
+build: ## builds the programs, and the demo service as a static binary
+	@tests/setup/packages.sh build
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins --exclude demo-service
+	$(CARGO) rustc --locked --profile $(PROFILE) -p demo-service --bin demo-service -- -C target-feature=+crt-static
+
+demo: setup build ## plays a rollout's whole story, live, on real systems (STORE=etcd for a real etcd)
+	@target/$(PROFILE_DIR)/fm-demo --store $(STORE)
+
+up: setup build ## starts the stack for your own manifests
+	@tests/setup/stack.sh up
+
+down: ## stops that stack and loses nothing
+	@tests/setup/stack.sh down
+
+check: purity ## formatting, lints, documentation, schemas, purity, dependencies
+	@tests/setup/packages.sh build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) run --locked --quiet -p fm-api --example schemas -- --check schemas
+	@$(MAKE) --no-print-directory deny
+
+purity: ## plans do no I/O, read no clock, and draw nothing
+	@test -n "$(PLANS)"
+	@! grep -nE '\basync\b|\btokio\b|\bbollard\b|\bhyper\b|\breqwest\b|Timestamp::now|SystemTime|Instant|\brand\b|std::(fs|net|process|env)|Uuid::(now|new)' $(PLANS) \
+		|| { echo "check: a plan must be pure"; exit 1; }
+
+schemas: ## writes schemas/ anew
+	$(CARGO) run --locked --quiet -p fm-api --example schemas -- --write schemas
+
+deny: ## licences, sources, bans; advisories where their database can be reached
+	@command -v cargo-deny >/dev/null 2>&1 || { echo "check: installing cargo-deny"; $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --quiet --profile dev; }
+	$(CARGO) deny --locked --log-level error check bans licenses sources
+	@$(CARGO) deny --locked --log-level error check advisories 2>target/advisories.log || { \
+		if grep -qiE 'failed to fetch|could not resolve|dns|network|connect' target/advisories.log; then \
+			echo "!! check: the database of security advisories cannot be reached: ADVISORIES WERE NOT CHECKED"; \
+		else cat target/advisories.log; exit 1; fi; }
+
+test: ## make check, and every test: unit, property, store contract, end to end on real systems
+	@tests/setup/packages.sh build run etcd test
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory build
+	@tests/setup/docker.sh start
+	$(CARGO) test --locked --workspace --exclude fm-e2e
+	$(CARGO) test --locked -p fm-e2e -- --test-threads=2
+
+bench: ## measures on real systems, as ratios; also written to target/bench/summary.jsonl
+	@tests/setup/packages.sh build run etcd bench
+	@tests/setup/docker.sh start
+	@$(MAKE) --no-print-directory build PROFILE=release
+	target/release/fm-bench
+
+sim: ## the analysis' simulation, in full
+	$(CARGO) run --locked --release -p fm-analysis --example sim_stats
+
+clean: ## stops what was started here, and removes what was built
+	@tests/setup/stack.sh down
+	@tests/setup/docker.sh stop
+	$(CARGO) clean
