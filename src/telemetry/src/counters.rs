@@ -1,10 +1,19 @@
 //! Cumulative counters per release and revision. They only grow within an epoch (one process and its start); a new
 //! epoch is a new series, so that no restart counts anything twice.
+//!
+//! A revision that nobody has asked for in an hour is forgotten; should it come back, it begins at nothing, and readers see a
+//! counter below the one they remember, which they take as begun anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use crate::histogram::Histogram;
+use crate::line::{self, Line, Outcome, Side};
+use crate::record::SplitRecord;
+use crate::sequence::Sequences;
 
 /// Everything an agent has counted, at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,9 +45,10 @@ pub struct Counters {
     pub forced: u64,
     /// Requests that the client gave up; in none of the other numbers.
     pub client_aborts: u64,
-    /// Answers by status class: index 0 for none, 1 to 5 for 1xx to 5xx.
+    /// Answers by status class: index 0 for none (fallbacks too: this revision did not answer them), 1 to 5 for 1xx to 5xx.
     pub classes: [u64; 6],
-    /// Response times of answered requests in milliseconds (HAProxy's time to the first byte).
+    /// Response times in milliseconds (HAProxy's time to the first byte) of requests that were answered and not bad: an
+    /// error is judged as an error, and a quick one must not make its revision look fast.
     pub latency: Histogram,
 }
 
@@ -46,8 +56,11 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogHealth {
-    /// Lines counted.
+    /// Lines of requests.
     pub lines: u64,
+    /// … of which had no route.
+    #[serde(default)]
+    pub unrouted: u64,
     /// Lines missing in the sequence that HAProxy numbers.
     pub lost: u64,
     /// Lines that could not be read.
@@ -56,4 +69,247 @@ pub struct LogHealth {
     pub connections: u64,
 }
 
-pub use crate::histogram::Histogram;
+/// How long a revision is remembered that nobody asks for.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// Revisions remembered at most; beyond it the one not asked for the longest goes early.
+const MAX_SERIES: usize = 50_000;
+/// Split records remembered as text; beyond it they are read anew.
+const MAX_RECORDS: usize = 4096;
+/// How often old things are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// All counters of this process. It takes time by argument and does no I/O.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    series: Vec<Series>,
+    index: HashMap<(String, String), usize>,
+    /// The text of a record -> the series of its stable and its canary.
+    records: HashMap<Box<str>, Sides>,
+    sequences: Sequences,
+    log: LogHealth,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Series {
+    release: String,
+    revision: String,
+    counters: Counters,
+    seen: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sides {
+    stable: usize,
+    canary: Option<usize>,
+}
+
+impl State {
+    /// A connection was opened.
+    pub(crate) fn connected(&mut self) {
+        self.log.connections += 1;
+    }
+
+    /// A line that is too long to be one of ours.
+    pub(crate) fn overlong(&mut self) {
+        self.log.malformed += 1;
+    }
+
+    /// A line without its end. HAProxy's notices, which do not begin with `{`, are no requests.
+    pub(crate) fn take(&mut self, bytes: &[u8], now: Instant) {
+        if bytes.first() != Some(&b'{') {
+            return;
+        }
+        let Some(line) = line::parse(bytes) else {
+            self.log.malformed += 1;
+            return;
+        };
+        if let Some((process, number)) = line.sequence {
+            self.sequences.observe(process, number, now);
+        }
+        if line.record.is_empty() {
+            self.log.lines += 1;
+            self.log.unrouted += 1;
+        } else if self.count(&line, now).is_some() {
+            self.log.lines += 1;
+        } else {
+            self.log.malformed += 1;
+        }
+        if self
+            .swept
+            .is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY)
+        {
+            self.sweep(now);
+        }
+    }
+
+    /// Everything counted so far.
+    pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.sweep(now);
+        let mut releases: BTreeMap<String, BTreeMap<String, Counters>> = BTreeMap::new();
+        for series in &self.series {
+            releases
+                .entry(series.release.clone())
+                .or_default()
+                .insert(series.revision.clone(), series.counters.clone());
+        }
+        Snapshot {
+            releases,
+            log: LogHealth {
+                lost: self.sequences.lost(),
+                ..self.log
+            },
+            ..Snapshot::default()
+        }
+    }
+
+    fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<()> {
+        let sides = self.sides(line.record, now)?;
+        let place = match line.side {
+            Side::Stable => sides.stable,
+            Side::Canary | Side::Fallback | Side::Forced => sides.canary?,
+        };
+        let series = self.series.get_mut(place)?;
+        series.seen = now;
+        series.counters.count(line);
+        Some(())
+    }
+
+    fn sides(&mut self, text: &str, now: Instant) -> Option<Sides> {
+        if let Some(sides) = self.records.get(text) {
+            return Some(*sides);
+        }
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_./-|".contains(&b);
+        let record = SplitRecord::parse(text).filter(|_| text.bytes().all(allowed))?;
+        let release = record.release.to_string();
+        if self.series.len() + 2 > MAX_SERIES {
+            self.forget_oldest();
+        }
+        let sides = Sides {
+            stable: self.place(&release, record.stable.as_str(), now),
+            canary: record
+                .canary
+                .map(|canary| self.place(&release, canary.as_str(), now)),
+        };
+        if self.records.len() >= MAX_RECORDS {
+            self.records.clear();
+        }
+        self.records.insert(text.into(), sides);
+        Some(sides)
+    }
+
+    fn place(&mut self, release: &str, revision: &str, now: Instant) -> usize {
+        let series = &mut self.series;
+        *self
+            .index
+            .entry((release.to_owned(), revision.to_owned()))
+            .or_insert_with(|| {
+                series.push(Series {
+                    release: release.to_owned(),
+                    revision: revision.to_owned(),
+                    counters: Counters::default(),
+                    seen: now,
+                });
+                series.len() - 1
+            })
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.swept = Some(now);
+        self.sequences.settle(now);
+        let old = |series: &Series| now.saturating_duration_since(series.seen) >= FORGET_AFTER;
+        if self.series.iter().any(old) {
+            self.series.retain(|series| !old(series));
+            self.reindex();
+        }
+    }
+
+    /// A tenth goes at once, so that a flood of invented revisions costs little each.
+    fn forget_oldest(&mut self) {
+        self.series
+            .sort_by_key(|series| std::cmp::Reverse(series.seen));
+        self.series.truncate(MAX_SERIES / 10 * 9);
+        self.reindex();
+    }
+
+    fn reindex(&mut self) {
+        self.records.clear();
+        self.index = (self.series.iter().enumerate())
+            .map(|(place, s)| ((s.release.clone(), s.revision.clone()), place))
+            .collect();
+    }
+}
+
+impl Counters {
+    fn count(&mut self, line: &Line<'_>) {
+        let outcome = match line.side {
+            Side::Forced => {
+                self.forced += 1;
+                return;
+            }
+            Side::Fallback => {
+                self.requests += 1;
+                self.bad += 1;
+                self.fallback += 1;
+                self.classes[0] += 1;
+                return;
+            }
+            Side::Stable | Side::Canary => line.outcome(),
+        };
+        if outcome == Outcome::ClientAbort {
+            self.client_aborts += 1;
+            return;
+        }
+        self.requests += 1;
+        if let Some(class) = self.classes.get_mut(line.class()) {
+            *class += 1;
+        }
+        match (outcome, line.time_to_first_byte) {
+            (Outcome::Bad, _) => self.bad += 1,
+            (_, Some(ms)) => self.latency.record(f64::from(ms)),
+            (_, None) => {}
+        }
+    }
+
+    /// What was counted since `earlier`, of the same series. A counter below the earlier one was begun anew: then all
+    /// of it is new.
+    #[must_use]
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        self.checked_since(earlier).unwrap_or_else(|| self.clone())
+    }
+
+    fn checked_since(&self, earlier: &Counters) -> Option<Counters> {
+        let mut classes = [0; 6];
+        for (place, class) in classes.iter_mut().enumerate() {
+            *class = self
+                .classes
+                .get(place)?
+                .checked_sub(*earlier.classes.get(place)?)?;
+        }
+        Some(Counters {
+            requests: self.requests.checked_sub(earlier.requests)?,
+            bad: self.bad.checked_sub(earlier.bad)?,
+            fallback: self.fallback.checked_sub(earlier.fallback)?,
+            forced: self.forced.checked_sub(earlier.forced)?,
+            client_aborts: self.client_aborts.checked_sub(earlier.client_aborts)?,
+            classes,
+            latency: self.latency.since(&earlier.latency)?,
+        })
+    }
+
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Counters) {
+        self.requests += other.requests;
+        self.bad += other.bad;
+        self.fallback += other.fallback;
+        self.forced += other.forced;
+        self.client_aborts += other.client_aborts;
+        for (mine, theirs) in self.classes.iter_mut().zip(other.classes) {
+            *mine += theirs;
+        }
+        self.latency.merge(&other.latency);
+    }
+}
+
+#[cfg(test)]
+mod tests;

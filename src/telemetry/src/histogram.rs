@@ -4,9 +4,170 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Each bin reaches this much further than the one before it.
+pub const GROWTH: f64 = 1.025;
+
 /// Counts by bin: bin `i` holds values in `[1.025^i, 1.025^(i+1))` milliseconds; bin 0 also everything below 1 ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram {
     bins: BTreeMap<u16, u64>,
+}
+
+/// The bin of a value in milliseconds.
+#[must_use]
+pub fn bin(ms: f64) -> u16 {
+    if ms > 1.0 {
+        // In range: the largest finite value lies in bin 28,744; infinity is cut to the last bin by the cast.
+        (ms.ln() / GROWTH.ln()).floor() as u16
+    } else {
+        0
+    }
+}
+
+/// Where a bin begins, in milliseconds. Bin 0 begins at nothing.
+#[must_use]
+pub fn lower_edge(bin: u16) -> f64 {
+    if bin == 0 {
+        0.0
+    } else {
+        GROWTH.powi(i32::from(bin))
+    }
+}
+
+impl Histogram {
+    /// Counts one value.
+    pub fn record(&mut self, ms: f64) {
+        *self.bins.entry(bin(ms)).or_default() += 1;
+    }
+
+    /// Adds another histogram's counts.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (bin, count) in &other.bins {
+            let sum = self.bins.entry(*bin).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
+
+    /// What was counted since `earlier`, of the same series; `None` when `earlier` is not an earlier state of it.
+    #[must_use]
+    pub fn since(&self, earlier: &Histogram) -> Option<Histogram> {
+        let mut bins = self.bins.clone();
+        for (bin, count) in &earlier.bins {
+            let left = bins.get(bin).copied().unwrap_or(0).checked_sub(*count)?;
+            if left == 0 {
+                bins.remove(bin);
+            } else {
+                bins.insert(*bin, left);
+            }
+        }
+        Some(Histogram { bins })
+    }
+
+    /// How many values were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.bins.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// How many values lie in `bin` and above.
+    #[must_use]
+    pub fn count_from(&self, bin: u16) -> u64 {
+        self.bins
+            .range(bin..)
+            .fold(0, |sum, (_, n)| sum.saturating_add(*n))
+    }
+
+    /// The bins that hold something, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        self.bins.iter().map(|(bin, count)| (*bin, *count))
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bins.is_empty()
+    }
+
+    /// The middle of the bin that holds the `q`-quantile, in milliseconds; `None` when nothing was counted.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let total = self.count();
+        let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
+        let mut seen = 0u64;
+        self.bins.iter().find_map(|(bin, count)| {
+            seen = seen.saturating_add(*count);
+            (seen >= rank).then(|| (lower_edge(*bin) + lower_edge(bin.saturating_add(1))) / 2.0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(values: &[f64]) -> Histogram {
+        let mut histogram = Histogram::default();
+        values.iter().for_each(|ms| histogram.record(*ms));
+        histogram
+    }
+
+    #[test]
+    fn bins_hold_what_they_say() {
+        for (ms, wanted) in [
+            (f64::NAN, 0),
+            (-1.0, 0),
+            (0.0, 0),
+            (1.0, 0),
+            (2.0, 28),
+            (f64::INFINITY, u16::MAX),
+        ] {
+            assert_eq!(bin(ms), wanted, "{ms}");
+        }
+        for ms in 1..20_000u32 {
+            let ms = f64::from(ms);
+            let bin = bin(ms);
+            assert!(
+                lower_edge(bin) <= ms * (1.0 + 1e-12) && ms < lower_edge(bin + 1) * (1.0 + 1e-12),
+                "{ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_histogram_survives_json() {
+        let histogram = of(&[0.0, 3.0, 3.0, 1e6]);
+        let text = serde_json::to_string(&histogram).unwrap();
+        assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), histogram);
+        assert_eq!(Histogram::default().quantile(0.5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_and_taking_the_difference_undo_each_other(
+            a in proptest::collection::vec(0.0..1e5f64, 0..50), b in proptest::collection::vec(0.0..1e5f64, 0..50),
+        ) {
+            let (first, second) = (of(&a), of(&b));
+            let mut both = first.clone();
+            both.merge(&second);
+            prop_assert_eq!(both.count(), (a.len() + b.len()) as u64);
+            prop_assert_eq!(both.since(&first), Some(second.clone()));
+            if !second.is_empty() { prop_assert_eq!(first.since(&both), None); }
+            let mut other = second;
+            other.merge(&first);
+            prop_assert_eq!(other, both);
+        }
+
+        #[test]
+        fn a_quantile_is_within_a_bin_of_the_true_one(
+            mut values in proptest::collection::vec(1.0..1e5f64, 1..100), q in 0.0..1.0f64,
+        ) {
+            let found = of(&values).quantile(q).unwrap();
+            values.sort_by(f64::total_cmp);
+            let rank = ((q * values.len() as f64).ceil() as usize).max(1);
+            let exact = values[rank - 1];
+            prop_assert!(found / exact < 1.026 && exact / found < 1.026, "{} for {}", found, exact);
+        }
+    }
 }

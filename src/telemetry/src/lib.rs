@@ -1,5 +1,18 @@
 //! From HAProxy's log to cumulative counters and mergeable histograms.
+//!
+//! `HAProxy ring -> TCP -> receiver -> line -> counters -> snapshot -> whoever compares`
+//!
+//! Owner of all state: [`counters`], in memory, for one process. What must never happen: a panic or unbounded memory
+//! from what arrives on the wire; a request counted twice; a number that shrinks within an epoch (but for a revision
+//! that nobody has asked for in an hour, which begins again at nothing).
 
 pub mod counters;
 pub mod histogram;
+pub mod line;
+mod receiver;
 pub mod record;
+mod sequence;
+mod source;
+
+pub use receiver::{Handle, Receiver};
+pub use source::{CounterSource, SourceError};

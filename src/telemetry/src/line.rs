@@ -1,0 +1,416 @@
+//! One line of HAProxy's log: the contract between HAProxy's configuration and the counters.
+//!
+//! One JSON object a line over TCP, from a HAProxy `ring` (`format raw`, `log-proto legacy`: lines end with LF).
+//! Nothing that a client controls is in it, but for numbers that HAProxy made:
+//!
+//! `{"rc":"<split record>","sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","p":4711,"n":1234}`
+//!
+//! | field | meaning | needed |
+//! |---|---|---|
+//! | `rc` | the [`crate::record::SplitRecord`] that decided the request; empty: no route | yes |
+//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back | with a record |
+//! | `st` | status of the answer; 0 or less: none | with a record |
+//! | `ts` | termination state, at least its first two characters | with a record |
+//! | `tr` | milliseconds to the server's first byte; negative: none | no |
+//! | `p`, `n` | HAProxy's process and its running number of the request (`%pid`, `%rt`); lost lines show as gaps | no |
+//!
+//! Any other field, in any order, of any JSON type, is passed over; escapes are read over, and refused in `rc`, `sd`
+//! and `ts`. A line that does not begin with `{` is no request (HAProxy's own notices come over the same wire).
+//! What must never happen: a panic, or a partly read line that counts.
+
+/// A line, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The split record; empty: the request had no route.
+    pub record: &'a str,
+    /// Which side it was meant for.
+    pub side: Side,
+    /// Status of the answer; 0 or less: none.
+    pub status: i32,
+    /// The first two characters of the termination state.
+    pub termination: [u8; 2],
+    /// Milliseconds to the server's first byte, if there was one.
+    pub time_to_first_byte: Option<u32>,
+    /// HAProxy's process and its running number of the request.
+    pub sequence: Option<(u64, u64)>,
+}
+
+/// Which side a request was meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Stable, by the split: `s`.
+    Stable,
+    /// The canary, by the split: `c`.
+    Canary,
+    /// The canary by the split, but none of its servers was usable and stable served it: `f`.
+    Fallback,
+    /// The canary, by a match rule: `m`.
+    Forced,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered, and not with 5xx.
+    Good,
+    /// The server failed, was too slow, or was not there.
+    Bad,
+    /// The client gave up, or was itself too slow: nobody's fault.
+    ClientAbort,
+}
+
+impl Line<'_> {
+    /// What became of the request.
+    ///
+    /// Bad is: status 5xx, whoever made it; or ended because the server closed, reset, refused or was too slow, in
+    /// whatever phase (`S…`, `s…`: `SC sC SH sH SD sD sQ …`), or was killed when it went down (`D…`). A client that
+    /// leaves or stalls (`C…`, `c…`) is nobody's fault, and HAProxy notes a 5xx of its own for some of these; only where the answer had
+    /// begun (`CD`, `cD`, `CL`, `cL`) is a 5xx the server's.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let [cause, phase] = self.termination;
+        let failed = self.status >= 500;
+        match (cause, phase) {
+            (b'C' | b'c', b'D' | b'L') if failed => Outcome::Bad,
+            (b'C' | b'c', _) => Outcome::ClientAbort,
+            (b'S' | b's' | b'D', _) => Outcome::Bad,
+            _ if failed => Outcome::Bad,
+            _ => Outcome::Good,
+        }
+    }
+
+    /// Index of the status class: 1 to 5, or 0 for no answer.
+    #[must_use]
+    pub fn class(&self) -> usize {
+        match self.status {
+            100..=599 => usize::try_from(self.status / 100).unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
+/// Reads a line that begins with `{`; `None`: it is malformed.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Option<Line<'_>> {
+    let mut reader = Reader { bytes, at: 0 };
+    let mut fields = Fields::default();
+    reader.expect(b'{')?;
+    if reader.peek()? == b'}' {
+        reader.at += 1;
+    } else {
+        loop {
+            let key = reader.string()?;
+            reader.expect(b':')?;
+            fields.read(key, &mut reader)?;
+            match reader.token()? {
+                b',' => {}
+                b'}' => break,
+                _ => return None,
+            }
+        }
+    }
+    reader.blanks();
+    (reader.at == bytes.len()).then_some(())?;
+    fields.finish()
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    record: Option<&'a str>,
+    side: Option<&'a str>,
+    status: Option<i64>,
+    termination: Option<&'a str>,
+    first_byte: Option<i64>,
+    process: Option<i64>,
+    number: Option<i64>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self, key: &[u8], reader: &mut Reader<'a>) -> Option<()> {
+        match key {
+            b"rc" => self.record = Some(reader.text()?),
+            b"sd" => self.side = Some(reader.text()?),
+            b"ts" => self.termination = Some(reader.text()?),
+            b"st" => self.status = Some(reader.number()?),
+            b"tr" => self.first_byte = Some(reader.number()?),
+            b"p" => self.process = Some(reader.number()?),
+            b"n" => self.number = Some(reader.number()?),
+            _ => reader.skip()?,
+        }
+        Some(())
+    }
+
+    fn finish(self) -> Option<Line<'a>> {
+        let record = self.record?;
+        let positive = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+        let sequence = positive(self.process).zip(positive(self.number));
+        if record.is_empty() {
+            return Some(Line {
+                record,
+                side: Side::Stable,
+                status: 0,
+                termination: *b"--",
+                time_to_first_byte: None,
+                sequence,
+            });
+        }
+        let side = match self.side? {
+            "s" => Side::Stable,
+            "c" => Side::Canary,
+            "f" => Side::Fallback,
+            "m" => Side::Forced,
+            _ => return None,
+        };
+        Some(Line {
+            record,
+            side,
+            status: i32::try_from(self.status?).ok()?,
+            termination: *self.termination?.as_bytes().first_chunk::<2>()?,
+            time_to_first_byte: self.first_byte.and_then(|ms| u32::try_from(ms).ok()),
+            sequence,
+        })
+    }
+}
+
+/// Walks over JSON without building anything.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        self.blanks();
+        self.bytes.get(self.at).copied()
+    }
+
+    fn token(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn expect(&mut self, wanted: u8) -> Option<()> {
+        (self.token()? == wanted).then_some(())
+    }
+
+    /// The bytes between two quotes, escapes as they stand.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            let rest = self.bytes.get(self.at..)?;
+            let found = memchr::memchr2(b'"', b'\\', rest)?;
+            self.at += found;
+            if self.bytes.get(self.at) == Some(&b'"') {
+                self.at += 1;
+                return self.bytes.get(start..self.at - 1);
+            }
+            self.at += 2;
+        }
+    }
+
+    /// A string that has no escapes, control characters or anything beyond ASCII.
+    fn text(&mut self) -> Option<&'a str> {
+        let bytes = self.string()?;
+        bytes
+            .iter()
+            .all(|b| (0x20..0x7f).contains(b) && *b != b'\\')
+            .then(|| std::str::from_utf8(bytes).ok())?
+    }
+
+    /// A whole number.
+    fn number(&mut self) -> Option<i64> {
+        let negative = self.peek()? == b'-';
+        self.at += usize::from(negative);
+        let start = self.at;
+        let mut value = 0i64;
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.at) {
+            value = value
+                .checked_mul(10)?
+                .checked_add(i64::from(*digit - b'0'))?;
+            self.at += 1;
+        }
+        (self.at > start).then_some(if negative { -value } else { value })
+    }
+
+    /// Passes over any value, as far as is needed to find its end.
+    fn skip(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                    continue;
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1)?;
+                    self.at += 1;
+                }
+                b',' | b':' if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => self.scalar()?,
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// Passes over a number, `true`, `false` or `null`.
+    fn scalar(&mut self) -> Option<()> {
+        let start = self.at;
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.') =
+            self.bytes.get(self.at)
+        {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RECORD: &str = "r|0badcafe|500|r0_a|r0_b|default/shop|aaaaaaaaaa|bbbbbbbbbb|7";
+
+    fn text(rest: &str) -> String {
+        format!("{{\"rc\":\"{RECORD}\",{rest}}}")
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_the_order_and_whatever_else_is_in_it() {
+        let wanted = Line {
+            record: RECORD,
+            side: Side::Canary,
+            status: 200,
+            termination: *b"--",
+            time_to_first_byte: Some(12),
+            sequence: Some((4711, 99)),
+        };
+        for line in [
+            text(
+                r#""sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","p":4711,"n":99"#,
+            ),
+            text(r#""n":99,"p":4711,"tr":12,"ts":"--","st":200,"sd":"c""#),
+            text(
+                r#""x":{"y":[1,{"z":"}\"]"}],"w":null},"sd":"c","st":200,"ts":"----","tr":12,"f":1.5e3,"b":true,"p":4711,"n":99"#,
+            ),
+            text(r#" "sd" : "c" , "st" : 200 , "ts":"--","tr":12,"p":4711,"n":99 "#),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Some(wanted), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_route_needs_no_more_than_its_empty_record() {
+        let line = parse(br#"{"rc":"","sd":"","st":404,"ts":"PR","p":1,"n":2}"#).unwrap();
+        assert_eq!((line.record, line.sequence), ("", Some((1, 2))));
+        assert!(parse(br#"{"rc":""}"#).is_some());
+    }
+
+    #[test]
+    fn hostile_lines_are_malformed() {
+        let whole = text(r#""sd":"c","st":200,"ts":"--","tr":12,"p":4711,"n":99"#);
+        for cut in 0..whole.len() {
+            assert_eq!(parse(&whole.as_bytes()[..cut]), None, "cut at {cut}");
+        }
+        for line in [
+            "{}".to_owned(),
+            text(r#""sd":"x","st":200,"ts":"--""#),
+            text(r#""sd":"c","st":"200","ts":"--""#),
+            text(r#""sd":"c","st":200,"ts":"-""#),
+            text(r#""sd":"c","st":99999999999999999999,"ts":"--""#),
+            text(r#""sd":"c","st":9999999999,"ts":"--""#),
+            text("\"sd\":\"\0\",\"st\":200,\"ts\":\"--\""),
+            text(r#""sd":"\u0063","st":200,"ts":"--""#),
+            text(r#""sd":"c","st":200,"ts":"--","x":"\"#),
+            text(r#""sd":"c","st":200,"ts":"--","x":]"#),
+            text(r#""sd":"c","st":200,"ts":"--""#) + "x",
+            format!("{{{}", "[".repeat(65_000)),
+            format!("{{\"x\":{}", "[".repeat(65_000)),
+        ] {
+            assert_eq!(parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_counts_as_bad() {
+        let outcome = |status: i32, termination: &str| {
+            let line = text(&format!(r#""sd":"c","st":{status},"ts":"{termination}""#));
+            parse(line.as_bytes()).unwrap().outcome()
+        };
+        for (status, ts) in [
+            (500, "--"),
+            (503, "SC"),
+            (503, "sC"),
+            (503, "sQ"),
+            (502, "SH"),
+            (504, "sH"),
+            (200, "SD"),
+            (200, "sD"),
+            (502, "PH"),
+            (-1, "sH"),
+            (500, "CD"),
+            (200, "DD"),
+            (503, "--"),
+        ] {
+            assert_eq!(outcome(status, ts), Outcome::Bad, "{status} {ts}");
+        }
+        for (status, ts) in [
+            (200, "--"),
+            (404, "--"),
+            (101, "--"),
+            (304, "--"),
+            (403, "PR"),
+            (429, "LR"),
+        ] {
+            assert_eq!(outcome(status, ts), Outcome::Good, "{status} {ts}");
+        }
+        for (status, ts) in [
+            (503, "CC"),
+            (503, "CQ"),
+            (-1, "CH"),
+            (200, "CD"),
+            (200, "cD"),
+            (408, "cR"),
+            (400, "CR"),
+        ] {
+            assert_eq!(outcome(status, ts), Outcome::ClientAbort, "{status} {ts}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_parser_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+            let mut line = b"{".to_vec();
+            line.extend(bytes);
+            let _ = parse(&line);
+        }
+
+        #[test]
+        fn the_parser_never_panics_on_almost_good_lines(
+            at in 0usize..150, byte in any::<u8>(), cut in 0usize..200,
+        ) {
+            let mut line = text(r#""sd":"c","st":200,"ts":"--","tr":12,"x":["\\"],"p":4711,"n":99"#).into_bytes();
+            if let Some(place) = line.get_mut(at) { *place = byte; }
+            line.truncate(cut);
+            let _ = parse(&line);
+        }
+    }
+}

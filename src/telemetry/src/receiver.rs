@@ -1,0 +1,245 @@
+//! Where HAProxy's log arrives: lines over TCP, from as many connections as HAProxy opens.
+//!
+//! Owner of the state: the [`Handle`]s and the receiver share it behind a plain mutex, which is held for one chunk of
+//! lines or one snapshot and never across an await. What must never happen: a slow or hostile peer that holds up another, or
+//! a line that grows without bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::counters::{Snapshot, State};
+
+/// A line longer than this is none of ours.
+const MAX_LINE: usize = 8 * 1024;
+/// Read at once; a whole number of long lines.
+const CHUNK: usize = 64 * 1024;
+/// HAProxy opens one connection per ring and process; more than this at once is not HAProxy.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Listens for HAProxy's log.
+#[derive(Debug)]
+pub struct Receiver {
+    listener: TcpListener,
+    address: SocketAddr,
+    handle: Handle,
+}
+
+/// Reads the counters. A clone is cheap and sees the same counters.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    state: Arc<Mutex<State>>,
+    instance: Arc<str>,
+    epoch: Arc<str>,
+}
+
+impl Receiver {
+    /// Listens at this address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let epoch = format!("{}-{}", std::process::id(), since.as_nanos());
+        let handle = Handle {
+            state: Arc::default(),
+            instance: "local".into(),
+            epoch: epoch.into(),
+        };
+        Ok(Self {
+            listener,
+            address,
+            handle,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads the counters.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Receives until the token is cancelled.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                        tracing::warn!(%peer, "too many connections to the log receiver: refused");
+                        continue;
+                    };
+                    let (handle, shutdown) = (self.handle.clone(), shutdown.clone());
+                    tasks.spawn(async move {
+                        handle.receive(stream, &shutdown).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Most likely no descriptor is free; accepting again at once would only spin.
+                    tracing::warn!(%error, "the log receiver cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+impl Handle {
+    /// The same counters under the agent's own name, and an epoch of the caller's choice.
+    #[must_use]
+    pub fn named(mut self, instance: &str, epoch: &str) -> Self {
+        self.instance = instance.into();
+        self.epoch = epoch.into();
+        self
+    }
+
+    /// The epoch: differs for each process and each receiver in it.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Everything counted so far, under these names.
+    #[must_use]
+    pub fn snapshot(&self, instance: &str, epoch: &str, now: Timestamp) -> Snapshot {
+        Snapshot {
+            instance: instance.to_owned(),
+            epoch: epoch.to_owned(),
+            at: Some(now),
+            ..self.state().snapshot(Instant::now())
+        }
+    }
+
+    /// Everything counted so far, under the handle's own names and without a time.
+    pub(crate) fn current(&self) -> Snapshot {
+        Snapshot {
+            instance: self.instance.to_string(),
+            epoch: self.epoch.to_string(),
+            ..self.state().snapshot(Instant::now())
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counting does not panic; should it ever, the counters are still whole numbers.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn receive(&self, mut stream: TcpStream, shutdown: &CancellationToken) {
+        self.state().connected();
+        let mut lines = Lines::default();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = tokio::select! {
+                () = shutdown.cancelled() => return,
+                read = stream.read(&mut chunk) => read,
+            };
+            match read {
+                Ok(0) => return,
+                Ok(n) => lines.feed(chunk.get(..n).unwrap_or_default(), &mut self.state()),
+                Err(error) => {
+                    tracing::debug!(%error, "a log connection broke");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Cuts a stream of bytes into lines. A last line without an end is cut short and does not count.
+#[derive(Default)]
+struct Lines {
+    /// The beginning of a line whose end has not come yet.
+    begun: Vec<u8>,
+    /// The line has grown too long: what comes up to its end is passed over.
+    overlong: bool,
+}
+
+impl Lines {
+    fn feed(&mut self, mut bytes: &[u8], state: &mut State) {
+        let now = Instant::now();
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            bytes = rest.get(1..).unwrap_or_default();
+            if self.overlong || self.begun.len() + line.len() > MAX_LINE {
+                state.overlong();
+            } else if self.begun.is_empty() {
+                state.take(line, now);
+            } else {
+                self.begun.extend_from_slice(line);
+                state.take(&self.begun, now);
+            }
+            self.begun.clear();
+            self.overlong = false;
+        }
+        if self.begun.len() + bytes.len() > MAX_LINE {
+            self.begun.clear();
+            self.overlong = true;
+        } else if !self.overlong {
+            self.begun.extend_from_slice(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"rc":"r|s|500|a|b|n/s|aaaa|bbbb|1","sd":"c","st":200,"ts":"--","tr":3}"#;
+
+    #[test]
+    fn an_overlong_line_counts_once_and_the_next_one_is_read() {
+        let mut state = State::default();
+        let mut lines = Lines::default();
+        let mut bytes = vec![b'{'; 64 * 1024];
+        bytes.extend_from_slice(format!("\n{GOOD}\n\n\0\n{{\0\n").as_bytes());
+        for piece in bytes.chunks(1000) {
+            lines.feed(piece, &mut state);
+            assert!(lines.begun.len() <= MAX_LINE);
+        }
+        let log = state.snapshot(Instant::now()).log;
+        assert_eq!((log.lines, log.malformed), (1, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_makes_no_difference(cuts in proptest::collection::vec(1usize..50, 1..200), n in 1usize..40) {
+            let text = format!("{GOOD}\n<6>notice\n").repeat(n);
+            let mut state = State::default();
+            let mut lines = Lines::default();
+            let (mut rest, mut cuts) = (text.as_bytes(), cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                lines.feed(piece, &mut state);
+                rest = after;
+            }
+            let log = state.snapshot(Instant::now()).log;
+            prop_assert_eq!((log.lines, log.malformed), (n as u64, 0));
+        }
+    }
+}
