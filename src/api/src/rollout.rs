@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::Span;
-use crate::release::Canary;
+use crate::release::{Canary, OnFailure, OnNewRevision, Route};
 
 /// A revision on its way to serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +43,21 @@ pub struct Rollout {
     pub progress: Progress,
     /// How long tasks may make no progress.
     pub progress_deadline: Span,
+    /// How it ends, once it is being taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// A person went on after a rule had stopped it: harm takes it back no more.
+    #[serde(default)]
+    pub overruled: bool,
+    /// Since when Swarm or HAProxy cannot be seen; that time does not count against the deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind_since: Option<Timestamp>,
+    /// Tasks of the revision that had failed before it began.
+    #[serde(default)]
+    pub failed_before: u32,
+    /// Which clients are the canary's under affinity. Eight hex digits.
+    #[serde(default)]
+    pub seed: String,
     /// When the first bad answer of the canary was counted, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_bad_at: Option<Timestamp>,
@@ -98,6 +114,66 @@ pub struct Progress {
     pub at: Timestamp,
     /// Ready tasks then.
     pub ready: u32,
+    /// Tasks healthy in HAProxy then.
+    #[serde(default)]
+    pub healthy: u32,
+    /// Whether tasks were missing then; without that no deadline runs.
+    #[serde(default)]
+    pub short: bool,
+}
+
+/// How a rollout that is being taken back ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// How.
+    pub outcome: Outcome,
+    /// The stable, documented word for why.
+    pub reason: String,
+    /// One sentence with the evidence.
+    pub why: String,
+}
+
+/// A revision that serves nothing any more and goes in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaving {
+    /// Since when it is no longer wanted.
+    pub since: Timestamp,
+    /// Until when it stays warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_until: Option<Timestamp>,
+    /// Since when its connections drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<Timestamp>,
+    /// The target's generation that asked for draining: an agent that has it in force has seen it.
+    #[serde(default)]
+    pub generation: u64,
+}
+
+/// What of the last good spec is nowhere else in the target: an invalid spec later changes nothing of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Tasks of stable.
+    pub replicas: u32,
+    /// The steps.
+    pub canary: Canary,
+    /// The criteria.
+    pub analysis: Analysis,
+    /// What to do with a canary that fails.
+    pub on_failure: OnFailure,
+    /// What to do with a new revision while a rollout runs.
+    pub on_new_revision: OnNewRevision,
+    /// How long tasks may make no progress.
+    pub progress_deadline: Span,
+    /// How many finished rollouts are kept.
+    pub history_limit: u32,
+    /// The routes as written; the target's own follow once stable publishes their ports.
+    pub routes: Vec<Route>,
+    /// Who changed the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<String>,
 }
 
 /// A revision that failed and is not tried again by itself.

@@ -130,6 +130,70 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
+/// The stable words for why a release stands where it does, and for how a rollout ended.
+///
+/// Verdicts have words of their own, [`crate::verdict::Reason`]; a rollback by one of them carries that word.
+pub mod reasons {
+    /// The spec's revision serves everything.
+    pub const SERVING: &str = "Serving";
+    /// The stored spec does not parse or does not validate.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// There is a target and no spec.
+    pub const SPEC_MISSING: &str = "SpecMissing";
+    /// The image is being resolved.
+    pub const RESOLVING: &str = "Resolving";
+    /// The image cannot be resolved.
+    pub const IMAGE_UNRESOLVED: &str = "ImageUnresolved";
+    /// The revision could not be started: each of a route's three backends is taken.
+    pub const NO_SLOT: &str = "NoFreeSlot";
+    /// The revision's earlier tasks are still going away.
+    pub const STILL_LEAVING: &str = "StillLeaving";
+    /// Tasks are starting.
+    pub const SCALING: &str = "TasksStarting";
+    /// Tasks are ready in Swarm, and HAProxy's checks do not find them healthy yet.
+    pub const UNHEALTHY: &str = "NotHealthyInHaproxy";
+    /// No node can take the tasks.
+    pub const NO_SUITABLE_NODE: &str = "NoSuitableNode";
+    /// Swarm cannot be seen or changed.
+    pub const SWARM_UNKNOWN: &str = "SwarmUnknown";
+    /// No HAProxy agent is alive.
+    pub const NO_AGENT: &str = "NoLiveAgent";
+    /// An agent is alive and does not have the wanted split in force yet.
+    pub const AGENT_BEHIND: &str = "WaitsForAgent";
+    /// An agent was there and is not alive now: shares do not rise.
+    pub const AGENT_GONE: &str = "AgentGone";
+    /// The step's least time is not over.
+    pub const HOLDING: &str = "Holding";
+    /// Evidence is missing.
+    pub const EVIDENCE: &str = "WaitsForEvidence";
+    /// The analysis is inconclusive and a person decides.
+    pub const INCONCLUSIVE: &str = "Inconclusive";
+    /// A person must agree.
+    pub const APPROVAL: &str = "WaitsForApproval";
+    /// Somebody, or a rule, has stopped the rollout.
+    pub const PAUSED: &str = "Paused";
+    /// The canary is stable now, and not yet on every live agent.
+    pub const SWITCHING: &str = "Switching";
+    /// Stable takes everything back.
+    pub const TAKING_BACK: &str = "TakingBack";
+    /// Stable has no task that serves: the canary is kept until it has.
+    pub const STABLE_BROKEN: &str = "StableBroken";
+    /// Every wait was passed and it serves.
+    pub const PROMOTED: &str = "Promoted";
+    /// A person took it back.
+    pub const ABORTED: &str = "Aborted";
+    /// The spec asks for stable again.
+    pub const STABLE_REAPPLIED: &str = "StableReapplied";
+    /// The spec asks for another revision.
+    pub const NEW_REVISION: &str = "NewRevision";
+    /// Tasks made no progress for too long.
+    pub const PROGRESS_DEADLINE: &str = "ProgressDeadline";
+    /// Tasks fail again and again before they ever serve.
+    pub const CRASH_LOOP: &str = "CrashLoop";
+    /// Everything is being taken down.
+    pub const DELETING: &str = "Deleting";
+}
+
 /// The kinds of condition.
 pub mod conditions {
     /// The stored spec can be used.

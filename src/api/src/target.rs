@@ -13,11 +13,11 @@ use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{Affinity, Drift, MatchRule, OnControlLoss, Route};
-use crate::rollout::{Failed, HistoryEntry, Rollout};
+use crate::rollout::{Failed, HistoryEntry, Leaving, Rollout, Settings};
 use crate::workload::Workload;
 
 /// What is wanted of a release this instant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The release's uid; a target with another uid belongs to a deleted namesake.
@@ -59,6 +59,15 @@ pub struct Target {
     /// What swarm does with a service that was changed by hand.
     #[serde(default)]
     pub drift: Drift,
+    /// The revision that the spec asks for, once its image is known; it may be one that failed. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<RevisionId>,
+    /// The rest of the last good spec that was taken in. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// Revisions that serve nothing any more and go in time. Only promotion reads it.
+    #[serde(default)]
+    pub leaving: BTreeMap<RevisionId, Leaving>,
     /// The running rollout, if any. Only promotion reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -149,6 +158,60 @@ pub struct Traffic {
     pub seed: String,
     /// The target's generation when this split was decided: agents report it back once it is in force.
     pub generation: u64,
+}
+
+impl Traffic {
+    /// The share of each revision in basis points; they sum to 10,000.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<RevisionId, u16> {
+        let canary = self
+            .canary
+            .as_ref()
+            .map_or(0, |_| self.weight.basis_points());
+        let mut shares = BTreeMap::from([(self.stable.clone(), 10_000_u16.saturating_sub(canary))]);
+        if let Some(revision) = &self.canary {
+            *shares.entry(revision.clone()).or_default() += canary;
+        }
+        shares
+    }
+
+    /// Whether HAProxy answers with exactly this split.
+    #[must_use]
+    pub fn is(&self, seen: &crate::observed::TrafficInForce) -> bool {
+        self.generation == seen.generation
+            && self.stable == seen.stable
+            && self.canary == seen.canary
+            && self.weight == seen.weight
+    }
+}
+
+impl AnalysisTarget {
+    /// The judging of `canary` against `stable` under the rollout's seed.
+    ///
+    /// The run is `<canary>-<seed>-<hash of the criteria>`: another revision, a retry or other criteria start without evidence.
+    #[must_use]
+    pub fn new(canary: &RevisionId, stable: &RevisionId, seed: &str, criteria: &Analysis) -> Self {
+        use sha2::{Digest, Sha256};
+        // Our own types serialize without failing; an empty text would only make all criteria equal.
+        let text = serde_json::to_string(criteria).unwrap_or_default();
+        let digest = Sha256::digest(text.as_bytes());
+        let hash: String = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            run: format!("{canary}-{seed}-{hash}"),
+            canary: canary.clone(),
+            stable: stable.clone(),
+            criteria: criteria.clone(),
+            criteria_hash: hash,
+            request_timeout: Span::ZERO,
+            last_hold: Span::ZERO,
+            since: None,
+            awaiting_since: None,
+        }
+    }
 }
 
 /// What analysis must judge.
