@@ -1,7 +1,7 @@
 //! A steady load over keep-alive connections, and what came of every single request. Nothing is tried again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub enum Outcome {
 /// A running load.
 pub struct Load {
     samples: Arc<Mutex<Vec<Sample>>>,
-    stop: Arc<AtomicBool>,
+    rate: Arc<AtomicU32>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -75,11 +75,11 @@ impl Sums {
 }
 
 impl Load {
-    /// Sends `rate` requests a second to `host` at `port` over `connections` keep-alive connections.
+    /// Prepares `connections` keep-alive connections to `host` at `port`; nothing is sent before [`Load::rate`] is set.
     #[must_use]
-    pub fn start(port: u16, host: &str, rate: u32, connections: usize) -> Self {
+    pub fn new(port: u16, host: &str, connections: usize) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
+        let rate = Arc::new(AtomicU32::new(0));
         let (give, take) = mpsc::channel::<Instant>(4096);
         let take = Arc::new(tokio::sync::Mutex::new(take));
         for _ in 0..connections {
@@ -90,20 +90,40 @@ impl Load {
                 Arc::clone(&samples),
             ));
         }
-        let stopped = Arc::clone(&stop);
+        let wanted = Arc::clone(&rate);
         let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
-            while !stopped.load(Ordering::Relaxed) {
-                ticks.tick().await;
+            let mut due = Instant::now();
+            loop {
+                let rate = wanted.load(Ordering::Relaxed);
+                if rate == 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    due = Instant::now();
+                    continue;
+                }
+                due += Duration::from_secs(1) / rate;
+                tokio::time::sleep_until(due.into()).await;
                 // A full queue means that nothing answers; the requests in it tell.
                 let _ = give.try_send(Instant::now());
             }
         });
         Self {
             samples,
-            stop,
+            rate,
             task,
         }
+    }
+
+    /// The same, sending `rate` requests a second at once.
+    #[must_use]
+    pub fn start(port: u16, host: &str, rate: u32, connections: usize) -> Self {
+        let load = Self::new(port, host, connections);
+        load.rate(rate);
+        load
+    }
+
+    /// Sends so many requests a second from now on.
+    pub fn rate(&self, rate: u32) {
+        self.rate.store(rate, Ordering::Relaxed);
     }
 
     /// What came of the requests sent between two instants.
@@ -154,10 +174,9 @@ impl Load {
     }
 
     /// Stops sending and waits for what is under way.
-    pub async fn stop(self) -> Self {
-        self.stop.store(true, Ordering::Relaxed);
+    pub async fn stop(&self) {
+        self.rate(0);
         tokio::time::sleep(Duration::from_millis(500)).await;
-        self
     }
 }
 
