@@ -14,14 +14,21 @@
 //! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
 
 pub mod criteria;
+pub mod defaults;
 pub mod event;
+pub mod http;
+pub mod explain;
 pub mod keys;
+pub mod manifest;
 pub mod observed;
 pub mod operation;
+pub mod problem;
 pub mod quantity;
 pub mod release;
 pub mod rollout;
+pub mod schema;
 pub mod status;
 pub mod target;
+pub mod validate;
 pub mod verdict;
 pub mod workload;
