@@ -147,6 +147,12 @@ pub fn prefix(kind: &str) -> String {
 pub fn event(id: &str) -> String {
     format!("{ROOT}events/{id}")
 }
+/// Where the store's own name is kept: what the swarm controller makes carries it, so that two stores that share one
+/// Swarm leave each other's services alone. Writer: the swarm controller, once.
+#[must_use]
+pub fn installation() -> String {
+    format!("{ROOT}installation")
+}
 /// The lease under which `controller` runs once.
 #[must_use]
 pub fn lease(controller: &str) -> String {
