@@ -1,1 +1,201 @@
-//! Placeholder.
+//! What the end-to-end tests share: a stack with images of its own, in a namespace of its own.
+//!
+//! Every test runs on a real Swarm behind a real HAProxy, and says with [`World::end`] that it is over.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fm_harness::load::{Load, Outcome};
+use fm_harness::stack::Stack;
+use fm_harness::{image, unique};
+use serde_json::Value;
+
+/// A stack, images and a namespace that no other test has.
+pub struct World {
+    /// The stack.
+    pub stack: Stack,
+    /// The namespace.
+    pub namespace: String,
+    /// The images' repository.
+    pub repository: String,
+    tags: Vec<String>,
+}
+
+/// What a manifest says besides the image; each test changes what it is about.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The release's name.
+    pub name: String,
+    /// The host it is reached by.
+    pub host: String,
+    /// Stable tasks.
+    pub replicas: u32,
+    /// The steps, as YAML flow.
+    pub steps: String,
+    /// More lines of `spec`, as YAML.
+    pub more: String,
+    /// The analysis section, as YAML flow.
+    pub analysis: String,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            name: "shop".into(),
+            host: "shop.example.com".into(),
+            replicas: 2,
+            steps: "[{ weight: 10, hold: 2s }, { weight: 50, hold: 2s }]".into(),
+            more: String::new(),
+            analysis: "{ warmup: 1s, bake: 2s, errors: { promote: { margin: 0.05 } }, latency: { disabled: true } }".into(),
+        }
+    }
+}
+
+impl World {
+    /// A stack with the embedded store, or with the etcd at this address, and images `v1`, `v2` (healthy), `bad` (half
+    /// of the answers are errors) and `crash` (exits with 3 at start).
+    ///
+    /// # Errors
+    /// When Docker, HAProxy or `frd` do not do their part.
+    pub async fn new(etcd: Option<&str>) -> Result<Self> {
+        let id = unique();
+        let repository = format!("e2e-{id}/app");
+        let mut tags = Vec::new();
+        for (version, environment) in [
+            ("v1", &[] as &[(&str, &str)]),
+            ("v2", &[]),
+            ("bad", &[("ERROR_RATE", "0.5")]),
+            ("crash", &[("CRASH", "3")]),
+        ] {
+            let tag = format!("{repository}:{version}");
+            let mut all = vec![("VERSION", version)];
+            all.extend_from_slice(environment);
+            image::build(&tag, &all).await?;
+            tags.push(tag);
+        }
+        Ok(Self {
+            stack: Stack::start(etcd).await?,
+            namespace: format!("e2e-{id}"),
+            repository,
+            tags,
+        })
+    }
+
+    /// The manifest of this version.
+    #[must_use]
+    pub fn manifest(&self, plan: &Plan, version: &str) -> String {
+        format!(
+            "apiVersion: fridaymorning.dev/v1\nkind: Release\nmetadata: {{ namespace: {}, name: {} }}\nspec:\n  replicas: {}\n  workload:\n    image: {}:{version}\n    stopGracePeriod: 5s\n  routes:\n    - hosts: [{}]\n      port: 8080\n      healthCheck: {{ path: /healthz, interval: 300ms }}\n      timeouts: {{ drain: 5s, server: 5s }}\n  strategy:\n    canary: {{ steps: {}, keepPrevious: 0s }}\n  analysis: {}\n  progressDeadline: 20s\n{}",
+            self.namespace,
+            plan.name,
+            plan.replicas,
+            self.repository,
+            plan.host,
+            plan.steps,
+            plan.analysis,
+            plan.more
+        )
+    }
+
+    /// Applies this version.
+    ///
+    /// # Errors
+    /// When `frctl apply` refuses.
+    pub async fn apply(&mut self, plan: &Plan, version: &str) -> Result<String> {
+        let manifest = self.manifest(plan, version);
+        let namespace = self.namespace.clone();
+        self.stack.apply(&namespace, &manifest).await
+    }
+
+    /// Waits until the picture of the plan's release is as asked.
+    ///
+    /// # Errors
+    /// When it is not so in time.
+    pub async fn wait(
+        &self,
+        plan: &Plan,
+        what: &str,
+        seconds: u64,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        self.stack
+            .wait(
+                &self.namespace,
+                &plan.name,
+                what,
+                Duration::from_secs(seconds),
+                holds,
+            )
+            .await
+    }
+
+    /// Applies the first version and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not serve within a minute.
+    pub async fn first(&mut self, plan: &Plan) -> Result<Value> {
+        self.apply(plan, "v1").await?;
+        self.wait(plan, "v1 to serve", 60, |view| stable_is(view, "v1"))
+            .await
+    }
+
+    /// A load on the plan's host.
+    #[must_use]
+    pub fn load(&self, plan: &Plan, rate: u32) -> Load {
+        Load::start(self.stack.port(), &plan.host, rate, 32)
+    }
+
+    /// Runs `frctl` in the test's namespace; gives its exit code and everything it printed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn frctl(&mut self, arguments: &[&str]) -> Result<(i32, String)> {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend_from_slice(arguments);
+        let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let output = self.stack.frctl(&all).await?;
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok((output.status.code().context("frctl was killed")?, text))
+    }
+
+    /// Removes everything the test made.
+    pub async fn end(self) {
+        self.stack.down().await;
+        image::remove(&self.tags).await;
+    }
+}
+
+/// Whether the release is at rest with this version as stable.
+#[must_use]
+pub fn stable_is(view: &Value, version: &str) -> bool {
+    view["status"]["phase"] == "healthy" && runs(&view["status"]["stable"], version)
+}
+
+/// Whether a revision of the status runs this version.
+#[must_use]
+pub fn runs(revision: &Value, version: &str) -> bool {
+    revision["image"]
+        .as_str()
+        .is_some_and(|image| image.ends_with(&format!(":{version}")))
+}
+
+/// The canary's share in force, in percent.
+#[must_use]
+pub fn in_force(view: &Value) -> Option<f64> {
+    view["haproxy"].as_object()?.values().next()?["traffic"]["weight"].as_f64()
+}
+
+/// How many requests this version answered since then.
+#[must_use]
+pub fn answered_by(load: &Load, version: &str, since: Instant) -> usize {
+    load.samples(|sample| {
+        sample.sent >= since
+            && matches!(&sample.outcome, Outcome::Answered { version: by, .. } if &**by == version)
+    })
+    .len()
+}
