@@ -1,2 +1,70 @@
-//! Placeholder.
-fn main() {}
+//! Measures on real systems. Every speed is a ratio of two things done in one run, on the machine as it is then.
+//!
+//! Prints a table and writes JSON lines `{"name","value","unit","baseline","ratio"}` to `target/bench/summary.jsonl`.
+
+mod apply;
+mod proxy;
+mod record;
+mod rollout;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use record::Record;
+
+/// Measures FridayMorning on real systems.
+#[derive(Parser)]
+struct Arguments {
+    /// Only the measurements whose name contains one of these.
+    only: Vec<String>,
+    /// Also builds everything anew, in a folder of its own, to time it (some ten minutes).
+    #[arg(long)]
+    clean_build: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match measure(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let wanted = |name: &str| {
+        arguments.only.is_empty()
+            || arguments
+                .only
+                .iter()
+                .any(|part| name.contains(part.as_str()))
+    };
+    let mut record = Record::new()?;
+    if wanted("apply_to_weight") {
+        apply::measure(&mut record).await?;
+    }
+    if wanted("bad_canary_to_zero") {
+        rollout::bad_canary(&mut record).await?;
+    }
+    if wanted("proxy_throughput") {
+        proxy::measure(&mut record).await?;
+    }
+    if wanted("rollover_vs_docker_update") {
+        rollout::rollover(&mut record).await?;
+    }
+    if wanted("frd_rss_idle") {
+        rollout::idle(&mut record).await?;
+    }
+    if wanted("binary_size") {
+        record::sizes(&mut record)?;
+    }
+    if arguments.clean_build {
+        record::clean_build(&mut record).await?;
+    }
+    record.print();
+    Ok(())
+}
