@@ -2,9 +2,15 @@
 //!
 //! A wake-up says *look*, never *what changed*; a slow resync gives certainty. No key is ever reconciled twice at once.
 
+mod cache;
 mod context;
+mod controller;
+mod events;
 
+pub use cache::{Cache, Changes, decode};
 pub use context::Context;
+pub use controller::{Wake, run_elected, run_unelected};
+pub use events::Recorder;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,9 @@
 //! contract tests. A write that was acknowledged survives `kill -9`. What must never happen: a write whose condition or
 //! fence does not hold; an event missed between a list and the watch that follows it without an error that says so.
 
+pub mod embedded;
+pub mod etcd;
+
 use std::sync::Arc;
 use std::time::Duration;
 
