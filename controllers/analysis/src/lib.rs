@@ -1,1 +1,192 @@
-//! Placeholder.
+//! Decides, by a sequential test, whether a canary harms or is good enough.
+//!
+//! `agents' counters -> observe -> judge (evidence, plan) -> act -> verdicts/<ns>/<name>`
+//!
+//! Runs once, under an elected lease. It watches targets, looks once a second at each release whose target asks for
+//! analysis, and writes one verdict per closed batch, from which it (or its successor) goes on exactly.
+//! What must never happen: a verdict that speaks of another run, or one written by a leader that is no more.
+
+mod act;
+pub mod evidence;
+pub mod judge;
+pub mod latency;
+pub mod observe;
+pub mod plan;
+pub mod pmix;
+pub mod replay;
+mod run;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fm_api::event::Severity;
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::target::{AnalysisTarget, Target};
+use fm_api::verdict::{Decision, Verdict};
+use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Recorder, decode};
+use fm_store::{Fence, StoreError};
+use fm_telemetry::CounterSource;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::observe::Pulls;
+use crate::run::{Identity, Run};
+
+/// Time between ticks.
+const TICK: SignedDuration = SignedDuration::from_secs(1);
+/// Releases that tick at about the same time share one pull.
+const SHARED: SignedDuration = SignedDuration::from_millis(100);
+
+/// Runs the analysis controller until shutdown.
+///
+/// # Errors
+/// When the store refuses for good.
+pub async fn run(ctx: Context, source: Arc<dyn CounterSource>) -> Result<(), StoreError> {
+    let cache = Cache::start(&ctx, vec![keys::prefix("targets")]);
+    cache.synced().await;
+    let analyst = Analyst {
+        recorder: Recorder::new(&ctx, "analysis"),
+        pulls: Pulls::new(source),
+        runs: Mutex::default(),
+        ctx: ctx.clone(),
+        cache: cache.clone(),
+    };
+    fm_runtime::run_elected(&ctx, "analysis", &cache, None, Arc::new(analyst)).await
+}
+
+struct Analyst {
+    ctx: Context,
+    cache: Cache,
+    recorder: Recorder,
+    pulls: Pulls,
+    /// The runs that are looked at; one in the middle of a look is not in it.
+    runs: Mutex<HashMap<ReleaseKey, Run>>,
+}
+
+#[async_trait]
+impl Reconciler for Analyst {
+    async fn reconcile(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<Next, ReconcileError> {
+        let known = self.forget(key);
+        let Some(entry) = self.cache.get(&key.target()) else {
+            act::remove(&self.ctx, fence, key).await?;
+            return Ok(Next::OnChange);
+        };
+        let target: Target = decode(&entry).map_err(ReconcileError::Terminal)?;
+        let Some(analysis) = (target.analysis.as_ref())
+            .filter(|analysis| !analysis.criteria.disabled && !target.deleting)
+        else {
+            return Ok(Next::OnChange);
+        };
+        let identity = Identity::of(&target, analysis, fence);
+        let mut run = match known.filter(|run| run.is(&identity)) {
+            Some(run) => run,
+            None => self.load(key, identity, &target).await?,
+        };
+        let looked = self.look(key, fence, &target, analysis, &mut run).await;
+        match looked {
+            // What the store holds is not what we remember: begin from the store.
+            Err(error @ (StoreError::Conflict { .. } | StoreError::LeaseEnded)) => {
+                Err(error.into())
+            }
+            // Evidence is kept; the next verdict will hold it.
+            Err(error) => {
+                self.keep(key, run);
+                Err(error.into())
+            }
+            Ok(()) => {
+                let wait = run.next_tick.duration_since(self.ctx.clock.now());
+                self.keep(key, run);
+                Ok(Next::After(Duration::try_from(wait).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl Analyst {
+    async fn load(
+        &self,
+        key: &ReleaseKey,
+        identity: Identity,
+        target: &Target,
+    ) -> Result<Run, StoreError> {
+        let (verdict, revision) = act::load(&self.ctx, key).await?;
+        let now = self.ctx.clock.now();
+        let resumed = verdict
+            .zip(revision)
+            .and_then(|(verdict, at)| Run::resume(identity.clone(), &verdict, at, now));
+        Ok(resumed.unwrap_or_else(|| Run::new(identity, target, revision, now)))
+    }
+
+    async fn look(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+        target: &Target,
+        analysis: &AnalysisTarget,
+        run: &mut Run,
+    ) -> Result<(), StoreError> {
+        let now = self.ctx.clock.now();
+        let shifted = run.shifted(target);
+        if now < run.next_tick && !shifted {
+            return Ok(());
+        }
+        // At a change of shares the batch ends now, not a tenth of a second ago.
+        let age = if shifted {
+            SignedDuration::ZERO
+        } else {
+            SHARED
+        };
+        let pulled = self.pulls.get(now, age).await;
+        run.count(key, analysis, &pulled, now);
+        run.next_tick = next_tick(run.next_tick, now);
+        let verdict = match run.tick(target, analysis, now) {
+            Some(verdict) => verdict,
+            None if run.told() => return Ok(()),
+            None => run.begin(target, analysis, now),
+        };
+        let revision = act::write(&self.ctx, fence, key, &verdict, run.revision).await?;
+        if verdict.decision != run.decision {
+            self.tell(key, &verdict).await;
+        }
+        run.wrote(&verdict, revision);
+        Ok(())
+    }
+
+    async fn tell(&self, key: &ReleaseKey, verdict: &Verdict) {
+        let (severity, reason) = match verdict.decision {
+            Decision::Wait => return,
+            Decision::Promote => (Severity::Normal, "CanaryNonInferior"),
+            Decision::Rollback => (Severity::Warning, "CanaryHarms"),
+            Decision::Inconclusive => (Severity::Warning, "AnalysisInconclusive"),
+        };
+        let message = verdict.sentence.clone();
+        self.recorder
+            .record(Some(key), severity, reason, message)
+            .await;
+    }
+
+    fn forget(&self, key: &ReleaseKey) -> Option<Run> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.remove(key)
+    }
+
+    fn keep(&self, key: &ReleaseKey, run: Run) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.insert(key.clone(), run);
+    }
+}
+
+/// Ticks stay on their beat; one that is a whole beat late begins a new beat.
+fn next_tick(due: Timestamp, now: Timestamp) -> Timestamp {
+    let next = |at: Timestamp| at.checked_add(TICK).unwrap_or(Timestamp::MAX);
+    if next(due) > now {
+        next(due)
+    } else {
+        next(now)
+    }
+}

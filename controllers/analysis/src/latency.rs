@@ -1,0 +1,77 @@
+//! Response times as counts: how many requests of each side are slower than a quantile of stable.
+//!
+//! The quantile comes from a histogram of stable's earlier batches only, in which a count halves every minute, so the limits
+//! are fixed before the batch they judge and the evidence stays valid. Pure.
+//!
+//! A limit is the upper edge of the bin that holds the quantile. The canary's limit, `1 + shift` times that, is
+//! rounded to a bin's edge: up where harm is asked for, down where non-inferiority is, so that rounding never makes evidence.
+
+use std::collections::BTreeMap;
+
+use fm_telemetry::histogram::{GROWTH, Histogram};
+use serde::{Deserialize, Serialize};
+
+use crate::pmix::{Counts, Question};
+
+/// Seconds in which an old count loses half its weight.
+const HALF_LIFE: f64 = 60.0;
+/// A bin lighter than this is dropped: a count after some twenty minutes.
+const NEGLIGIBLE: f64 = 1e-6;
+
+/// Stable's response times lately.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Decayed {
+    bins: BTreeMap<u16, f64>,
+}
+
+impl Decayed {
+    /// Lets `seconds` pass, then adds a batch.
+    pub fn add(&mut self, batch: &Histogram, seconds: f64) {
+        let factor = (-seconds.max(0.0) / HALF_LIFE).exp2();
+        self.bins.retain(|_, weight| {
+            *weight *= factor;
+            *weight > NEGLIGIBLE
+        });
+        for (bin, count) in batch.iter() {
+            *self.bins.entry(bin).or_default() += count as f64;
+        }
+    }
+
+    /// The bin that holds the `q`-quantile; `None` before there is anything.
+    #[must_use]
+    pub fn quantile_bin(&self, q: f64) -> Option<u16> {
+        let wanted = q * self.bins.values().sum::<f64>();
+        let mut sum = 0.0;
+        let found = self.bins.iter().find(|(_, weight)| {
+            sum += **weight;
+            sum >= wanted
+        });
+        found.or(self.bins.last_key_value()).map(|(bin, _)| *bin)
+    }
+}
+
+/// The batch's counts of slow requests at stable's `q`-quantile; `None` while that is unknown.
+#[must_use]
+pub fn slow(
+    stable_lately: &Decayed,
+    question: Question,
+    q: f64,
+    shift: f64,
+    canary: &Histogram,
+    stable: &Histogram,
+) -> Option<Counts> {
+    let limit = stable_lately.quantile_bin(q)?.saturating_add(1);
+    let bins = (1.0 + shift.max(0.0)).ln() / GROWTH.ln();
+    // Saturating casts: an absurd shift only makes nothing slow.
+    let further = match question {
+        Question::Harm => (bins - 1e-9).ceil() as u16,
+        Question::NonInferiority => (bins + 1e-9).floor() as u16,
+    };
+    Some(Counts {
+        x: canary.count_from(limit.saturating_add(further)),
+        y: stable.count_from(limit),
+        n_c: canary.count(),
+        n_s: stable.count(),
+    })
+}

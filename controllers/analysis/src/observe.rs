@@ -1,0 +1,159 @@
+//! Counters of every agent, and what was counted since the last look.
+//!
+//! [`Readings`] is pure; [`Pulls`] asks the agents, once for all releases that look at about the same time.
+//! What must never happen: a request counted twice, or an hour of stable's past taken for one batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fm_api::target::AnalysisTarget;
+use fm_telemetry::counters::{Counters, Snapshot};
+use fm_telemetry::{CounterSource, SourceError};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Tally;
+
+/// Each agent's answer at one instant.
+#[derive(Debug)]
+pub struct Pulled {
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// The answers.
+    pub answers: Vec<Result<Snapshot, SourceError>>,
+}
+
+/// Asks the agents.
+pub struct Pulls {
+    source: Arc<dyn CounterSource>,
+    last: tokio::sync::Mutex<Option<Arc<Pulled>>>,
+}
+
+impl Pulls {
+    /// Asks this source.
+    #[must_use]
+    pub fn new(source: Arc<dyn CounterSource>) -> Self {
+        Self {
+            source,
+            last: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Answers that are at most `age` old.
+    pub async fn get(&self, now: Timestamp, age: SignedDuration) -> Arc<Pulled> {
+        // Held across the question on purpose: who comes meanwhile shares the answer.
+        let mut last = self.last.lock().await;
+        if let Some(pulled) = last.as_ref()
+            && pulled.at <= now
+            && now.duration_since(pulled.at) < age
+        {
+            return Arc::clone(pulled);
+        }
+        let answers = self.source.pull().await;
+        let pulled = Arc::new(Pulled { at: now, answers });
+        *last = Some(Arc::clone(&pulled));
+        pulled
+    }
+}
+
+/// What was last read of each agent, for one run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Readings {
+    /// By instance.
+    pub instances: BTreeMap<String, Reading>,
+    /// Log lines lost in this run, as far as known.
+    pub lost_lines: i64,
+}
+
+/// What was last read of one agent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    /// The process and its start.
+    pub epoch: String,
+    /// The canary's counters.
+    pub canary: Counters,
+    /// Stable's counters.
+    pub stable: Counters,
+    /// Lost lines.
+    pub lost: u64,
+}
+
+/// What was counted since the last look.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// By the canary.
+    pub canary: Tally,
+    /// By stable.
+    pub stable: Tally,
+    /// Why some agent's counters could not be read.
+    pub unseen: Option<String>,
+}
+
+impl Readings {
+    /// Takes in a pull.
+    ///
+    /// An agent seen for the first time in a run only sets the mark: what it counted before belongs to no batch. An agent
+    /// that began a new epoch has counted everything since then within the run, so all of it is new.
+    pub fn take(&mut self, release: &str, target: &AnalysisTarget, pulled: &Pulled) -> Seen {
+        let (mut canary, mut stable) = (Counters::default(), Counters::default());
+        let mut unseen = None;
+        if pulled.answers.is_empty() {
+            unseen = Some("no haproxy agent is there to ask".to_owned());
+        }
+        for answer in &pulled.answers {
+            match answer {
+                Ok(snapshot) => {
+                    let (c, s) = self.difference(release, target, snapshot);
+                    canary.merge(&c);
+                    stable.merge(&s);
+                }
+                Err(error) => unseen = Some(error.to_string()),
+            }
+        }
+        Seen {
+            canary: canary.into(),
+            stable: stable.into(),
+            unseen,
+        }
+    }
+
+    fn difference(
+        &mut self,
+        release: &str,
+        target: &AnalysisTarget,
+        snapshot: &Snapshot,
+    ) -> (Counters, Counters) {
+        let revisions = snapshot.releases.get(release);
+        let of = |revision: &str| {
+            revisions
+                .and_then(|revisions| revisions.get(revision))
+                .cloned()
+                .unwrap_or_default()
+        };
+        let reading = Reading {
+            epoch: snapshot.epoch.clone(),
+            canary: of(target.canary.as_str()),
+            stable: of(target.stable.as_str()),
+            lost: snapshot.log.lost,
+        };
+        let (canary, stable) = (reading.canary.clone(), reading.stable.clone());
+        let lost = reading.lost;
+        match self.instances.insert(snapshot.instance.clone(), reading) {
+            None => (Counters::default(), Counters::default()),
+            Some(last) if last.epoch == snapshot.epoch => {
+                self.lost_lines += signed(lost) - signed(last.lost);
+                (canary.since(&last.canary), stable.since(&last.stable))
+            }
+            Some(_) => {
+                self.lost_lines += signed(lost);
+                (canary, stable)
+            }
+        }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

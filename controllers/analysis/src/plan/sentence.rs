@@ -1,0 +1,160 @@
+//! The sentences of a verdict. Each says what was counted, what it was compared with, and what is needed.
+
+use fm_api::criteria::{Analysis, Guards};
+use fm_api::quantity::{Span, Weight};
+use fm_api::verdict::Counted;
+use jiff::SignedDuration;
+
+use super::{Situation, rate, requests_needed};
+use crate::evidence::{Errors, Latency};
+use crate::pmix;
+
+pub(super) fn errors_harm(criteria: &Analysis, errors: &Errors) -> String {
+    format!(
+        "canary answers {} badly ({} of {}) against {} of stable ({} of {}): harm is shown, evidence {} of {} needed",
+        percent(errors.canary),
+        errors.canary.bad,
+        errors.canary.requests,
+        percent(errors.stable),
+        errors.stable.bad,
+        errors.stable.requests,
+        power(errors.log_e_harm(criteria)),
+        power(pmix::threshold(criteria.errors.rollback.alpha)),
+    )
+}
+
+pub(super) fn latency_harm(criteria: &Analysis, latency: &Latency) -> String {
+    format!(
+        "canary is slower than stable: {} of its answers take over {} of stable's {} quantile, {} of stable's take longer than \
+         that quantile itself; harm is shown, evidence {} of {} needed",
+        percent(latency.canary),
+        number(1.0 + criteria.latency.promote.shift),
+        number(criteria.latency.promote.quantile),
+        percent(latency.stable),
+        power(latency.log_e_harm()),
+        power(pmix::threshold(criteria.latency.rollback.alpha)),
+    )
+}
+
+pub(super) fn guard(guards: &Guards, limit: f64, canary: Counted) -> String {
+    format!(
+        "canary answered {} badly in the last {} ({} of {}): the limit is {} %",
+        percent(canary),
+        guards.window.0,
+        canary.bad,
+        canary.requests,
+        number(limit * 100.0),
+    )
+}
+
+pub(super) fn stable_unhealthy(guards: &Guards, limit: f64, stable: Counted) -> String {
+    format!(
+        "stable itself answered {} badly in the last {} ({} of {}), over the limit of {} %: nothing is promoted meanwhile",
+        percent(stable),
+        guards.window.0,
+        stable.bad,
+        stable.requests,
+        number(limit * 100.0),
+    )
+}
+
+pub(super) fn unseen(problem: &str) -> String {
+    format!("requests cannot be counted now, so nothing is concluded: {problem}")
+}
+
+pub(super) fn no_traffic() -> String {
+    "the canary has had no request yet".to_owned()
+}
+
+pub(super) fn no_baseline(weight: Weight) -> String {
+    if weight == Weight::FULL {
+        "the canary has all the traffic, so there is nothing to compare it with".to_owned()
+    } else {
+        "stable has had no request to compare with".to_owned()
+    }
+}
+
+pub(super) fn non_inferior(situation: &Situation<'_>) -> String {
+    let errors = &situation.evidence.errors;
+    let latency = if situation.evidence.latency.is_some() {
+        ", and in response time"
+    } else {
+        ""
+    };
+    format!(
+        "canary is as good as stable in errors ({} of {} bad against {} of {}){latency}",
+        errors.canary.bad, errors.canary.requests, errors.stable.bad, errors.stable.requests,
+    )
+}
+
+pub(super) fn holding(left: SignedDuration) -> String {
+    format!(
+        "the evidence suffices; the steps are held for another {}",
+        seconds(left)
+    )
+}
+
+pub(super) fn baking(bake: Span, left: SignedDuration) -> String {
+    format!(
+        "the evidence suffices; the canary must serve {bake} in all, another {}",
+        seconds(left)
+    )
+}
+
+pub(super) fn deadline(situation: &Situation<'_>, deadline: Span) -> String {
+    format!(
+        "inconclusive: twice the deadline of {deadline} has passed; {}",
+        gathering(situation)
+    )
+}
+
+pub(super) fn gathering(situation: &Situation<'_>) -> String {
+    let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
+    let errors = &evidence.errors;
+    let mut missing = Vec::new();
+    if !errors.non_inferior {
+        let more = requests_needed(criteria, errors, situation.weight)
+            .map(|n| format!(", some {n} more canary requests if none is bad"))
+            .unwrap_or_default();
+        missing.push(format!(
+            "errors {} of {}{more}",
+            power(errors.log_e_ni(criteria)),
+            power(pmix::threshold(criteria.errors.promote.alpha)),
+        ));
+    }
+    if let Some(latency) = evidence.latency.as_ref().filter(|l| !l.non_inferior) {
+        missing.push(format!(
+            "response time {} of {}",
+            power(latency.log_e_ni()),
+            power(pmix::threshold(criteria.latency.promote.alpha)),
+        ));
+    }
+    format!(
+        "no harm is shown ({} of {} bad against {} of {} of stable); evidence that the canary is as good is still missing: {}",
+        errors.canary.bad,
+        errors.canary.requests,
+        errors.stable.bad,
+        errors.stable.requests,
+        missing.join("; "),
+    )
+}
+
+fn percent(counted: Counted) -> String {
+    format!("{:.1} %", rate(counted) * 100.0)
+}
+
+/// Evidence as a power of e, as it would overflow written out.
+fn power(log: f64) -> String {
+    // No minus before a zero.
+    let rounded = (log * 10.0).round() / 10.0 + 0.0;
+    format!("e^{rounded:.1}")
+}
+
+fn number(value: f64) -> String {
+    let rounded = (value * 1000.0).round() / 1000.0;
+    format!("{rounded}")
+}
+
+fn seconds(left: SignedDuration) -> String {
+    Span::secs(u64::try_from(left.as_millis()).unwrap_or(0).div_ceil(1000)).to_string()
+}

@@ -1,0 +1,134 @@
+//! The e-process: a sequential test of two rates that may be looked at after every batch.
+//!
+//! Each batch multiplies the evidence by a factor whose expectation under the null hypothesis is at most 1, whatever
+//! the rates are and however they drift, as long as both sides serve at the same time. So, by Ville's inequality, the
+//! chance that evidence `E` ever reaches `1/alpha` under the null hypothesis is at most `alpha`. Evidence is kept as two sums per
+//! multiplier of a grid, `S` and `C`, which do not depend on the margin `d`:
+//! `log E(d) = logsumexp((S - d C) / deff) - ln(size of the grid)`.
+//!
+//! Pure. What must never happen: `E` itself being formed (it overflows), or evidence from a batch that lacks a side.
+
+use serde::{Deserialize, Serialize};
+
+/// Multipliers in each grid.
+pub const GRID: usize = 6;
+
+/// Which null hypothesis the evidence is against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Against `p_canary <= r0 * p_stable + d`: is the canary worse?
+    Harm,
+    /// Against `p_canary >= r0 * p_stable + d`: is the canary at most so much worse?
+    NonInferiority,
+}
+
+impl Question {
+    /// Its multipliers.
+    #[must_use]
+    pub const fn grid(self) -> &'static [f64; GRID] {
+        match self {
+            Question::Harm => &[1.3, 1.8, 3.0, 6.0, 15.0, 60.0],
+            Question::NonInferiority => &[0.02, 0.1, 0.25, 0.45, 0.65, 0.82],
+        }
+    }
+}
+
+/// What both sides did in one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Bad canary requests.
+    pub x: u64,
+    /// Bad stable requests.
+    pub y: u64,
+    /// All canary requests.
+    pub n_c: u64,
+    /// All stable requests.
+    pub n_s: u64,
+}
+
+/// The evidence of all batches so far for one question at one `r0`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// `S` by multiplier.
+    pub s: [f64; GRID],
+    /// `C` by multiplier.
+    pub c: [f64; GRID],
+}
+
+impl Sums {
+    /// Takes in a batch. More bad requests than requests cannot be; they are cut to all.
+    pub fn add(&mut self, question: Question, r0: f64, counts: Counts) {
+        let (n_c, n_s) = (counts.n_c as f64, counts.n_s as f64);
+        if counts.n_c == 0 || counts.n_s == 0 {
+            // One side alone says nothing of a difference: the factor is exactly 1.
+            return;
+        }
+        debug_assert!(counts.x <= counts.n_c && counts.y <= counts.n_s);
+        let x = counts.x.min(counts.n_c) as f64;
+        let k = x + counts.y.min(counts.n_s) as f64;
+        let rho = n_c * r0 / (n_c * r0 + n_s);
+        for ((m, s), c) in question.grid().iter().zip(&mut self.s).zip(&mut self.c) {
+            let z = rho * (m - 1.0);
+            *s += x * m.ln() - k * z.ln_1p();
+            *c += n_c * (m - 1.0) * (1.0 - rho) / (1.0 + z);
+        }
+    }
+
+    /// The natural logarithm of the evidence at margin `d`; bad requests come in clusters of `deff`.
+    #[must_use]
+    pub fn log_e(&self, d: f64, deff: f64) -> f64 {
+        let mut terms = [0.0; GRID];
+        for ((term, s), c) in terms.iter_mut().zip(&self.s).zip(&self.c) {
+            *term = (s - d * c) / deff;
+        }
+        log_mean_exp(&terms)
+    }
+}
+
+/// The logarithm of the mean of numbers that are given by their logarithms. Evidence may be averaged, and stays evidence.
+#[must_use]
+pub fn log_mean_exp(logs: &[f64]) -> f64 {
+    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !top.is_finite() {
+        return if logs.is_empty() { 0.0 } else { top };
+    }
+    let sum: f64 = logs.iter().map(|log| (log - top).exp()).sum();
+    top + sum.ln() - (logs.len() as f64).ln()
+}
+
+/// The evidence that is needed: `ln(1/alpha)`.
+#[must_use]
+pub fn threshold(alpha: f64) -> f64 {
+    -alpha.ln()
+}
+
+/// The confidence sequence for `p_canary - p_stable`: both sums at `r0 = 1`, each end with half of `alpha`.
+/// It holds at all times at once with probability `1 - alpha`, and is cut to -1 … 1.
+#[must_use]
+pub fn bounds(harm: &Sums, non_inferiority: &Sums, alpha: f64, deff: f64) -> (f64, f64) {
+    let needed = (2.0 / alpha).ln();
+    // Harm's evidence falls with d, non-inferiority's grows: each end is where it crosses what is needed.
+    let lower = crossing(|d| harm.log_e(d, deff) < needed);
+    let upper = crossing(|d| non_inferiority.log_e(d, deff) >= needed);
+    (lower, upper)
+}
+
+/// Where `beyond` turns true between -1 and 1, to the last bit that matters.
+fn crossing(beyond: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (-1.0, 1.0);
+    if beyond(low) {
+        return low;
+    }
+    if !beyond(high) {
+        return high;
+    }
+    for _ in 0..50 {
+        let middle = 0.5 * (low + high);
+        if beyond(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    0.5 * (low + high)
+}

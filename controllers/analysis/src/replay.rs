@@ -1,0 +1,218 @@
+//! Recorded traffic, decided offline by the code that decides online, to tune criteria.
+//!
+//! One line of input a second. Time is the lines': the first is one second after the canary's first request. Nothing is
+//! flushed at the end, and once decided the verdict stays, while the evidence goes on. Steps are held for the sum of their holds.
+
+use fm_api::keys::RevisionId;
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::Release;
+use fm_api::target::AnalysisTarget;
+use fm_api::verdict::{Counted, Decision, Reason};
+use fm_telemetry::histogram::Histogram;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Tally;
+use crate::judge::{Findings, Judge, Tick};
+
+/// What a line concludes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// The line's number, from 1.
+    pub tick: u64,
+    /// Natural logarithm of the evidence for harm by errors.
+    pub log_e_harm: f64,
+    /// Natural logarithm of the evidence for non-inferiority by errors.
+    pub log_e_ni: f64,
+    /// Lower end of the 95 % confidence sequence for the error rates' difference, canary minus stable.
+    pub lower: f64,
+    /// Upper end of it.
+    pub upper: f64,
+    /// The conclusion.
+    pub verdict: Decision,
+    /// Why.
+    pub reason: Reason,
+    /// One sentence for people.
+    pub sentence: String,
+}
+
+/// Why a line cannot be decided.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct ReplayError {
+    /// The line's number, from 1.
+    pub line: u64,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+/// Decides recorded traffic line by line.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    target: AnalysisTarget,
+    hold_until: Timestamp,
+    judge: Judge,
+    line: u64,
+    last: Output,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    canary: InputSide,
+    stable: InputSide,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct InputSide {
+    requests: u64,
+    errors: u64,
+    #[serde(default)]
+    latency_ms: Option<Vec<f64>>,
+}
+
+impl Replay {
+    /// With a release's criteria, its defaults filled in.
+    #[must_use]
+    pub fn new(release: &Release) -> Self {
+        let spec = &release.spec;
+        let steps = spec.strategy.canary.as_ref().map(|c| c.steps.as_slice());
+        let holds = steps.unwrap_or_default().iter().map(|step| step.hold);
+        let held = holds
+            .clone()
+            .map(Span::as_millis)
+            .fold(0, u64::saturating_add);
+        let begin = Timestamp::UNIX_EPOCH;
+        let held = SignedDuration::from_millis(i64::try_from(held).unwrap_or(i64::MAX));
+        let hold_until = begin.checked_add(held).unwrap_or(Timestamp::MAX);
+        let revision = RevisionId::new("recorded");
+        Self {
+            target: AnalysisTarget {
+                run: String::new(),
+                canary: revision.clone(),
+                stable: revision,
+                criteria: spec.analysis.clone(),
+                criteria_hash: String::new(),
+                request_timeout: spec.request_timeout(),
+                last_hold: holds.last().unwrap_or(Span::ZERO),
+                since: Some(begin),
+                awaiting_since: Some(hold_until),
+            },
+            hold_until,
+            judge: Judge::new(Findings::default(), begin),
+            line: 0,
+            last: Output {
+                tick: 0,
+                log_e_harm: 0.0,
+                log_e_ni: 0.0,
+                lower: -1.0,
+                upper: 1.0,
+                verdict: Decision::Wait,
+                reason: Reason::NoTraffic,
+                sentence: "the canary has had no request yet".to_owned(),
+            },
+        }
+    }
+
+    /// Decides the next line.
+    ///
+    /// # Errors
+    /// When the line is not one of recorded traffic.
+    pub fn line(&mut self, text: &str) -> Result<Output, ReplayError> {
+        self.line += 1;
+        let (canary, stable) = read(text).map_err(|message| ReplayError {
+            line: self.line,
+            message,
+        })?;
+        let seconds = SignedDuration::from_secs(i64::try_from(self.line).unwrap_or(i64::MAX));
+        let now = Timestamp::UNIX_EPOCH
+            .checked_add(seconds)
+            .unwrap_or(Timestamp::MAX);
+        let weight = share(canary.counted, stable.counted);
+        self.judge.count(&canary, &stable, now);
+        let tick = Tick {
+            target: &self.target,
+            weight,
+            unseen: None,
+            hold_until: Some(self.hold_until),
+            now,
+        };
+        let closed = self.judge.tick(&tick);
+        self.last.tick = self.line;
+        if let Some((_, plan)) = closed {
+            if let Some(errors) = plan.metrics.first() {
+                self.last.log_e_harm = errors.log_e_harm;
+                self.last.log_e_ni = errors.log_e_ni;
+                self.last.lower = errors.lower;
+                self.last.upper = errors.upper;
+            }
+            if self.last.verdict == Decision::Wait {
+                self.last.verdict = plan.decision;
+                self.last.reason = plan.why;
+                self.last.sentence = plan.sentence;
+            }
+        }
+        Ok(self.last.clone())
+    }
+}
+
+/// Recorded traffic does not say which share was wanted; what came stands for it.
+fn share(canary: Counted, stable: Counted) -> Weight {
+    if stable.requests == 0 && canary.requests > 0 {
+        return Weight::FULL;
+    }
+    let all = canary.requests.saturating_add(stable.requests).max(1);
+    let points = canary.requests as f64 / all as f64 * 10_000.0;
+    // However small the share: both sides serve.
+    Weight::from_basis_points(points.round().clamp(1.0, 9_999.0) as u16)
+}
+
+fn read(text: &str) -> Result<(Tally, Tally), String> {
+    const ALLOWED: &str = r#"allowed: {"canary":{"requests":10,"errors":0},"stable":{"requests":190,"errors":1}}, with "latencyMs":[…] on each side if wanted"#;
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("no JSON: {error}; {ALLOWED}"))?;
+    if value.get("metric").is_some() {
+        return Err(format!(
+            "`metric` lines are not decided by this version; {ALLOWED}"
+        ));
+    }
+    let input: Input =
+        serde_json::from_value(value).map_err(|error| format!("{error}; {ALLOWED}"))?;
+    Ok((
+        tally("canary", input.canary)?,
+        tally("stable", input.stable)?,
+    ))
+}
+
+fn tally(side: &str, input: InputSide) -> Result<Tally, String> {
+    if input.errors > input.requests {
+        return Err(format!(
+            "{side}: {} errors among {} requests; allowed: at most as many errors as requests",
+            input.errors, input.requests
+        ));
+    }
+    if input.requests > 1 << 40 {
+        return Err(format!("{side}: {} requests in a second", input.requests));
+    }
+    let mut latency = None;
+    if let Some(times) = input.latency_ms {
+        let histogram: &mut Histogram = latency.get_or_insert_default();
+        for ms in times {
+            if !ms.is_finite() || ms < 0.0 {
+                return Err(format!(
+                    "{side}: {ms} is no response time; allowed: milliseconds, 0 or more"
+                ));
+            }
+            histogram.record(ms);
+        }
+    }
+    Ok(Tally {
+        counted: Counted {
+            requests: input.requests,
+            bad: input.errors,
+        },
+        latency,
+    })
+}
