@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! FridayMorning's command line.
+
+mod changes;
+mod cli;
+mod client;
+mod commands;
+mod error;
+mod files;
+mod follow;
+mod render;
+mod session;
+mod table;
+mod term;
+mod text;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::error::{Error, Exit};
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; nobody can be told when printing them fails.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                Exit::Usage.code()
+            } else {
+                Exit::Done.code()
+            });
+        }
+    };
+    match run(cli) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) if error.is_pipe() => ExitCode::from(Exit::Done.code()),
+        Err(error) => {
+            term::complain(&format!("error: {error:#}"));
+            if let Some(hint) = error.advice() {
+                term::complain(&format!("hint: {hint}"));
+            }
+            ExitCode::from(error.ends().code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Error> {
+    // A provider that is installed already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let session = Session::new(cli.global);
+    let end = runtime.block_on(commands::run(&session, cli.command));
+    // A thread that waits for a key must not keep the program.
+    runtime.shutdown_background();
+    end
+}

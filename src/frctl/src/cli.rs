@@ -1,0 +1,367 @@
+//! The command line's grammar. What each command does lies in `commands`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done or promoted, 1 error (an invalid manifest too), 2 usage, 3 rolled back or aborted,
+            4 timed out, 5 waits for a person";
+
+/// FridayMorning: new versions to real traffic, step by step, and back at once when they do harm.
+#[derive(Debug, Parser)]
+#[command(name = "frctl", version, after_help = EXIT_CODES, max_term_width = 110, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where frd listens: unix:PATH or https://HOST[:PORT]
+    #[arg(
+        long,
+        global = true,
+        env = "FRCTL_SERVER",
+        value_name = "ADDRESS",
+        hide_env_values = true,
+        default_value = "unix:/run/fridaymorning/frd.sock"
+    )]
+    pub(crate) server: String,
+    /// The namespace [default: default]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "FRCTL_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub(crate) namespace: Option<String>,
+    /// How to print
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+    /// No colours (the variable NO_COLOR does the same)
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// Everything, for programs
+    Json,
+    /// The same as YAML; of a release its manifest, ready to be applied again
+    Yaml,
+    /// Names alone, one a line
+    Name,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store releases from files, folders or standard input
+    Apply(Apply),
+    /// Show what apply would change; exit code 1 if it would change anything
+    Diff(Files),
+    /// List releases, or show some
+    Get(Get),
+    /// Show everything known of a release
+    Describe(Named),
+    /// Take a release down: traffic first, then its tasks, then the release
+    Delete(Delete),
+    /// Show a rollout live: shares, both revisions, the evidence, and what it waits for
+    Watch(Watch),
+    /// Show what happened
+    Events(Events),
+    /// Check manifests without a server; exit code 1 if any has a problem
+    Validate(Files),
+    /// Explain a field of the manifest, such as spec.strategy.canary.steps
+    Explain(Explain),
+    /// Set the number of stable tasks; makes no new revision
+    Scale(Scale),
+    /// Change one thing of a stored release
+    #[command(subcommand)]
+    Set(Set),
+    /// Steer a rollout
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Try promotion criteria
+    #[command(subcommand)]
+    Analysis(Analysis),
+    /// Find out why frctl and frd do not get along, and what to do
+    Doctor,
+    /// Print the completion script of a shell
+    Completion(Completion),
+    /// Print the versions of frctl and frd
+    Version(Version),
+}
+
+/// Manifests.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Files {
+    /// A manifest, a folder of *.yaml, *.yml and *.json, or - for standard input; may be repeated
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        required = true
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// Folders inside folders too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Change nothing; check here (client) or let frd check against what is stored (server)
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) dry_run: Option<DryRun>,
+    /// Follow each release until it is promoted (0), taken back (3) or waits for a person (5)
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With --wait: how long, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
+    pub(crate) timeout: Duration,
+}
+
+/// Where a dry run checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    /// Here, without a server
+    Client,
+    /// frd, against what is stored
+    Server,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Releases, NAME or NAMESPACE/NAME; none: all of the namespace
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Go on showing changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// A release's name.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Releases, NAME or NAMESPACE/NAME
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    /// Wait until everything is gone
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With --wait: how long, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span)]
+    pub(crate) timeout: Duration,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Print one picture and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// End when the rollout ends, with its exit code
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) exit: bool,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only of this release: NAME or NAMESPACE/NAME
+    pub(crate) name: Option<String>,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Go on showing what happens
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// At most so many of the past
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The field's path; none: the whole manifest's first level
+    pub(crate) path: Option<String>,
+}
+
+/// `scale`.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Tasks of the stable revision
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: u32,
+}
+
+/// `set …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Set {
+    /// Roll out another image
+    Image(SetImage),
+}
+
+/// `set image`.
+#[derive(Debug, Args)]
+pub(crate) struct SetImage {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// name:tag, name@sha256:… or sha256:…
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+/// Following a rollout to its end.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Waiting {
+    /// Follow it until it is promoted (0), taken back (3) or waits for a person (5)
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to follow it, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
+    pub(crate) timeout: Duration,
+}
+
+/// `rollout …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Say where it stands; with -w follow it to its end
+    Status(RolloutStatus),
+    /// List finished rollouts
+    History(Named),
+    /// Let it pass what it waits for
+    Promote(Promote),
+    /// Take the canary back
+    Abort(Operation),
+    /// Try a failed or aborted revision again, from the first step
+    Retry(Operation),
+    /// Stop where it is
+    Pause(Operation),
+    /// Undo a pause
+    Resume(Operation),
+    /// Go back to an earlier workload; it is rolled out like any other
+    Undo(Undo),
+    /// New tasks of the same revision
+    Restart(Operation),
+}
+
+/// `rollout status`.
+#[derive(Debug, Args)]
+pub(crate) struct RolloutStatus {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Follow it until it is promoted (0), taken back (3) or waits for a person (5)
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// With -w: how long, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
+    pub(crate) timeout: Duration,
+}
+
+/// A word on a rollout.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Operation {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+    /// The operation's id: asking twice with the same id is asking once [default: a new one]
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+}
+
+/// `rollout promote`.
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    pub(crate) operation: Operation,
+    /// Pass every wait, not one
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+/// `rollout undo`.
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// A revision's id or number, see `frctl rollout history` [default: the last one promoted before the current]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<String>,
+    /// Even to a revision that failed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `analysis …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Analysis {
+    /// Decide recorded traffic by a release's criteria, without a server
+    Replay(Replay),
+}
+
+/// `analysis replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The release whose analysis and strategy decide
+    #[arg(short = 'f', long = "filename", value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// One JSON object a line, one line a second
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) input: PathBuf,
+}
+
+/// `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// Only frctl's own
+    #[arg(long)]
+    pub(crate) client: bool,
+}
+
+/// A time such as `90s`, `30m` or `1h30m`.
+fn span(text: &str) -> Result<Duration, String> {
+    let span: fm_api::quantity::Span = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(span.to_std())
+}

@@ -1,0 +1,39 @@
+//! What each command does.
+
+mod apply;
+mod diff;
+mod doctor;
+mod edit;
+mod events;
+mod get;
+mod offline;
+mod remove;
+mod replay;
+mod rollout;
+mod watch;
+
+use crate::cli::{Analysis, Command, Set};
+use crate::error::{Exit, Result};
+use crate::session::Session;
+
+/// Does what was asked.
+pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
+    match command {
+        Command::Apply(options) => apply::run(session, options).await,
+        Command::Diff(files) => diff::run(session, &files).await,
+        Command::Get(options) => get::run(session, &options).await,
+        Command::Describe(named) => get::describe(session, &named.name).await,
+        Command::Delete(options) => remove::run(session, &options).await,
+        Command::Watch(options) => watch::run(session, &options).await,
+        Command::Events(options) => events::run(session, &options).await,
+        Command::Validate(files) => offline::validate(session, &files),
+        Command::Explain(options) => offline::explain(session, options.path.as_deref()),
+        Command::Scale(options) => edit::scale(session, &options).await,
+        Command::Set(Set::Image(options)) => edit::image(session, &options).await,
+        Command::Rollout(command) => rollout::run(session, command).await,
+        Command::Analysis(Analysis::Replay(options)) => replay::run(session, &options),
+        Command::Doctor => doctor::run(session).await,
+        Command::Completion(options) => offline::completion(options.shell),
+        Command::Version(options) => offline::version(session, options.client).await,
+    }
+}

@@ -1,0 +1,108 @@
+//! `frctl scale` and `frctl set`: read, change one thing, store; again if somebody was faster.
+
+use fm_api::http::{ApplyOutcome, ApplyResult, ErrorKind};
+use fm_api::keys::ReleaseKey;
+use fm_api::release::Release;
+
+use crate::changes::{changes, portable};
+use crate::cli::{Output, Scale, SetImage};
+use crate::client::{Client, typed};
+use crate::error::{Error, Exit, Result};
+use crate::render::estimate;
+use crate::session::{Session, short};
+use crate::{term, text, wait};
+
+/// How often somebody may be faster.
+const TRIES: usize = 5;
+
+pub(super) async fn scale(session: &Session, options: &Scale) -> Result<Exit> {
+    let client = session.client()?;
+    let key = session.key(&options.name)?;
+    let replicas = options.replicas;
+    edit(session, &client, &key, |release| {
+        release.spec.replicas = replicas
+    })
+    .await?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn image(session: &Session, options: &SetImage) -> Result<Exit> {
+    let client = session.client()?;
+    let key = session.key(&options.name)?;
+    let image = &options.image;
+    let result = edit(session, &client, &key, |release| {
+        release.spec.workload.image.clone_from(image);
+    })
+    .await?;
+    if options.waiting.wait {
+        let generation = result.release.metadata.generation;
+        return wait::to_the_end(session, &client, &key, generation, options.waiting.timeout).await;
+    }
+    Ok(Exit::Done)
+}
+
+async fn edit(
+    session: &Session,
+    client: &Client,
+    key: &ReleaseKey,
+    change: impl Fn(&mut Release),
+) -> Result<ApplyResult> {
+    let mut faster = None;
+    for _ in 0..TRIES {
+        let (value, tag) = client.read(key).await?;
+        let before: Release = typed(value)?;
+        let mut release = portable(&before);
+        change(&mut release);
+        match client.put(&release, "", tag.as_deref()).await {
+            Ok(result) => {
+                say(session, key, &before, &result)?;
+                return Ok(result);
+            }
+            Err(refusal) if refusal.error.is(ErrorKind::Conflict) && tag.is_some() => {
+                faster = Some(Error::from(refusal));
+            }
+            Err(refusal) => {
+                for problem in &refusal.problems {
+                    term::complain(&problem.to_string());
+                }
+                return Err(refusal.into());
+            }
+        }
+    }
+    Err(faster.unwrap_or_else(|| Error::new("somebody else changes this release all the time")))
+}
+
+/// What came of it.
+pub(super) fn say(
+    session: &Session,
+    key: &ReleaseKey,
+    before: &Release,
+    result: &ApplyResult,
+) -> Result<()> {
+    for warning in &result.warnings {
+        term::complain(&format!("warning: {key}: {}", text::clean(warning)));
+    }
+    match session.output() {
+        Output::Name => return term::line(&key.to_string()),
+        Output::Json | Output::Yaml => {
+            session.object(result)?;
+            return Ok(());
+        }
+        Output::Table | Output::Wide => {}
+    }
+    term::line(&format!("release {key} {}", result.result.as_str()))?;
+    if let Some(message) = &result.message {
+        term::line(&format!("  {}", text::clean(message)))?;
+    }
+    let revision = changes(before, &result.release)
+        .iter()
+        .any(|change| change.revision);
+    if result.result == ApplyOutcome::Configured && revision {
+        term::line(&session.look().paint.dim(&format!(
+            "  {}; `frctl watch {}` shows it",
+            estimate(&result.release, None),
+            short(key)
+        )))?;
+    }
+    Ok(())
+}

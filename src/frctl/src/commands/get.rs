@@ -1,0 +1,221 @@
+//! `frctl get` and `frctl describe`.
+
+use std::time::Duration;
+
+use fm_api::event::Event;
+use fm_api::http::{ErrorKind, ListBody, View};
+use serde_json::{Value, json};
+
+use crate::changes::portable;
+use crate::cli::{Get, Output};
+use crate::client::{Client, shown, typed};
+use crate::error::{Error, Exit, Result};
+use crate::render;
+use crate::session::{Session, yaml};
+use crate::term::{self, Screen};
+
+pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
+    let client = session.client()?;
+    if options.watch {
+        return watch(session, &client, options).await;
+    }
+    let (values, missing) = fetch(session, &client, options).await?;
+    match session.output() {
+        Output::Json => {
+            let object = match (&values[..], options.names.len()) {
+                ([only], 1) => only.clone(),
+                _ => json!({ "items": values }),
+            };
+            session.object(&object)?;
+        }
+        Output::Yaml => term::print(&manifests(&values)?)?,
+        Output::Name => term::print(&names(&values, options)?)?,
+        Output::Table | Output::Wide => {
+            let views = views(values)?;
+            if views.is_empty() && missing.is_empty() {
+                term::complain(&nothing(session, options));
+            } else {
+                term::print(&table(session, &views, options))?;
+            }
+        }
+    }
+    Ok(complain(&missing))
+}
+
+fn complain(missing: &[Error]) -> Exit {
+    for error in missing {
+        term::complain(&format!("error: {error:#}"));
+        if let Some(hint) = error.advice() {
+            term::complain(&format!("hint: {hint}"));
+        }
+    }
+    if missing.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Error
+    }
+}
+
+fn nothing(session: &Session, options: &Get) -> String {
+    if options.all_namespaces {
+        "there is no release yet: `frctl apply -f FILE` makes one".to_owned()
+    } else {
+        format!(
+            "there is no release in the namespace {}; `frctl get -A` shows every namespace",
+            session.namespace()
+        )
+    }
+}
+
+/// The views asked for, and why some of them are missing.
+async fn fetch(
+    session: &Session,
+    client: &Client,
+    options: &Get,
+) -> Result<(Vec<Value>, Vec<Error>)> {
+    if options.names.is_empty() {
+        let path = if options.all_namespaces {
+            "/v1/releases".to_owned()
+        } else {
+            format!("/v1/namespaces/{}/releases", session.namespace())
+        };
+        let list: ListBody<Value> = typed(client.get(&path).await?)?;
+        return Ok((list.items, Vec::new()));
+    }
+    let (mut values, mut missing) = (Vec::new(), Vec::new());
+    for name in &options.names {
+        let key = session.key(name)?;
+        match client.get(&format!("{}/view", Client::release(&key))).await {
+            Ok(value) => values.push(value),
+            Err(error) if error.is(ErrorKind::NotFound) => missing.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((values, missing))
+}
+
+fn views(values: Vec<Value>) -> Result<Vec<View>> {
+    values.into_iter().map(shown).collect()
+}
+
+fn table(session: &Session, views: &[View], options: &Get) -> String {
+    let wide = session.output() == Output::Wide;
+    let spread = options.all_namespaces || options.names.iter().any(|name| name.contains('/'));
+    render::releases(views, &session.look(), wide, spread)
+}
+
+fn manifests(values: &[Value]) -> Result<String> {
+    let mut text = String::new();
+    for value in values {
+        let view: View = typed(value.clone())?;
+        let Some(release) = &view.release else {
+            term::complain(&format!(
+                "{}/{}: the stored spec cannot be read",
+                view.namespace, view.name
+            ));
+            continue;
+        };
+        if !text.is_empty() {
+            text.push_str("---\n");
+        }
+        text.push_str(&yaml(&portable(release))?);
+    }
+    Ok(text)
+}
+
+fn names(values: &[Value], options: &Get) -> Result<String> {
+    let mut text = String::new();
+    for view in views(values.to_vec())? {
+        if options.all_namespaces {
+            text.push_str(&format!("{}/", view.namespace));
+        }
+        text.push_str(&view.name);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The table again and again: in place on a terminal, otherwise each row when it changed.
+async fn watch(session: &Session, client: &Client, options: &Get) -> Result<Exit> {
+    if !matches!(session.output(), Output::Table | Output::Wide) {
+        return Err(Error::new("-w shows tables only")
+            .hint("`frctl watch NAME -o json` follows one release for programs"));
+    }
+    if term::size().is_none() {
+        return changed_rows(session, client, options).await;
+    }
+    let screen = Screen::enter()?;
+    let mut keys = term::keys();
+    let mut leave = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut last = String::new();
+    loop {
+        match fetch(session, client, options).await {
+            Ok((values, _)) => {
+                last = table(session, &views(values)?, options);
+                screen.draw(&last)?;
+            }
+            Err(error) if error.is(ErrorKind::Unavailable) => {
+                screen.draw(&format!("{error}; trying again…\n{last}"))?;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            _ = &mut leave => break,
+            Some(key) = keys.recv() => if matches!(key, b'q' | b'Q' | 3) { break },
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    drop(screen);
+    term::print(&last)?;
+    Ok(Exit::Done)
+}
+
+async fn changed_rows(session: &Session, client: &Client, options: &Get) -> Result<Exit> {
+    let mut before: Vec<String> = Vec::new();
+    let mut lost = false;
+    loop {
+        match fetch(session, client, options).await {
+            Ok((values, _)) => {
+                lost = false;
+                let mut views = views(values)?;
+                // Ages grow by themselves: they are no change.
+                for view in &mut views {
+                    if let Some(release) = &mut view.release {
+                        release.metadata.created_at = None;
+                    }
+                }
+                let text = table(session, &views, options);
+                let rows: Vec<String> = text.lines().map(str::to_owned).collect();
+                for row in rows.iter().filter(|row| !before.contains(row)) {
+                    term::line(row)?;
+                }
+                before = rows;
+            }
+            Err(error) if error.is(ErrorKind::Unavailable) => {
+                if !std::mem::replace(&mut lost, true) {
+                    term::complain(&format!("{error}; trying again…"));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+pub(super) async fn describe(session: &Session, name: &str) -> Result<Exit> {
+    let client = session.client()?;
+    let key = session.key(name)?;
+    let view = client
+        .get(&format!("{}/view", Client::release(&key)))
+        .await?;
+    let events = client
+        .get(&super::events::path(Some(&key), None, 20))
+        .await?;
+    if session.object(&json!({ "view": view, "events": events["items"] }))? {
+        return Ok(Exit::Done);
+    }
+    let view: View = shown(view)?;
+    let events: ListBody<Event> = shown(events)?;
+    term::print(&render::describe(&view, &events.items, &session.look()))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,185 @@
+//! Everything known of a release, for people.
+
+use fm_api::event::Event;
+use fm_api::http::View;
+use fm_api::observed::SwarmObserved;
+use fm_api::release::Release;
+use fm_api::status::Status;
+
+use super::frame::{Frame, evidence, frame, judged, labelled};
+use super::{estimate, history, percent};
+use crate::text::{Look, count};
+
+/// Everything, with a newline after each line.
+pub(crate) fn describe(view: &View, events: &[Event], look: &Look) -> String {
+    let mut out = frame(
+        &Frame {
+            view,
+            events: &[],
+            lost: None,
+        },
+        look,
+    );
+    let mut section = |title: &str, lines: Vec<String>| {
+        if lines.is_empty() {
+            return;
+        }
+        out.push_str(&format!("\n{}\n", look.paint.bold(title)));
+        for line in lines {
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+    };
+    if let Some(release) = &view.release {
+        section("Spec", spec(release, look));
+    }
+    if let Some(status) = &view.status {
+        section("Conditions", conditions(status, look));
+        section("Last operation", operation(status, look));
+    }
+    // The picture above shows the verdict of a running rollout; here stands that of the last one.
+    if let (None, Some(verdict)) = (judged(view), &view.verdict) {
+        section("Last verdict", evidence(verdict, look));
+    }
+    if let Some(swarm) = &view.swarm {
+        section("Failures", failures(swarm, look));
+    }
+    section("History", past(view, look));
+    let lines = events
+        .iter()
+        .map(|event| {
+            format!(
+                "{}  {}  {}  {}",
+                look.clock(event.at),
+                event.source,
+                event.reason,
+                event.message
+            )
+        })
+        .collect();
+    section("Events", lines);
+    out
+}
+
+fn spec(release: &Release, look: &Look) -> Vec<String> {
+    let (meta, spec) = (&release.metadata, &release.spec);
+    let mut lines = Vec::new();
+    let mut say = |label: &str, text: &str| lines.extend(labelled(label, text, look));
+    say("image", &spec.workload.image);
+    say("replicas", &spec.replicas.to_string());
+    for route in &spec.routes {
+        let text = format!(
+            "{} {} to port {}",
+            route.hosts.join(", "),
+            route.paths.join(", "),
+            route.port
+        );
+        say("route", &text);
+    }
+    if let Some(canary) = &spec.strategy.canary {
+        let steps: Vec<String> = canary
+            .steps
+            .iter()
+            .map(|step| {
+                let approval = step.approval.map_or("", |_| ", approval");
+                format!("{} for {}{approval}", percent(step.weight), step.hold)
+            })
+            .collect();
+        say("steps", &steps.join(" → "));
+    }
+    say("time", &estimate(release, None));
+    if !meta.labels.is_empty() {
+        let labels: Vec<String> = meta
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        say("labels", &labels.join(", "));
+    }
+    let generation = meta
+        .generation
+        .map_or_else(|| "-".to_owned(), |generation| generation.to_string());
+    let by = meta.changed_by.as_deref().unwrap_or("unknown");
+    say("changed", &format!("generation {generation}, by {by}"));
+    if let Some(at) = meta.created_at {
+        say(
+            "created",
+            &format!("{}, {} ago", look.clock(at), look.age(at)),
+        );
+    }
+    if let Some(at) = meta.deleted_at {
+        say("deleted", &look.clock(at));
+    }
+    lines
+}
+
+fn conditions(status: &Status, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for condition in &status.conditions {
+        let word = match condition.status {
+            Some(true) => look.paint.green("yes"),
+            Some(false) => look.paint.red("no"),
+            None => look.paint.yellow("unknown"),
+        };
+        let text = format!(
+            "{}: {word} since {} ({}) {}",
+            condition.kind,
+            look.clock(condition.since),
+            condition.reason,
+            condition.message
+        );
+        lines.extend(crate::text::wrap(&text, look.columns()));
+    }
+    lines
+}
+
+fn operation(status: &Status, look: &Look) -> Vec<String> {
+    let Some(answer) = &status.last_operation else {
+        return Vec::new();
+    };
+    let word = if answer.accepted { "done" } else { "refused" };
+    let text = format!(
+        "{} {} by {}: {word}: {}",
+        look.clock(answer.at),
+        super::verb(answer.operation),
+        answer.by,
+        answer.message
+    );
+    crate::text::wrap(&text, look.columns())
+}
+
+fn failures(swarm: &SwarmObserved, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (revision, seen) in &swarm.revisions {
+        if seen.failed_tasks > 0 {
+            lines.push(format!(
+                "{revision}: {} failed",
+                count(u64::from(seen.failed_tasks), "task")
+            ));
+        }
+        for failure in &seen.failures {
+            let code = failure
+                .exit_code
+                .map_or_else(String::new, |code| format!(" (exit code {code})"));
+            let text = format!(
+                "{revision} {}: {:?}: {}{code}",
+                look.clock(failure.at),
+                failure.kind,
+                failure.message
+            );
+            lines.extend(crate::text::wrap(&text, look.columns()));
+        }
+    }
+    lines
+}
+
+fn past(view: &View, look: &Look) -> Vec<String> {
+    let entries = view
+        .target
+        .as_ref()
+        .map_or(&[][..], |target| &target.history[..]);
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    history(entries, look).lines().map(str::to_owned).collect()
+}

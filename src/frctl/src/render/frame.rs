@@ -1,0 +1,461 @@
+//! The live picture of one release: one text for one instant.
+
+use fm_api::event::{Event, Severity};
+use fm_api::http::View;
+use fm_api::status::{Phase, RevisionStatus, Status};
+use fm_api::verdict::{Decision, MetricVerdict, Side, Verdict};
+
+use super::{NO_STATUS, percent, phase, share};
+use crate::text::{Look, bar, count, image, pad, short, wrap};
+
+/// What the picture shows.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    /// The release.
+    pub(crate) view: &'a View,
+    /// What happened lately, the newest last.
+    pub(crate) events: &'a [Event],
+    /// Why the picture may be old.
+    pub(crate) lost: Option<&'a str>,
+}
+
+/// Columns of the labels at the left.
+const LABEL: usize = 10;
+/// Events shown at most.
+const EVENTS: usize = 6;
+
+/// The picture, with a newline after each line.
+pub(crate) fn frame(shown: &Frame<'_>, look: &Look) -> String {
+    let view = shown.view;
+    let mut lines = Vec::new();
+    if let Some(lost) = shown.lost {
+        let text = format!("{lost}; trying again… what follows may be old");
+        lines.extend(
+            wrap(&text, look.columns())
+                .iter()
+                .map(|line| look.paint.red(line)),
+        );
+    }
+    lines.extend(head(view, look));
+    if let Some(status) = &view.status {
+        lines.push(String::new());
+        lines.extend(steps(view, status, look));
+        lines.extend(shares(view, look));
+        lines.push(String::new());
+        lines.extend(sides(view, status, look));
+        lines.extend(problems(view, status, look));
+    }
+    if let Some(verdict) = judged(view) {
+        lines.push(String::new());
+        lines.extend(evidence(verdict, look));
+    }
+    lines.extend(events(shown.events, look));
+    let mut out = String::new();
+    for line in lines {
+        out.push_str(crate::text::cut(&line, look.columns()).trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The verdict, if it speaks of the rollout that runs.
+pub(super) fn judged(view: &View) -> Option<&Verdict> {
+    let run = &view.target.as_ref()?.analysis.as_ref()?.run;
+    view.verdict.as_ref().filter(|verdict| verdict.run == *run)
+}
+
+/// A label and text beside it, wrapped under itself.
+pub(super) fn labelled(label: &str, text: &str, look: &Look) -> Vec<String> {
+    let columns = look.columns().saturating_sub(LABEL);
+    let mut lines = Vec::new();
+    for (index, line) in wrap(text, columns).into_iter().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        lines.push(format!("{}{line}", look.paint.dim(&pad(label, LABEL))));
+    }
+    lines
+}
+
+fn head(view: &View, look: &Look) -> Vec<String> {
+    let name = if view.namespace == "default" {
+        view.name.clone()
+    } else {
+        format!("{}/{}", view.namespace, view.name)
+    };
+    let Some(status) = &view.status else {
+        return vec![look.paint.bold(&name), NO_STATUS.to_owned()];
+    };
+    let mut title = format!(
+        "{}  {}",
+        look.paint.bold(&name),
+        phase(status.phase, look.paint)
+    );
+    if status.step > 0 {
+        let steps = status.steps.len();
+        let step = if status.step > steps {
+            "last promotion".to_owned()
+        } else {
+            format!("step {} of {steps}", status.step)
+        };
+        title.push_str(&format!("  {step}"));
+    }
+    title.push_str(&format!("  since {}", look.clock(status.since)));
+    let mut lines = vec![title];
+    let mut why = status.why.clone();
+    if let Some(until) = status.until {
+        let left = until.duration_since(look.now);
+        why = if left.is_positive() {
+            format!("{why} ({} left, until {})", short(left), look.clock(until))
+        } else {
+            format!("{why} (was due at {})", look.clock(until))
+        };
+    }
+    lines.extend(wrap(&why, look.columns()));
+    if status.waits_for_person {
+        lines.extend(
+            wrap(&person(view, status), look.columns())
+                .iter()
+                .map(|line| look.paint.yellow(line)),
+        );
+    }
+    lines
+}
+
+/// What a person can say now.
+pub(crate) fn person(view: &View, status: &Status) -> String {
+    let name = if view.namespace == "default" {
+        view.name.clone()
+    } else {
+        format!("{}/{}", view.namespace, view.name)
+    };
+    match status.phase {
+        Phase::Paused => {
+            format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
+        }
+        Phase::Degraded => {
+            format!("waits for you: apply another image, or `frctl rollout retry {name}`")
+        }
+        Phase::Pending
+        | Phase::Progressing
+        | Phase::RollingBack
+        | Phase::Healthy
+        | Phase::Deleting
+        | Phase::Invalid => {
+            format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
+        }
+    }
+}
+
+fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
+    let paint = look.paint;
+    let mut parts = Vec::new();
+    let planned: Vec<(fm_api::quantity::Weight, bool)> = if status.steps.is_empty() {
+        let canary = view
+            .release
+            .as_ref()
+            .and_then(|release| release.spec.strategy.canary.as_ref());
+        canary.map_or_else(Vec::new, |canary| {
+            canary
+                .steps
+                .iter()
+                .map(|step| (step.weight, step.approval.is_some()))
+                .collect()
+        })
+    } else {
+        status
+            .steps
+            .iter()
+            .map(|step| (step.weight, step.approval))
+            .collect()
+    };
+    if planned.is_empty() {
+        return Vec::new();
+    }
+    let all = (fm_api::quantity::Weight::FULL, false);
+    for (index, (weight, approval)) in planned.into_iter().chain([all]).enumerate() {
+        let mut text = percent(weight);
+        if approval {
+            text.push_str(" (approval)");
+        }
+        parts.push(match (index + 1).cmp(&status.step) {
+            _ if status.step == 0 => paint.dim(&text),
+            std::cmp::Ordering::Less => paint.green(&text),
+            std::cmp::Ordering::Equal => paint.bold(&format!("[{text}]")),
+            std::cmp::Ordering::Greater => text,
+        });
+    }
+    vec![format!(
+        "{}{}",
+        paint.dim(&pad("steps", LABEL)),
+        parts.join(" → ")
+    )]
+}
+
+fn shares(view: &View, look: &Look) -> Vec<String> {
+    let Some(traffic) = view
+        .target
+        .as_ref()
+        .and_then(|target| target.traffic.as_ref())
+    else {
+        return Vec::new();
+    };
+    let wanted = match &traffic.canary {
+        Some(_) => format!("{} to the canary", percent(traffic.weight)),
+        None => "all to stable".to_owned(),
+    };
+    let (mut current, mut behind) = (Vec::new(), Vec::new());
+    for (instance, seen) in &view.haproxy {
+        match &seen.traffic {
+            Some(force) if traffic.is(force) => current.push(instance.clone()),
+            Some(force) => behind.push(format!("{instance} ({})", percent(force.weight))),
+            None => behind.push(format!("{instance} (nothing yet)")),
+        }
+    }
+    let mut text = format!("wanted {wanted}");
+    if !current.is_empty() {
+        text.push_str(&format!("; in force on {}", some(&current)));
+    }
+    if !behind.is_empty() {
+        text.push_str(&format!("; not yet on {}", some(&behind)));
+    }
+    if current.is_empty() && behind.is_empty() {
+        text.push_str("; no HAProxy has said what it has in force");
+    }
+    labelled("share", &text, look)
+}
+
+/// At most three names, and how many more.
+fn some(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+    match names.len().checked_sub(3) {
+        Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
+        _ => shown.join(", "),
+    }
+}
+
+/// Both revisions side by side; one below the other where there is no room.
+fn sides(view: &View, status: &Status, look: &Look) -> Vec<String> {
+    let verdict = judged(view);
+    let stable = status.stable.as_ref().map(|side| {
+        cells(
+            side,
+            verdict.map(|verdict| (&verdict.stable, compared(verdict, false))),
+        )
+    });
+    let canary = status.canary.as_ref().map(|side| {
+        cells(
+            side,
+            verdict.map(|verdict| (&verdict.canary, compared(verdict, true))),
+        )
+    });
+    let labels = [
+        "", "revision", "image", "tasks", "rate", "errors", "p50, p99", "compared",
+    ];
+    let columns = look.columns();
+    let mut lines = Vec::new();
+    let both = [("stable", stable), ("canary", canary)];
+    if columns < 64 {
+        for (name, cells) in both {
+            let Some(cells) = cells else { continue };
+            lines.push(look.paint.bold(name));
+            for (label, cell) in labels.iter().skip(1).zip(cells) {
+                if !cell.is_empty() {
+                    lines.extend(labelled(label, &cell, look));
+                }
+            }
+        }
+        return lines;
+    }
+    let half = (columns - LABEL) / 2;
+    let row = |label: &str, left: &str, right: &str| {
+        format!(
+            "{}{}{}",
+            look.paint.dim(&pad(label, LABEL)),
+            pad(&crate::text::cut(left, half.saturating_sub(2)), half),
+            crate::text::cut(right, half)
+        )
+    };
+    let [(_, stable), (_, canary)] = both;
+    let none = || std::array::from_fn::<String, 7, _>(|_| String::new());
+    let heading = |cells: &Option<[String; 7]>, name: &str| match cells {
+        Some(_) => look.paint.bold(name),
+        None => look.paint.dim(&format!("no {name}")),
+    };
+    lines.push(row(
+        "",
+        &heading(&stable, "stable"),
+        &heading(&canary, "canary"),
+    ));
+    let (stable, canary) = (stable.unwrap_or_else(none), canary.unwrap_or_else(none));
+    for ((label, left), right) in labels.iter().skip(1).zip(&stable).zip(&canary) {
+        if !(left.is_empty() && right.is_empty()) {
+            lines.push(row(label, left, right));
+        }
+    }
+    lines
+}
+
+/// Requests compared so far and how many of them were bad.
+fn compared(verdict: &Verdict, canary: bool) -> Option<(u64, u64)> {
+    let metric = verdict
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "errors")?;
+    let side = if canary { metric.canary } else { metric.stable };
+    Some((side.requests, side.bad))
+}
+
+fn cells(side: &RevisionStatus, judged: Option<(&Side, Option<(u64, u64)>)>) -> [String; 7] {
+    let mut tasks = format!("{} of {} ready", side.ready, side.replicas);
+    if let Some(healthy) = side.healthy {
+        tasks.push_str(&format!(", {healthy} healthy"));
+    }
+    let [rate, errors, times, requests] = match judged {
+        None => std::array::from_fn(|_| String::new()),
+        Some((lately, counted)) => [
+            format!("{:.1} requests/s", lately.rps),
+            share(lately.error_rate),
+            times(lately),
+            counted.map_or_else(String::new, |(requests, bad)| {
+                format!("{}, {bad} bad", count(requests, "request"))
+            }),
+        ],
+    };
+    [
+        format!("#{} {}", side.number, side.revision),
+        image(&side.image),
+        tasks,
+        rate,
+        errors,
+        times,
+        requests,
+    ]
+}
+
+fn times(side: &Side) -> String {
+    let one = |ms: Option<f64>| match ms {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.1} ms"),
+        Some(ms) if ms < 10_000.0 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{:.1} s", ms / 1000.0),
+    };
+    format!("{}, {}", one(side.p50_ms), one(side.p99_ms))
+}
+
+/// What Docker and the controllers complain of.
+fn problems(view: &View, status: &Status, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |label: &str, text: &str| {
+        for line in labelled(label, text, look) {
+            lines.push(look.paint.red(&line));
+        }
+    };
+    for side in [&status.stable, &status.canary].into_iter().flatten() {
+        if let Some(failure) = &side.last_failure {
+            say("failure", &format!("#{}: {failure}", side.number));
+        }
+    }
+    if let Some(problem) = view.swarm.as_ref().and_then(|seen| seen.problem.as_ref()) {
+        say(
+            "swarm",
+            &format!("{problem}; what is shown of tasks is old"),
+        );
+    }
+    for (instance, seen) in &view.haproxy {
+        if let Some(problem) = &seen.problem {
+            say("haproxy", &format!("{instance}: {problem}"));
+        }
+    }
+    lines
+}
+
+/// The evidence of each criterion toward both ends, and the sentence.
+pub(super) fn evidence(verdict: &Verdict, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for metric in &verdict.metrics {
+        lines.extend(bars(metric, look));
+    }
+    let decision = match verdict.decision {
+        Decision::Wait => look.paint.cyan("wait"),
+        Decision::Promote => look.paint.green("promote"),
+        Decision::Rollback => look.paint.red("rollback"),
+        Decision::Inconclusive => look.paint.yellow("inconclusive"),
+    };
+    lines.extend(labelled(
+        "verdict",
+        &format!("{decision}: {}", verdict.sentence),
+        look,
+    ));
+    if verdict.lost_lines > 0 {
+        let lost = format!(
+            "{} lost in this rollout",
+            count(verdict.lost_lines, "log line")
+        );
+        lines.extend(labelled("", &lost, look));
+    }
+    lines
+}
+
+fn bars(metric: &MetricVerdict, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    let columns = look.columns().saturating_sub(LABEL + 9 + 26).clamp(8, 40);
+    let mut label = metric.name.as_str();
+    let sides = [
+        ("rollback", metric.log_e_harm, metric.harm_threshold, true),
+        ("promote", metric.log_e_ni, metric.ni_threshold, false),
+    ];
+    for (toward, log_e, threshold, harm) in sides {
+        if threshold <= 0.0 {
+            continue;
+        }
+        let fraction = log_e / threshold;
+        let drawn = bar(fraction, columns);
+        let drawn = if harm {
+            look.paint.red(&drawn)
+        } else {
+            look.paint.green(&drawn)
+        };
+        let reached = if fraction >= 1.0 { ", reached" } else { "" };
+        lines.push(format!(
+            "{}{}{drawn} {log_e:.1} of {threshold:.1}{reached}",
+            look.paint.dim(&pad(label, LABEL)),
+            pad(toward, 9),
+        ));
+        label = "";
+    }
+    if lines.is_empty() {
+        let word = match metric.decision {
+            Decision::Wait | Decision::Promote => "within its limit",
+            Decision::Rollback => "broken",
+            Decision::Inconclusive => "not known",
+        };
+        lines.extend(labelled(&metric.name, word, look));
+    } else {
+        let difference = format!(
+            "canary minus stable: {:+.2} to {:+.2} percentage points (95 %)",
+            metric.lower * 100.0,
+            metric.upper * 100.0
+        );
+        lines.extend(labelled("", &difference, look));
+    }
+    lines
+}
+
+fn events(events: &[Event], look: &Look) -> Vec<String> {
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new()];
+    let first = events.len().saturating_sub(EVENTS);
+    for event in events.iter().skip(first) {
+        let reason = match event.severity {
+            Severity::Normal => event.reason.clone(),
+            Severity::Warning => look.paint.yellow(&event.reason),
+        };
+        lines.push(format!(
+            "{}  {reason}: {}",
+            look.paint.dim(&look.clock(event.at)),
+            event.message
+        ));
+    }
+    lines
+}
