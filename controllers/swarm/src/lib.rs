@@ -1,1 +1,160 @@
-//! Placeholder.
+//! The swarm controller: makes Docker Swarm hold the services that targets want, and reports what it sees.
+//!
+//! ```text
+//! targets/, revisions/ ─▶ plan ─▶ act ─▶ Docker ─▶ observe ─▶ observed/<ns>/<name>/swarm
+//! ```
+//!
+//! It runs once, under an elected lease. What must never happen: a change of anything that is not labelled ours; any change
+//! while Docker or the store is not surely seen; a task replaced because this program is another version.
+
+mod act;
+mod docker;
+mod drift;
+mod memory;
+mod observe;
+mod plan;
+mod raw;
+mod reconcile;
+mod render;
+mod report;
+mod resolve;
+mod tasks;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fm_api::keys;
+use fm_runtime::{Cache, Context, Recorder, run_elected};
+use fm_store::{Expect, StoreError, Txn};
+
+use crate::docker::Docker;
+use crate::observe::Observer;
+use crate::reconcile::Swarm;
+use crate::resolve::Resolver;
+
+/// How the controller is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where Docker listens: `unix:///var/run/docker.sock` or `tcp://host:port`. It must be a manager of the Swarm.
+    pub docker: String,
+    /// How HAProxy reaches tasks.
+    pub endpoints: Endpoints,
+    /// Registry logins, by the name that manifests use.
+    pub registry_auth: BTreeMap<String, RegistryLogin>,
+    /// Only say what would be done to Docker.
+    pub observe_only: bool,
+}
+
+/// How HAProxy reaches tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Endpoints {
+    /// At a port of their node that Docker chooses.
+    #[default]
+    HostPorts,
+    /// At their own address in the workload's first network; HAProxy is in it too.
+    Overlay,
+}
+
+/// A login to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RegistryLogin {
+    /// The registry's address.
+    pub server: String,
+    /// The user.
+    pub username: String,
+    /// The password or token.
+    pub password: String,
+}
+
+impl fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryLogin")
+            .field("server", &self.server)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the controller ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address of Docker cannot be read.
+    #[error("{0}")]
+    Address(String),
+    /// The store refused.
+    #[error("the store refused the swarm controller")]
+    Store(#[from] StoreError),
+}
+
+/// Runs the controller until shutdown. That Docker does not answer is no reason to end.
+///
+/// # Errors
+/// When the address of Docker cannot be read, or the store refuses.
+pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
+    let docker = Docker::new(&options.docker).map_err(|error| Error::Address(error.to_string()))?;
+    let Some(installation) = installation(&ctx).await? else {
+        return Ok(());
+    };
+    let prefixes = ["targets", "revisions", "observed"].map(keys::prefix).to_vec();
+    let cache = Cache::start(&ctx, prefixes);
+    let (wakes, woken) = tokio::sync::mpsc::channel(1024);
+    let observer = Observer::new(&ctx, docker.clone(), installation.clone(), wakes.clone());
+    let resolver = Resolver {
+        docker: docker.clone(),
+        installation: installation.clone(),
+        endpoints: options.endpoints,
+        logins: options.registry_auth.clone(),
+    };
+    let swarm = Swarm {
+        recorder: Recorder::new(&ctx, "swarm"),
+        store: ctx.store.clone(),
+        clock: ctx.clock.clone(),
+        cache: cache.clone(),
+        docker,
+        observer: Arc::clone(&observer),
+        resolver,
+        installation,
+        options,
+        wakes,
+        memories: std::sync::Mutex::default(),
+    };
+    let looking = tokio::spawn(observer.run(ctx.clone()));
+    let ended = run_elected(&ctx, "swarm", &cache, Some(woken), Arc::new(swarm)).await;
+    looking.abort();
+    Ok(ended?)
+}
+
+/// The store's name, given once. `None` on shutdown.
+async fn installation(ctx: &Context) -> Result<Option<String>, StoreError> {
+    let key = keys::installation();
+    loop {
+        match name_store(ctx, &key).await {
+            Ok(Some(name)) => return Ok(Some(name)),
+            Ok(None) | Err(StoreError::Conflict { .. }) => continue,
+            Err(StoreError::Unavailable(why)) => {
+                tracing::warn!(why, "the store does not answer; waiting for it");
+                tokio::select! {
+                    () = ctx.shutdown.cancelled() => return Ok(None),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn name_store(ctx: &Context, key: &str) -> Result<Option<String>, StoreError> {
+    if let Some(entry) = ctx.store.get(key).await? {
+        return Ok(Some(String::from_utf8_lossy(&entry.value).into_owned()));
+    }
+    let name = uuid::Uuid::now_v7().simple().to_string();
+    let txn = Txn::new()
+        .expect(Expect::Absent(key.to_owned()))
+        .put(key, name.into_bytes());
+    ctx.store.commit(txn).await?;
+    // Read again what is there: somebody else may have been faster.
+    Ok(None)
+}

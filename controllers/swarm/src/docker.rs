@@ -1,0 +1,487 @@
+//! Docker, as this controller speaks with it: the library where it is faithful, the raw client where it is not.
+//!
+//! Every request has a time limit, because reads block without an error while Swarm elects a leader. What must never
+//! happen: a spec that was read from Docker posted back (the library would lose its health check), or a login in a log
+//! line or an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::time::Duration;
+
+use base64::Engine;
+use bollard::auth::DockerCredentials;
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::RegistryLogin;
+use crate::raw::{Raw, escape};
+use crate::world::{NAME_PREFIX, Node, NodeState, Service, Task, label};
+
+/// Longer than a leader election is not waited: the caller freezes and looks again.
+const LIMIT: Duration = Duration::from_secs(10);
+/// A registry may be slow.
+const REGISTRY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why Docker did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DockerError {
+    /// It does not answer, or Swarm cannot decide now: change nothing, look again later.
+    #[error("{0}")]
+    Silent(String),
+    /// The service was changed meanwhile: look again, decide again.
+    #[error("{0}")]
+    Stale(String),
+    /// It is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// Docker refuses, in its own words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl DockerError {
+    /// From an answer's status and words. Docker's statuses say little: a stale version and a bad constraint are both 500.
+    pub(crate) fn from_answer(status: u16, words: &str) -> DockerError {
+        const UNDECIDED: [&str; 5] = [
+            "does not have a leader",
+            "context deadline exceeded",
+            "code = Unavailable",
+            "code = DeadlineExceeded",
+            "connection error",
+        ];
+        let words = words.to_owned();
+        if words.contains("update out of sequence") {
+            DockerError::Stale(words)
+        } else if status == 503 || UNDECIDED.iter().any(|part| words.contains(part)) {
+            DockerError::Silent(words)
+        } else if status == 404 {
+            DockerError::Missing(words)
+        } else {
+            DockerError::Refused(words)
+        }
+    }
+
+    fn from_library(error: bollard::errors::Error) -> DockerError {
+        if let bollard::errors::Error::DockerResponseServerError {
+            status_code,
+            message,
+        } = error
+        {
+            DockerError::from_answer(status_code, &message)
+        } else {
+            DockerError::Silent(format!("Docker: {error}"))
+        }
+    }
+}
+
+/// The client.
+#[derive(Clone)]
+pub(crate) struct Docker {
+    library: bollard::Docker,
+    raw: Raw,
+}
+
+/// An image that is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalImage {
+    /// `sha256:…`
+    pub(crate) id: String,
+    /// `name@sha256:…` for each registry it came from or went to.
+    pub(crate) digests: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawService {
+    #[serde(rename = "ID")]
+    id: String,
+    version: RawVersion,
+    spec: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawVersion {
+    index: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawNode {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(default)]
+    description: RawDescription,
+    status: RawNodeStatus,
+    #[serde(default)]
+    manager_status: Option<RawManager>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct RawDescription {
+    #[serde(default)]
+    hostname: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawNodeStatus {
+    state: NodeState,
+    #[serde(default)]
+    addr: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawManager {
+    #[serde(default)]
+    leader: bool,
+    #[serde(default)]
+    addr: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawNetwork {
+    id: String,
+    name: String,
+}
+
+impl Docker {
+    /// Connects lazily: that Docker does not answer shows at the first request.
+    pub(crate) fn new(address: &str) -> Result<Docker, DockerError> {
+        let library = if address.starts_with("unix://") {
+            bollard::Docker::connect_with_unix(address, LIMIT.as_secs(), bollard::API_DEFAULT_VERSION)
+        } else {
+            bollard::Docker::connect_with_http(address, LIMIT.as_secs(), bollard::API_DEFAULT_VERSION)
+        };
+        Ok(Docker {
+            raw: Raw::new(address, LIMIT)?,
+            library: library.map_err(DockerError::from_library)?,
+        })
+    }
+
+    /// All services whose names are like ours, ours or not.
+    pub(crate) async fn services(&self) -> Result<Vec<Service>, DockerError> {
+        let filters = json!({ "name": [NAME_PREFIX] });
+        let found: Vec<RawService> = self.raw.get("/services", Some(&filters)).await?;
+        let attached = found
+            .iter()
+            .any(|service| networks(&service.spec).is_some_and(|list| !list.is_empty()));
+        let names = if attached {
+            self.network_names().await?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(found
+            .into_iter()
+            .map(|service| read_service(service, &names))
+            .collect())
+    }
+
+    /// All tasks of services that carry our label, also while a removed service's tasks still stop.
+    pub(crate) async fn tasks(&self, installation: &str) -> Result<Vec<Task>, DockerError> {
+        let filters = json!({ "label": [format!("{}={installation}", label::MANAGED_BY)] });
+        self.raw.get("/tasks", Some(&filters)).await
+    }
+
+    /// All nodes.
+    pub(crate) async fn nodes(&self) -> Result<BTreeMap<String, Node>, DockerError> {
+        let nodes: Vec<RawNode> = self.raw.get("/nodes", None).await?;
+        Ok(read_nodes(nodes))
+    }
+
+    async fn network_names(&self) -> Result<BTreeMap<String, String>, DockerError> {
+        let found: Vec<RawNetwork> = self.raw.get("/networks", None).await?;
+        Ok(found.into_iter().map(|n| (n.id, n.name)).collect())
+    }
+
+    /// Whether a Swarm network of this name exists.
+    pub(crate) async fn network_exists(&self, name: &str) -> Result<bool, DockerError> {
+        Ok(self.network_names().await?.values().any(|n| n == name))
+    }
+
+    /// The ids of all Swarm secrets by name.
+    pub(crate) async fn secrets(&self) -> Result<BTreeMap<String, String>, DockerError> {
+        let found = limited(LIMIT, self.library.list_secrets(None)).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|secret| Some((secret.spec?.name?, secret.id?)))
+            .collect())
+    }
+
+    /// The ids of all Swarm configs by name.
+    pub(crate) async fn configs(&self) -> Result<BTreeMap<String, String>, DockerError> {
+        let found = limited(LIMIT, self.library.list_configs(None)).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|config| Some((config.spec?.name?, config.id?)))
+            .collect())
+    }
+
+    /// An image of this machine; `None` when it is not here.
+    pub(crate) async fn local_image(
+        &self,
+        reference: &str,
+    ) -> Result<Option<LocalImage>, DockerError> {
+        match limited(LIMIT, self.library.inspect_image(reference)).await {
+            Ok(image) => Ok(image.id.map(|id| LocalImage {
+                id,
+                digests: image.repo_digests.unwrap_or_default(),
+            })),
+            Err(DockerError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The digest that an image reference has in its registry.
+    pub(crate) async fn registry_digest(
+        &self,
+        reference: &str,
+        login: Option<&RegistryLogin>,
+    ) -> Result<String, DockerError> {
+        let login = login.map(|login| DockerCredentials {
+            username: Some(login.username.clone()),
+            password: Some(login.password.clone()),
+            serveraddress: Some(login.server.clone()),
+            ..DockerCredentials::default()
+        });
+        let asked = self.library.inspect_registry_image(reference, login);
+        let found = limited(REGISTRY_LIMIT, asked).await?;
+        found.descriptor.digest.ok_or_else(|| {
+            DockerError::Refused(format!("the registry names no digest for {reference}"))
+        })
+    }
+
+    /// Creates a service from exactly this spec.
+    pub(crate) async fn create(
+        &self,
+        spec: &Value,
+        login: Option<&RegistryLogin>,
+    ) -> Result<(), DockerError> {
+        let login = login.map(header);
+        self.raw
+            .post("/services/create", spec, login.as_deref())
+            .await
+            .map(drop)
+    }
+
+    /// Replaces a service's spec with exactly this one, if it still has this version.
+    pub(crate) async fn update(
+        &self,
+        id: &str,
+        version: u64,
+        spec: &Value,
+        login: Option<&RegistryLogin>,
+    ) -> Result<(), DockerError> {
+        let path = format!("/services/{}/update?version={version}", escape(id));
+        let login = login.map(header);
+        self.raw.post(&path, spec, login.as_deref()).await.map(drop)
+    }
+
+    /// Removes a service; one that is not there any more is no error.
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), DockerError> {
+        match limited(LIMIT, self.library.delete_service(id)).await {
+            Err(DockerError::Missing(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Events that may change what we see: everything swarm-wide, and this node's own containers and images.
+    pub(crate) fn events(
+        &self,
+    ) -> impl Stream<Item = Result<EventMessage, bollard::errors::Error>> + use<> {
+        let mut filters = HashMap::new();
+        filters.insert(
+            "type",
+            vec![
+                "service",
+                "node",
+                "network",
+                "secret",
+                "config",
+                "image",
+                "container",
+            ],
+        );
+        // Without these names every health check would be three events.
+        filters.insert(
+            "event",
+            vec![
+                "create",
+                "update",
+                "remove",
+                "start",
+                "die",
+                "health_status",
+                "pull",
+                "tag",
+                "load",
+                "import",
+                "push",
+            ],
+        );
+        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        self.library.events(Some(options))
+    }
+}
+
+async fn limited<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, DockerError> {
+    match tokio::time::timeout(limit, asked).await {
+        Ok(answer) => answer.map_err(DockerError::from_library),
+        Err(_) => Err(DockerError::Silent(format!(
+            "Docker did not answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// A login as Docker's header wants it.
+fn header(login: &RegistryLogin) -> String {
+    let text = json!({
+        "username": login.username,
+        "password": login.password,
+        "serveraddress": login.server,
+    });
+    base64::engine::general_purpose::URL_SAFE.encode(text.to_string())
+}
+
+fn networks(spec: &Value) -> Option<&Vec<Value>> {
+    spec.get("TaskTemplate")?.get("Networks")?.as_array()
+}
+
+fn read_service(found: RawService, names: &BTreeMap<String, String>) -> Service {
+    let mut spec = found.spec;
+    let attached = spec
+        .get_mut("TaskTemplate")
+        .and_then(|template| template.get_mut("Networks"))
+        .and_then(Value::as_array_mut);
+    for network in attached.into_iter().flatten() {
+        // We post names, Docker shows ids: compare names.
+        let name = network["Target"].as_str().and_then(|id| names.get(id));
+        if let Some(name) = name {
+            network["Target"] = json!(name);
+        }
+    }
+    let labels = spec["Labels"].as_object().into_iter().flatten();
+    Service {
+        id: found.id,
+        version: found.version.index,
+        name: spec["Name"].as_str().unwrap_or_default().to_owned(),
+        labels: labels
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect(),
+        replicas: spec["Mode"]["Replicated"]["Replicas"]
+            .as_u64()
+            .and_then(|n| u32::try_from(n).ok()),
+        spec,
+    }
+}
+
+fn read_nodes(found: Vec<RawNode>) -> BTreeMap<String, Node> {
+    let usable = |address: &str| !address.is_empty() && address != "0.0.0.0" && address != "::";
+    let leader = found
+        .iter()
+        .filter_map(|node| node.manager_status.as_ref())
+        .find(|manager| manager.leader)
+        .and_then(|manager| manager.addr.rsplit_once(':'))
+        .map(|(host, _)| host.trim_matches(['[', ']']).to_owned())
+        .filter(|host| usable(host))
+        .unwrap_or_else(|| "127.0.0.1".to_owned());
+    let read = |node: RawNode| {
+        let address = if usable(&node.status.addr) {
+            node.status.addr
+        } else {
+            leader.clone()
+        };
+        let seen = Node {
+            hostname: node.description.hostname,
+            state: node.status.state,
+            address,
+        };
+        (node.id, seen)
+    };
+    found.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_says_a_stale_version_with_500_and_only_its_words_tell() {
+        let stale = "rpc error: code = Unknown desc = update out of sequence";
+        assert!(matches!(
+            DockerError::from_answer(500, stale),
+            DockerError::Stale(_)
+        ));
+        let constraint =
+            "rpc error: code = Unknown desc = constraint expected one operator from ==, !=";
+        assert!(matches!(
+            DockerError::from_answer(500, constraint),
+            DockerError::Refused(_)
+        ));
+        let leaderless = "rpc error: code = Unknown desc = The swarm does not have a leader.";
+        assert!(matches!(
+            DockerError::from_answer(500, leaderless),
+            DockerError::Silent(_)
+        ));
+        assert!(matches!(
+            DockerError::from_answer(503, "This node is not a swarm manager."),
+            DockerError::Silent(_)
+        ));
+    }
+
+    /// Why services are not read through the library and posted back.
+    #[test]
+    fn the_library_loses_the_health_check_of_a_spec_it_reads() {
+        let spec = json!({ "TaskTemplate": { "ContainerSpec": { "Healthcheck": { "Test": ["CMD", "/x"] } } } });
+        let read: bollard::models::ServiceSpec = serde_json::from_value(spec).unwrap();
+        let again = serde_json::to_string(&read).unwrap();
+        assert!(!again.contains("/x"), "{again}");
+    }
+
+    /// Why tasks are not read through the library.
+    #[test]
+    fn the_library_does_not_know_a_tasks_networks() {
+        let task = json!({ "ID": "t", "NetworksAttachments": [{ "Addresses": ["10.0.1.5/24"] }] });
+        let read: bollard::models::Task = serde_json::from_value(task).unwrap();
+        assert!(!serde_json::to_string(&read).unwrap().contains("10.0.1.5"));
+    }
+
+    #[test]
+    fn a_node_without_an_address_is_reached_where_the_leader_is() {
+        let nodes: Vec<RawNode> = serde_json::from_value(json!([
+            { "ID": "a", "Status": { "State": "ready", "Addr": "0.0.0.0" },
+              "ManagerStatus": { "Leader": true, "Addr": "10.1.2.3:2377" } },
+            { "ID": "b", "Status": { "State": "unknown", "Addr": "10.1.2.4" } },
+        ]))
+        .unwrap();
+        let nodes = read_nodes(nodes);
+        assert_eq!(nodes["a"].address, "10.1.2.3");
+        assert_eq!(nodes["b"].address, "10.1.2.4");
+        assert_eq!(nodes["b"].state, NodeState::Unknown);
+    }
+
+    #[test]
+    fn a_service_read_back_names_its_networks() {
+        let found: RawService = serde_json::from_value(json!({
+            "ID": "s", "Version": { "Index": 7 },
+            "Spec": { "Name": "fm_a_b_c", "Labels": { "x": "y" },
+                "TaskTemplate": { "Networks": [{ "Target": "n1" }] },
+                "Mode": { "Replicated": { "Replicas": 3 } } }
+        }))
+        .unwrap();
+        let names = BTreeMap::from([("n1".to_owned(), "backend".to_owned())]);
+        let service = read_service(found, &names);
+        assert_eq!(service.replicas, Some(3));
+        assert_eq!(service.spec["TaskTemplate"]["Networks"][0]["Target"], "backend");
+    }
+}

@@ -1,0 +1,536 @@
+//! One release's round: look, plan, act, look again, report.
+//!
+//! What must never happen: an action on a target that the store does not hold any more, or after leadership was lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use fm_api::event::Severity;
+use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::observed::{FailureKind, SwarmObserved, TaskFailure};
+use fm_api::target::{RevisionRecord, Target};
+use fm_runtime::{
+    Cache, Next, ReconcileError, Reconciler, Recorder, SharedClock, Wake, decode,
+};
+use fm_store::{Entry, Fence, SharedStore, Txn};
+use tokio::sync::mpsc;
+
+use crate::Options;
+use crate::act::{describe, perform};
+use crate::docker::{Docker, DockerError};
+use crate::drift::differences;
+use crate::memory::{Attempt, Memory, Refusal, Retry};
+use crate::observe::{Look, Observer, lock};
+use crate::plan::{Action, Input, Plan, Post, Why, plan};
+use crate::report::{Seen, report};
+use crate::resolve::Resolver;
+use crate::tasks::moving;
+use crate::world::World;
+
+/// Plan and act so often before leaving the rest to the next wake-up: a service changed again and again by others must
+/// not keep a release from being reported.
+const ROUNDS: usize = 4;
+/// While Docker or the store does not answer.
+const AWAY: Duration = Duration::from_secs(1);
+/// So long a resolution may hold up the round; an image of this machine takes milliseconds, a registry may take long.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The controller.
+pub(crate) struct Swarm {
+    pub(crate) recorder: Recorder,
+    pub(crate) store: SharedStore,
+    pub(crate) clock: SharedClock,
+    pub(crate) cache: Cache,
+    pub(crate) docker: Docker,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) resolver: Resolver,
+    pub(crate) installation: String,
+    pub(crate) options: Options,
+    pub(crate) wakes: mpsc::Sender<Wake>,
+    pub(crate) memories: Mutex<HashMap<ReleaseKey, Arc<Mutex<Memory>>>>,
+}
+
+/// What one round works with.
+struct Round<'a> {
+    key: &'a ReleaseKey,
+    fence: Option<&'a Fence>,
+    entry: Option<Arc<Entry>>,
+    target: Option<Target>,
+    records: BTreeMap<RevisionId, RevisionRecord>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[async_trait]
+impl Reconciler for Swarm {
+    async fn reconcile(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<Next, ReconcileError> {
+        if self.cache.lost_since().is_some() {
+            // What the store wants now is not known: everything stays as it is.
+            return Ok(Next::After(AWAY));
+        }
+        let round = self.round(key, fence)?;
+        if let Some(target) = &round.target {
+            self.resolve(&round, target).await;
+        }
+        let after = lock(&round.memory).last_write;
+        let look = self.observer.look(after).await;
+        let (look, plan) = match look.problem {
+            Some(problem) => return self.freeze(&round, problem).await,
+            None => self.settle(&round, look).await?,
+        };
+        if let Some(problem) = look.problem {
+            return self.freeze(&round, problem).await;
+        }
+        self.tell(&round, &plan).await;
+        match &round.target {
+            Some(target) => self.observed(&round, target, &look.world, &plan).await,
+            None => self.forget(&round, &look.world).await,
+        }
+    }
+}
+
+impl Swarm {
+    fn round<'a>(
+        &self,
+        key: &'a ReleaseKey,
+        fence: Option<&'a Fence>,
+    ) -> Result<Round<'a>, ReconcileError> {
+        let entry = self.cache.get(&key.target());
+        let target: Option<Target> = match &entry {
+            // A target that cannot be read wants nothing to be changed.
+            Some(entry) => Some(decode(entry).map_err(ReconcileError::Terminal)?),
+            None => None,
+        };
+        let mut records = BTreeMap::new();
+        for id in target.iter().flat_map(|target| target.revisions.keys()) {
+            if let Some(entry) = self.cache.get(&key.revision(id)) {
+                let record = decode(&entry).map_err(ReconcileError::Terminal)?;
+                records.insert(id.clone(), record);
+            }
+        }
+        Ok(Round {
+            key,
+            fence,
+            entry,
+            target,
+            records,
+            memory: Arc::clone(lock(&self.memories).entry(key.clone()).or_default()),
+        })
+    }
+
+    /// Plans and acts until nothing is left to do.
+    async fn settle(
+        &self,
+        round: &Round<'_>,
+        mut look: Look,
+    ) -> Result<(Look, Plan), ReconcileError> {
+        let mut plan = self.plan(round, &look.world);
+        for _ in 0..ROUNDS {
+            let actions: Vec<&Action> = plan.actions.iter().filter(|a| self.due(round, a)).collect();
+            if actions.is_empty() || self.options.observe_only {
+                break;
+            }
+            self.confirm(round).await?;
+            for action in &actions {
+                self.act(round, action).await?;
+            }
+            look = self.observer.look(Some(Instant::now())).await;
+            if look.problem.is_some() {
+                break;
+            }
+            Self::tolerate(round, &look.world, &actions);
+            plan = self.plan(round, &look.world);
+        }
+        Ok((look, plan))
+    }
+
+    fn plan(&self, round: &Round<'_>, world: &World) -> Plan {
+        let memory = lock(&round.memory);
+        plan(Input {
+            installation: &self.installation,
+            key: round.key,
+            target: round.target.as_ref(),
+            records: &round.records,
+            world,
+            tolerated: &memory.tolerated,
+            store_known: self.cache.lost_since().is_none(),
+        })
+    }
+
+    /// Whether an action is tried now: what Docker refused waits, unless something came that may change its mind.
+    fn due(&self, round: &Round<'_>, action: &Action) -> bool {
+        let (Action::Create(post) | Action::Update { post, .. }) = action else {
+            return true;
+        };
+        let memory = lock(&round.memory);
+        memory.refusals.get(&post.revision).is_none_or(|refusal| {
+            refusal.retry.pause().is_zero() || refusal.retry.is_worth_it(self.observer.epoch())
+        })
+    }
+
+    /// The cache may be behind: before anything is changed, the store itself must still hold this target and this lead.
+    async fn confirm(&self, round: &Round<'_>) -> Result<(), ReconcileError> {
+        let now = self.store.get(&round.key.target()).await?;
+        let revision = |entry: &Entry| entry.revision;
+        let same = now.as_ref().map(revision) == round.entry.as_deref().map(revision);
+        let leads = match round.fence {
+            None => true,
+            Some(fence) => {
+                let held = self.store.get(&fence.key).await?;
+                held.as_ref().map(revision) == Some(fence.revision)
+            }
+        };
+        if same && leads {
+            return Ok(());
+        }
+        Err(ReconcileError::Retry {
+            message: "the target was changed meanwhile".to_owned(),
+            after: Some(Duration::from_millis(5)),
+        })
+    }
+
+    async fn act(&self, round: &Round<'_>, action: &Action) -> Result<(), ReconcileError> {
+        let done = perform(&self.docker, &self.options.registry_auth, action).await;
+        lock(&round.memory).last_write = Some(Instant::now());
+        let post = match action {
+            Action::Create(post) | Action::Update { post, .. } => Some(post),
+            Action::Remove { .. } => None,
+        };
+        match (done, post) {
+            (Ok(()), _) => {
+                if let Some(post) = post {
+                    lock(&round.memory).refusals.remove(&post.revision);
+                }
+                let (severity, reason, message) = describe(action);
+                tracing::info!(release = %round.key, reason, "{message}");
+                let key = Some(round.key);
+                self.recorder.record(key, severity, reason, message).await;
+                Ok(())
+            }
+            // Somebody else was faster: the next look shows what is there now.
+            (Err(DockerError::Stale(words) | DockerError::Missing(words)), None) => {
+                tracing::debug!(release = %round.key, words, "looking again");
+                Ok(())
+            }
+            (Err(DockerError::Stale(words)), Some(_)) => {
+                tracing::debug!(release = %round.key, words, "looking again");
+                Ok(())
+            }
+            (Err(DockerError::Silent(message)), _) => Err(ReconcileError::Retry {
+                message,
+                after: Some(AWAY),
+            }),
+            (Err(DockerError::Missing(words) | DockerError::Refused(words)), Some(post)) => {
+                self.refused(round, post, words).await;
+                Ok(())
+            }
+            (Err(DockerError::Refused(message)), None) => Err(ReconcileError::Retry {
+                message,
+                after: None,
+            }),
+        }
+    }
+
+    async fn refused(&self, round: &Round<'_>, post: &Post, words: String) {
+        let message = format!("Docker refuses service {}: {words}", post.name);
+        {
+            let mut memory = lock(&round.memory);
+            let earlier = memory.refusals.get(&post.revision);
+            let retry = Retry::after(earlier.map(|e| e.retry), self.observer.epoch());
+            // The first time counts, so that the same words again change nothing in the store.
+            let at = earlier
+                .filter(|earlier| earlier.failure.message == words)
+                .map_or_else(|| self.clock.now(), |earlier| earlier.failure.at);
+            let failure = TaskFailure {
+                kind: FailureKind::Rejected,
+                message: words,
+                task: None,
+                exit_code: None,
+                at,
+            };
+            let refusal = Refusal { failure, retry };
+            memory.refusals.insert(post.revision.clone(), refusal);
+        }
+        tracing::warn!(release = %round.key, "{message}");
+        let key = Some(round.key);
+        self.recorder
+            .record(key, Severity::Warning, "ServiceRefused", message)
+            .await;
+    }
+
+    /// What differs right after our spec was posted is Docker's own doing, and no drift.
+    fn tolerate(round: &Round<'_>, world: &World, actions: &[&Action]) {
+        let Some(view) = world.releases.get(round.key) else {
+            return;
+        };
+        let mut memory = lock(&round.memory);
+        for action in actions {
+            let (Action::Create(post) | Action::Update { post, .. }) = action else {
+                continue;
+            };
+            if memory.refusals.contains_key(&post.revision) {
+                continue;
+            }
+            if let Some(service) = view.services.iter().find(|s| s.name == post.name) {
+                let own = differences(&post.spec, &service.spec);
+                memory.tolerated.insert(service.id.clone(), own);
+            }
+        }
+        let ids: Vec<&String> = view.services.iter().map(|s| &s.id).collect();
+        memory.tolerated.retain(|id, _| ids.contains(&id));
+    }
+
+    /// Asks for a resolution in the background if the target wants one that is not there yet.
+    async fn resolve(&self, round: &Round<'_>, target: &Target) {
+        let Some(wanted) = target.resolve.clone() else {
+            lock(&round.memory).resolved = None;
+            return;
+        };
+        let (earlier, epoch) = {
+            let mut memory = lock(&round.memory);
+            self.remember_resolution(round, target, &mut memory);
+            let asked = (target.uid.clone(), wanted.generation);
+            if memory.resolving.as_ref() == Some(&asked) {
+                return;
+            }
+            let epoch = self.observer.epoch();
+            let answered = memory.resolved.as_ref().filter(|attempt| {
+                attempt.uid == target.uid && attempt.answer.generation == wanted.generation
+            });
+            let keep = answered.is_some_and(|attempt| {
+                let waits = !attempt.answer.transient || !attempt.retry.pause().is_zero();
+                attempt.answer.error.is_none() || (waits && !attempt.retry.is_worth_it(epoch))
+            });
+            if keep {
+                return;
+            }
+            let earlier = answered.map(|attempt| attempt.retry);
+            memory.resolving = Some(asked);
+            (earlier, epoch)
+        };
+        let (resolver, key, uid) = (self.resolver.clone(), round.key.clone(), target.uid.clone());
+        let (memory, wakes, recorder) = (
+            Arc::clone(&round.memory),
+            self.wakes.clone(),
+            self.recorder.clone(),
+        );
+        let work = tokio::spawn(async move {
+            let answer = resolver.resolve(&key, &uid, &wanted).await;
+            let problem = answer.error.clone();
+            {
+                let mut memory = lock(&memory);
+                memory.resolving = None;
+                memory.resolved = Some(Attempt {
+                    uid,
+                    answer,
+                    retry: Retry::after(earlier, epoch),
+                });
+            }
+            if let Some(problem) = problem {
+                let message = format!("{}: {problem}", wanted.workload.image);
+                recorder
+                    .record(Some(&key), Severity::Warning, "Unresolved", message)
+                    .await;
+            }
+            // Nobody listens any more only at the end.
+            let _ = wakes.send(Wake::One(key)).await;
+        });
+        // If it takes longer, it goes on and wakes the release when it is done.
+        let _ = tokio::time::timeout(PATIENCE, work).await;
+    }
+
+    /// After a restart the store still knows the answer: it must not change without a reason.
+    fn remember_resolution(&self, round: &Round<'_>, target: &Target, memory: &mut Memory) {
+        if memory.resolved.is_some() {
+            return;
+        }
+        let earlier = self.stored(round.key).filter(|p| p.uid == target.uid);
+        if let Some(answer) = earlier.and_then(|p| p.resolution) {
+            memory.resolved = Some(Attempt {
+                uid: target.uid.clone(),
+                answer,
+                retry: Retry::after(None, self.observer.epoch()),
+            });
+        }
+    }
+
+    /// Says, once each, why nothing is done where something could be.
+    async fn tell(&self, round: &Round<'_>, plan: &Plan) {
+        let mut now: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
+        for why in &plan.why {
+            match why {
+                Why::Drifted { name, found } => {
+                    let text = format!(
+                        "service {name} was changed by somebody else and is left so: {}",
+                        found.join("; ")
+                    );
+                    now.insert(format!("drift {name}"), ("DriftFound", text));
+                }
+                Why::NameTaken { name, .. } => {
+                    let text = format!("service {name} is not ours and is left untouched");
+                    now.insert(format!("taken {name}"), ("NameTaken", text));
+                }
+                Why::NoRecord(_) | Why::StoreUnknown | Why::NamesakeGoes(_) => {}
+            }
+        }
+        if self.options.observe_only {
+            for action in &plan.actions {
+                let (_, reason, message) = describe(action);
+                let text = format!("only observing; would have: {message}");
+                now.insert(format!("{reason} {message}"), ("WouldAct", text));
+            }
+        }
+        let fresh: Vec<(&'static str, String)> = {
+            let mut memory = lock(&round.memory);
+            let fresh = now
+                .iter()
+                .filter(|(about, (_, text))| memory.told.get(*about) != Some(text))
+                .map(|(_, said)| said.clone())
+                .collect();
+            memory.told = now.into_iter().map(|(about, (_, text))| (about, text)).collect();
+            fresh
+        };
+        for (reason, text) in fresh {
+            tracing::warn!(release = %round.key, reason, "{text}");
+            self.recorder
+                .record(Some(round.key), Severity::Warning, reason, text)
+                .await;
+        }
+    }
+
+    /// Docker cannot be seen: what was seen last stays, with the reason.
+    async fn freeze(&self, round: &Round<'_>, problem: String) -> Result<Next, ReconcileError> {
+        if let Some(target) = &round.target {
+            let known = self.previous(round).filter(|known| known.uid == target.uid);
+            let mut observed = known.unwrap_or_else(|| SwarmObserved {
+                uid: target.uid.clone(),
+                ..SwarmObserved::default()
+            });
+            observed.problem = Some(problem);
+            self.write(round, observed).await?;
+        }
+        Ok(Next::After(AWAY))
+    }
+
+    async fn observed(
+        &self,
+        round: &Round<'_>,
+        target: &Target,
+        world: &World,
+        plan: &Plan,
+    ) -> Result<Next, ReconcileError> {
+        let previous = self.previous(round);
+        let (observed, next) = {
+            let mut memory = lock(&round.memory);
+            // A refusal ends with the wish for what was refused.
+            memory.refusals.retain(|id, _| target.revisions.contains_key(id));
+            let seen = Seen {
+                key: round.key,
+                target,
+                records: &round.records,
+                world,
+                plan,
+                endpoints: self.options.endpoints,
+                previous: previous.as_ref(),
+                now: self.clock.now(),
+            };
+            let observed = report(&seen, &mut memory);
+            (observed, next_look(&memory))
+        };
+        let wanted = |id: &RevisionId| target.revisions.get(id).map_or(0, |r| r.replicas);
+        let unsettled = !plan.is_complete()
+            || observed.revisions.iter().any(|(id, seen)| moving(seen, wanted(id)));
+        self.observer.set_moving(round.key, unsettled);
+        self.tell_failures(round, previous.as_ref(), &observed).await;
+        self.write(round, observed).await?;
+        Ok(next)
+    }
+
+    async fn tell_failures(
+        &self,
+        round: &Round<'_>,
+        previous: Option<&SwarmObserved>,
+        observed: &SwarmObserved,
+    ) {
+        for (id, seen) in &observed.revisions {
+            let before = previous.and_then(|p| p.revisions.get(id));
+            let known = |failure: &TaskFailure| {
+                before.is_some_and(|before| before.failures.contains(failure))
+            };
+            for failure in seen.failures.iter().filter(|f| f.task.is_some() && !known(f)) {
+                let text = format!("revision {id}: {}", failure.message);
+                self.recorder
+                    .record(Some(round.key), Severity::Warning, "TaskFailed", text)
+                    .await;
+            }
+        }
+    }
+
+    /// The target is gone. When the services are too, nothing is left to be observed.
+    async fn forget(&self, round: &Round<'_>, world: &World) -> Result<Next, ReconcileError> {
+        let left = world.releases.contains_key(round.key);
+        self.observer.set_moving(round.key, left);
+        if left || self.options.observe_only {
+            return Ok(Next::OnChange);
+        }
+        let key = round.key.observed_swarm();
+        if self.cache.get(&key).is_some() {
+            let txn = Txn::new().fenced(round.fence).delete(key);
+            self.store.commit(txn).await?;
+        }
+        lock(&self.memories).remove(round.key);
+        Ok(Next::OnChange)
+    }
+
+    fn stored(&self, key: &ReleaseKey) -> Option<SwarmObserved> {
+        let entry = self.cache.get(&key.observed_swarm())?;
+        decode(&entry).ok()
+    }
+
+    /// What the store holds of us, as far as it is known: the cache may be behind our own last write.
+    fn previous(&self, round: &Round<'_>) -> Option<SwarmObserved> {
+        let written = lock(&round.memory).written.clone();
+        match written {
+            Some((observed, revision)) if revision > self.cache.revision() => Some(observed),
+            _ => self.stored(round.key),
+        }
+    }
+
+    /// Writes what is observed, if that is not what the store holds.
+    async fn write(
+        &self,
+        round: &Round<'_>,
+        observed: SwarmObserved,
+    ) -> Result<(), ReconcileError> {
+        if self.previous(round).as_ref() == Some(&observed) {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(&observed)
+            .map_err(|error| ReconcileError::Terminal(error.to_string()))?;
+        let txn = Txn::new()
+            .fenced(round.fence)
+            .put(round.key.observed_swarm(), value);
+        let revision = self.store.commit(txn).await?;
+        lock(&round.memory).written = Some((observed, revision));
+        Ok(())
+    }
+}
+
+/// When to look again without any wake-up.
+fn next_look(memory: &Memory) -> Next {
+    let refused = memory.refusals.values().map(|r| r.retry.pause());
+    let unresolved = memory
+        .resolved
+        .iter()
+        .filter(|attempt| attempt.answer.error.is_some() && attempt.answer.transient)
+        .map(|attempt| attempt.retry.pause());
+    match refused.chain(unresolved).min() {
+        Some(pause) => Next::After(pause.max(Duration::from_millis(50))),
+        None => Next::OnChange,
+    }
+}
