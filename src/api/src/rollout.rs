@@ -73,9 +73,9 @@ pub enum Stage {
     Shifting,
     /// The weight is in force; the hold, the evidence or a person is waited for.
     Holding,
-    /// The canary is stable now and serves everything; the old revision's connections drain.
+    /// The canary is stable now; the switch is not yet in force on every live agent. Then the rollout has ended.
     Draining,
-    /// Stable takes everything back; then the canary's connections drain.
+    /// Stable takes everything back; once that is in force the rollout has ended, and the canary leaves.
     RollingBack,
 }
 

@@ -190,6 +190,8 @@ pub mod reasons {
     pub const PROGRESS_DEADLINE: &str = "ProgressDeadline";
     /// Tasks fail again and again before they ever serve.
     pub const CRASH_LOOP: &str = "CrashLoop";
+    /// Stable has no ready task.
+    pub const UNAVAILABLE: &str = "Unavailable";
     /// Everything is being taken down.
     pub const DELETING: &str = "Deleting";
 }

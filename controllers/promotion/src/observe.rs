@@ -1,0 +1,182 @@
+//! Assembles the snapshot of one release from the cache.
+//!
+//! What does not parse harms only itself: an unusable spec is part of the world, an unreadable observation is unknown.
+
+use std::collections::BTreeMap;
+
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::observed::HaproxyObserved;
+use fm_api::operation::Operation;
+use fm_api::release::Release;
+use fm_api::target::RevisionRecord;
+use fm_runtime::{Cache, ReconcileError, decode};
+use fm_store::Entry;
+use serde::de::DeserializeOwned;
+
+use crate::plan::{Spec, World};
+
+/// The snapshot, with what a write of it must expect unchanged.
+pub(crate) struct Seen {
+    /// The snapshot.
+    pub(crate) world: World,
+    /// The store's revision of the target; absent: there is none.
+    pub(crate) target_revision: Option<u64>,
+    /// Operations that cannot be read, with the reason.
+    pub(crate) unreadable: Vec<(String, String)>,
+}
+
+/// The snapshot of one release.
+pub(crate) fn world(
+    cache: &Cache,
+    key: &ReleaseKey,
+    fresh_seed: u32,
+) -> Result<Seen, ReconcileError> {
+    let target = cache.get(&key.target());
+    let target_revision = target.as_ref().map(|entry| entry.revision);
+    // Without its own memory promotion would begin anew and forget stable: it rather does nothing.
+    let target = target
+        .map(|entry| decode(&entry))
+        .transpose()
+        .map_err(|error| {
+            ReconcileError::Terminal(format!(
+                "the stored target of {key} cannot be read: {error}"
+            ))
+        })?;
+    let mut unreadable = Vec::new();
+    let operations = operations(cache, key, &mut unreadable);
+    let world = World {
+        spec: cache
+            .get(&key.release())
+            .map(|entry| spec(cache, key, &entry)),
+        target,
+        records: records(cache, key),
+        operations,
+        swarm: read(cache, &key.observed_swarm()),
+        live: cache
+            .list(&keys::prefix("agents"))
+            .iter()
+            .filter_map(|entry| last_part(&entry.key))
+            .collect(),
+        haproxy: cache
+            .list(&key.observed_haproxy_prefix())
+            .iter()
+            .filter_map(|entry| {
+                let seen: HaproxyObserved = decode(entry).ok()?;
+                Some((last_part(&entry.key)?, seen))
+            })
+            .collect(),
+        verdict: read(cache, &key.verdict()),
+        status: read(cache, &key.status()),
+        fresh_seed,
+    };
+    Ok(Seen {
+        world,
+        target_revision,
+        unreadable,
+    })
+}
+
+fn last_part(key: &str) -> Option<String> {
+    key.rsplit('/').next().map(str::to_owned)
+}
+
+/// What is unreadable is unknown.
+fn read<T: DeserializeOwned>(cache: &Cache, key: &str) -> Option<T> {
+    let entry = cache.get(key)?;
+    match decode(&entry) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(key, error, "cannot be read: taken as unknown");
+            None
+        }
+    }
+}
+
+fn records(cache: &Cache, key: &ReleaseKey) -> BTreeMap<fm_api::keys::RevisionId, RevisionRecord> {
+    cache
+        .list(&key.revisions_prefix())
+        .iter()
+        .filter_map(|entry| {
+            let record: RevisionRecord = decode(entry).ok()?;
+            Some((record.id.clone(), record))
+        })
+        .collect()
+}
+
+fn operations(
+    cache: &Cache,
+    key: &ReleaseKey,
+    unreadable: &mut Vec<(String, String)>,
+) -> Vec<Operation> {
+    let mut asked = Vec::new();
+    for entry in cache.list(&key.operations_prefix()) {
+        let id = last_part(&entry.key).unwrap_or_default();
+        match decode::<Operation>(&entry) {
+            // The key names it: another id inside would never be removed.
+            Ok(operation) => asked.push(Operation { id, ..operation }),
+            Err(error) => unreadable.push((id, error)),
+        }
+    }
+    asked
+}
+
+/// The stored spec. One that was put straight into the store may be anything.
+fn spec(cache: &Cache, key: &ReleaseKey, entry: &Entry) -> Spec {
+    let value: serde_json::Value = match serde_json::from_slice(&entry.value) {
+        Ok(value) => value,
+        Err(error) => {
+            return Spec {
+                uid: String::new(),
+                generation: 0,
+                deleted: false,
+                body: Err(vec![format!("it is no JSON: {error}")]),
+            };
+        }
+    };
+    let metadata = &value["metadata"];
+    Spec {
+        uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
+        generation: metadata["generation"].as_u64().unwrap_or(0),
+        deleted: !metadata["deletedAt"].is_null(),
+        body: usable(cache, key, &value).map(Box::new),
+    }
+}
+
+fn usable(
+    cache: &Cache,
+    key: &ReleaseKey,
+    value: &serde_json::Value,
+) -> Result<Release, Vec<String>> {
+    let release = fm_api::validate::json(value)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    if release.key() != *key {
+        return Err(vec![format!(
+            "it says {} and is stored as {key}",
+            release.key()
+        )]);
+    }
+    if release
+        .metadata
+        .uid
+        .as_deref()
+        .unwrap_or_default()
+        .is_empty()
+    {
+        return Err(vec![
+            "metadata.uid: it was not applied through the API".to_owned(),
+        ]);
+    }
+    if release.spec.routes.is_empty() {
+        return Ok(release);
+    }
+    let others: Vec<Release> = cache
+        .list(&keys::releases_prefix())
+        .iter()
+        .filter(|entry| entry.key != key.release())
+        .filter_map(|entry| decode(entry).ok())
+        .collect();
+    match fm_api::validate::routes_conflict(&release, others.iter()) {
+        Some(problem) => Err(vec![problem.to_string()]),
+        None => Ok(release),
+    }
+}

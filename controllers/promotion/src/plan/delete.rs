@@ -1,0 +1,117 @@
+//! Taking everything down: traffic first, then services, then the target. The API removes the spec last.
+
+use fm_api::event::Severity;
+use fm_api::keys::RevisionId;
+use fm_api::rollout::Leaving;
+
+use super::draft::{Draft, after};
+use super::why::Why;
+use super::{operations, removal};
+
+/// Whether this release is to go: somebody deleted it, or a namesake has taken its name.
+pub(super) fn wanted(draft: &Draft<'_>) -> bool {
+    let asked =
+        draft.world.spec.as_ref().is_some_and(|spec| {
+            spec.deleted || (!spec.uid.is_empty() && spec.uid != draft.target.uid)
+        });
+    draft.target.deleting || asked
+}
+
+/// One step of it; `true` when nothing is left.
+pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
+    operations::refuse_all(draft, "the release is being deleted");
+    if !draft.target.deleting {
+        begin(draft);
+        return (waits("traffic is taken away first"), false);
+    }
+    if let Some(agents) = still_routed(draft) {
+        return (waits(&agents), false);
+    }
+    draft.target.revisions.clear();
+    draft.target.leaving.clear();
+    match services(draft) {
+        Some(left) => (waits(&left), false),
+        None => (waits("nothing is left"), true),
+    }
+}
+
+fn waits(text: &str) -> Why {
+    Why::Deleting {
+        waits: text.to_owned(),
+    }
+}
+
+fn begin(draft: &mut Draft<'_>) {
+    let (now, next) = (draft.now, draft.next);
+    let target = &mut draft.target;
+    target.deleting = true;
+    target.traffic = None;
+    target.analysis = None;
+    target.rollout = None;
+    target.canary = None;
+    target.resolve = None;
+    let revisions: Vec<RevisionId> = target.revisions.keys().cloned().collect();
+    for revision in revisions {
+        if let Some(revision) = target.revisions.get_mut(&revision) {
+            revision.draining = true;
+        }
+        target.leaving.insert(
+            revision,
+            Leaving {
+                since: now,
+                warm_until: None,
+                draining_since: Some(now),
+                generation: next,
+            },
+        );
+    }
+    draft.note(
+        Severity::Normal,
+        "Deleting",
+        "traffic goes first, then services, then the rest".to_owned(),
+    );
+}
+
+/// Which live agents still route to it, or still have connections open within the time for that.
+fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
+    if !draft.routed() || draft.target.revisions.is_empty() {
+        return None;
+    }
+    let agents: Vec<&str> = draft
+        .live()
+        .filter(|(_, seen)| seen.is_some_and(|seen| seen.traffic.is_some()))
+        .map(|(instance, _)| instance)
+        .collect();
+    if !agents.is_empty() {
+        return Some(format!("{} still routes to it", agents.join(", ")));
+    }
+    let open: Vec<(RevisionId, Leaving)> = draft.target.leaving.clone().into_iter().collect();
+    let mut left = None;
+    for (revision, leaving) in open {
+        let since = leaving.draining_since.unwrap_or(leaving.since);
+        let limit = after(since, draft.drain_limit());
+        let seen = draft.live().any(|(_, seen)| seen.is_some());
+        if seen && draft.now < limit && !removal::drained(draft, &revision, leaving.generation) {
+            draft.wake(limit);
+            left = Some("open connections end".to_owned());
+        }
+    }
+    left
+}
+
+/// What of it Swarm still shows.
+fn services(draft: &Draft<'_>) -> Option<String> {
+    match draft.swarm() {
+        None if draft.world.records.is_empty() => None,
+        None => Some("the swarm controller has not reported yet".to_owned()),
+        Some(seen) => {
+            if let Some(problem) = &seen.problem {
+                Some(format!("Swarm cannot be seen ({problem})"))
+            } else if !seen.revisions.is_empty() || seen.generation < draft.target.generation {
+                Some("Swarm removes its services".to_owned())
+            } else {
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Takes the spec in: what needs no new revision at once, a new workload by way of the swarm controller's resolution.
+//!
+//! The image is resolved again only when the workload or the ports, as written, differ from those of the revision that
+//! the spec asked for last. So scaling, routes, steps and criteria never wait for a registry, and a tag that moved
+//! starts no rollout by itself.
+//!
+//! Routes follow at once unless they name a port that stable does not publish: then the old routes stay until a
+//! revision that publishes it is stable, because nothing could answer the new ones before.
+
+use fm_api::event::Severity;
+use fm_api::keys::RevisionId;
+use fm_api::observed::Resolution;
+use fm_api::release::{Canary, Release};
+use fm_api::rollout::{Settings, Stage};
+use fm_api::target::{AnalysisTarget, Resolve, ResolvedImage, RevisionRecord};
+
+use super::draft::Draft;
+use super::why::Why;
+
+/// Takes the spec in, and says what it waits for.
+pub(super) fn step(draft: &mut Draft<'_>) -> Option<Why> {
+    let world = draft.world;
+    let Some(spec) = &world.spec else {
+        return Some(Why::SpecMissing);
+    };
+    let why = match &spec.body {
+        Err(problems) => Some(Why::InvalidSpec {
+            problems: problems.clone(),
+        }),
+        Ok(release) => {
+            if draft.target.spec_generation != spec.generation || draft.settings().is_none() {
+                take_in(draft, release, spec.generation);
+            }
+            resolution(draft)
+        }
+    };
+    adopt_routes(draft);
+    why
+}
+
+fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
+    let spec = &release.spec;
+    // Validation refuses a spec without this strategy.
+    let Some(canary) = &spec.strategy.canary else {
+        return;
+    };
+    let asked = draft
+        .target
+        .wanted
+        .as_ref()
+        .and_then(|wanted| draft.record(wanted));
+    let same = asked
+        .is_some_and(|record| record.workload == spec.workload && record.ports == spec.ports());
+    let target = &mut draft.target;
+    target.resolve = (!same).then(|| Resolve {
+        generation,
+        workload: spec.workload.clone(),
+        ports: spec.ports(),
+    });
+    target.spec_generation = generation;
+    target.match_rules.clone_from(&spec.match_rules);
+    target.affinity.clone_from(&spec.affinity);
+    target.on_control_loss = spec.on_control_loss.clone();
+    target.drift = spec.drift;
+    target.settings = Some(Settings {
+        replicas: spec.replicas,
+        canary: canary.clone(),
+        analysis: spec.analysis.clone(),
+        on_failure: spec.on_failure,
+        on_new_revision: spec.on_new_revision,
+        progress_deadline: spec.progress_deadline,
+        history_limit: spec.history_limit,
+        routes: spec.routes.clone(),
+        changed_by: release.metadata.changed_by.clone(),
+    });
+    follow(draft, canary);
+}
+
+/// A running rollout follows changed steps, deadline and criteria. What it has passed it does not repeat.
+fn follow(draft: &mut Draft<'_>, canary: &Canary) {
+    let Some(settings) = draft.target.settings.clone() else {
+        return;
+    };
+    let now = draft.now;
+    if let Some(rollout) = &mut draft.target.rollout {
+        rollout.progress_deadline = settings.progress_deadline;
+        if rollout.plan != *canary {
+            let last = rollout.step >= rollout.plan.steps.len();
+            let step = if last {
+                canary.steps.len()
+            } else {
+                rollout.step.min(canary.steps.len().saturating_sub(1))
+            };
+            let weight = |plan: &Canary, at: usize| plan.steps.get(at).map(|step| step.weight);
+            let moved = weight(&rollout.plan, rollout.step) != weight(canary, step);
+            rollout.plan = canary.clone();
+            rollout.step = step;
+            if moved && matches!(rollout.stage, Stage::Shifting | Stage::Holding) {
+                rollout.stage = Stage::Scaling;
+                rollout.stage_since = now;
+            }
+        }
+    }
+    refresh_analysis(draft);
+}
+
+/// What analysis judges, after a change of criteria, steps or routes. Other criteria are another run.
+pub(super) fn refresh_analysis(draft: &mut Draft<'_>) {
+    let (Some(old), Some(settings), Some(rollout)) = (
+        draft.target.analysis.clone(),
+        draft.target.settings.as_ref(),
+        draft.target.rollout.as_ref(),
+    ) else {
+        return;
+    };
+    if settings.analysis.disabled {
+        draft.target.analysis = None;
+        return;
+    }
+    let fresh = AnalysisTarget::new(&old.canary, &old.stable, &rollout.seed, &settings.analysis);
+    let awaiting_since = old.awaiting_since.filter(|_| old.run == fresh.run);
+    draft.target.analysis = Some(AnalysisTarget {
+        request_timeout: request_timeout(draft),
+        last_hold: last_hold(&rollout.plan),
+        since: old.since,
+        awaiting_since,
+        ..fresh
+    });
+}
+
+/// The longest time any route waits for an answer.
+pub(super) fn request_timeout(draft: &Draft<'_>) -> fm_api::quantity::Span {
+    draft
+        .target
+        .routes
+        .iter()
+        .map(|route| route.timeouts.server)
+        .max()
+        .unwrap_or_default()
+}
+
+/// The last step's hold.
+pub(super) fn last_hold(plan: &Canary) -> fm_api::quantity::Span {
+    plan.steps.last().map(|step| step.hold).unwrap_or_default()
+}
+
+/// Routes follow once stable publishes their ports.
+pub(super) fn adopt_routes(draft: &mut Draft<'_>) {
+    let Some(settings) = draft.settings() else {
+        return;
+    };
+    if settings.routes == draft.target.routes {
+        return;
+    }
+    let published = match &draft.target.stable {
+        None => true,
+        Some(stable) => draft.record(stable).is_some_and(|record| {
+            settings
+                .routes
+                .iter()
+                .all(|route| record.ports.contains(&route.port))
+        }),
+    };
+    if published {
+        draft.target.routes = settings.routes.clone();
+        refresh_analysis(draft);
+    }
+}
+
+/// Makes a revision of the swarm controller's answer.
+fn resolution(draft: &mut Draft<'_>) -> Option<Why> {
+    let resolve = draft.target.resolve.clone()?;
+    let image = resolve.workload.image.clone();
+    let answer = draft
+        .swarm()
+        .and_then(|seen| seen.resolution.as_ref())
+        .filter(|answer| answer.generation == resolve.generation);
+    let Some(answer) = answer else {
+        return Some(match draft.swarm().and_then(|seen| seen.problem.clone()) {
+            Some(problem) => Why::SwarmUnknown { problem },
+            None => Why::Resolving { image },
+        });
+    };
+    match answer {
+        Resolution {
+            image: Some(resolved),
+            service: Some(service),
+            ..
+        } => {
+            name_revision(draft, &resolve, resolved, service);
+            None
+        }
+        Resolution {
+            error, transient, ..
+        } => Some(Why::Unresolved {
+            image,
+            error: error
+                .clone()
+                .unwrap_or_else(|| "no reason given".to_owned()),
+            transient: *transient,
+        }),
+    }
+}
+
+fn name_revision(
+    draft: &mut Draft<'_>,
+    resolve: &Resolve,
+    image: &ResolvedImage,
+    service: &serde_json::Value,
+) {
+    let id = RevisionId::of(&resolve.workload, &image.pinned, &resolve.ports);
+    draft.target.resolve = None;
+    draft.target.wanted = Some(id.clone());
+    if draft.record(&id).is_none() {
+        let record = RevisionRecord {
+            id: id.clone(),
+            uid: draft.target.uid.clone(),
+            number: highest_number(draft) + 1,
+            generation: resolve.generation,
+            created_at: draft.now,
+            created_by: draft.settings().and_then(|s| s.changed_by.clone()),
+            workload: resolve.workload.clone(),
+            image: image.clone(),
+            ports: resolve.ports.clone(),
+            service: service.clone(),
+        };
+        let message = format!(
+            "revision {} is {} as {}",
+            record.number, record.workload.image, record.image.pinned
+        );
+        draft.records.insert(id, record);
+        draft.note(Severity::Normal, "RevisionCreated", message);
+    } else if let Some(failed) = draft.target.failed.get(&id) {
+        let message = format!(
+            "{} failed before ({}) and is not tried again by itself; retry it, or apply another",
+            draft.name(&id),
+            failed.reason
+        );
+        draft.note(Severity::Warning, "FailedBefore", message);
+    }
+}
+
+fn highest_number(draft: &Draft<'_>) -> u64 {
+    let recorded = draft.world.records.values().map(|record| record.number);
+    let remembered = draft.target.history.iter().map(|entry| entry.number);
+    recorded.chain(remembered).max().unwrap_or(0)
+}

@@ -1,0 +1,29 @@
+//! The state machine that decides every release's target. Pure: a snapshot and the time in, a plan out.
+//!
+//! ```text
+//! spec ──intake──▶ wanted revision ──rollout──▶ canary: Scaling ▶ Shifting ▶ Holding ▶ … ▶ Draining ──▶ stable
+//!                                      └─ taking_back: harm, deadline, crash loop, abort, newer spec ─▶ RollingBack
+//! what neither serves any more ──removal──▶ warm ▶ draining ▶ gone          deletedAt ──delete──▶ nothing left
+//! ```
+//!
+//! Everything it must remember is in the target; what it says to people is derived into the status. What must never
+//! happen: traffic toward capacity that is not ready and healthy; a stable revision lost; a rise while an agent is
+//! unknown; a rollback that waits for anything but a stable that cannot serve.
+
+mod delete;
+mod draft;
+mod intake;
+mod operations;
+mod removal;
+mod rollout;
+mod status;
+mod step;
+mod taking_back;
+mod texts;
+mod traffic;
+mod why;
+mod world;
+
+pub use step::{Notice, Plan, step};
+pub use why::Why;
+pub use world::{Spec, World};

@@ -1,0 +1,323 @@
+//! People's words. Each is answered once, whatever the answer; the same id again changes nothing.
+
+use fm_api::event::Severity;
+use fm_api::keys::RevisionId;
+use fm_api::operation::{Operation, Verb};
+use fm_api::release::Approval;
+use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Wait};
+use fm_api::status::{OperationAnswer, reasons};
+
+use super::draft::Draft;
+use super::{rollout, taking_back};
+
+/// How many ids of answered operations are remembered.
+const REMEMBERED: usize = 32;
+
+type Answer = Result<String, String>;
+
+/// Answers everything that was asked, in the order it was asked.
+pub(super) fn answer(draft: &mut Draft<'_>) {
+    each(draft, one);
+}
+
+/// Refuses everything that was asked.
+pub(super) fn refuse_all(draft: &mut Draft<'_>, why: &str) {
+    each(draft, |_, _| Err(why.to_owned()));
+}
+
+fn each(draft: &mut Draft<'_>, decide: impl Fn(&mut Draft<'_>, &Operation) -> Answer) {
+    let mut asked: Vec<&Operation> = draft.world.operations.iter().collect();
+    asked.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    for operation in asked {
+        draft.answered.push(operation.id.clone());
+        if draft.target.answered.contains(&operation.id) {
+            continue;
+        }
+        let answer = decide(draft, operation);
+        record(draft, operation, answer);
+    }
+}
+
+fn record(draft: &mut Draft<'_>, operation: &Operation, answer: Answer) {
+    let (accepted, message) = match answer {
+        Ok(message) => (true, message),
+        Err(message) => (false, message),
+    };
+    draft.target.answered.push(operation.id.clone());
+    let excess = draft.target.answered.len().saturating_sub(REMEMBERED);
+    draft.target.answered.drain(..excess);
+    let (severity, reason) = if accepted {
+        (Severity::Normal, "OperationAccepted")
+    } else {
+        (Severity::Warning, "OperationRefused")
+    };
+    let verb = format!("{:?}", operation.verb).to_lowercase();
+    let why = operation
+        .why
+        .as_ref()
+        .map_or_else(String::new, |why| format!(" ({why})"));
+    let who = by(operation);
+    draft.note(
+        severity,
+        reason,
+        format!("{who} asked to {verb}{why}: {message}"),
+    );
+    draft.answers.push(OperationAnswer {
+        id: operation.id.clone(),
+        operation: operation.verb,
+        by: operation.by.clone(),
+        at: draft.now,
+        accepted,
+        message,
+    });
+}
+
+fn by(operation: &Operation) -> String {
+    if operation.by.is_empty() {
+        "somebody".to_owned()
+    } else {
+        operation.by.clone()
+    }
+}
+
+fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    if draft.settings().is_none() {
+        return Err("the release has no usable spec yet".to_owned());
+    }
+    if let Some(revision) = &operation.revision {
+        meant(draft, operation.verb, revision)?;
+    }
+    match operation.verb {
+        Verb::Promote if operation.full => promote_full(draft),
+        Verb::Promote => promote(draft),
+        Verb::Abort => abort(draft, operation),
+        Verb::Retry => retry(draft),
+        Verb::Pause => pause(draft, operation),
+        Verb::Resume => resume(draft),
+        Verb::Restart => restart(draft),
+    }
+}
+
+/// Whether the operation speaks of what is there now.
+fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), String> {
+    let rolling = draft.target.rollout.as_ref().map(|r| &r.revision);
+    let there = match verb {
+        Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
+        Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
+        Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
+        Verb::Restart => draft.target.canary.as_ref(),
+    };
+    match there {
+        Some(there) if there == revision => Ok(()),
+        Some(there) => Err(format!(
+            "asked for revision {revision}, and it is {there} now"
+        )),
+        None => Err(format!(
+            "asked for revision {revision}, and no rollout runs"
+        )),
+    }
+}
+
+/// Why nothing can be asked of the rollout now, or where it stands.
+fn running(draft: &Draft<'_>) -> Result<Stage, String> {
+    match &draft.target.rollout {
+        None => Err("no rollout runs".to_owned()),
+        Some(rollout) => match rollout.stage {
+            Stage::RollingBack => Err("the rollout is being taken back".to_owned()),
+            Stage::Draining => Err("it is promoted already; undo goes back".to_owned()),
+            stage @ (Stage::Scaling | Stage::Shifting | Stage::Holding) => Ok(stage),
+        },
+    }
+}
+
+fn promote(draft: &mut Draft<'_>) -> Answer {
+    let stage = running(draft)?;
+    let now = draft.now;
+    let evidence_missing = !rollout::evidence_given(draft);
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    if run.paused.is_some() {
+        return Err("the rollout is paused: resume it first, or promote in full".to_owned());
+    }
+    match stage {
+        Stage::Scaling => return Err("tasks are starting; that cannot be passed".to_owned()),
+        Stage::Shifting => {
+            return Err(
+                "the agents are putting the weight in force; that cannot be passed".to_owned(),
+            );
+        }
+        Stage::Holding | Stage::Draining | Stage::RollingBack => {}
+    }
+    let step = run.plan.steps.get(run.step);
+    let hold = step.map(|step| step.hold).unwrap_or_default();
+    let approval = step.is_some_and(|step| step.approval == Some(Approval::Manual));
+    let wait =
+        if !run.passed.contains(&Wait::Hold) && now < super::draft::after(run.stage_since, hold) {
+            Wait::Hold
+        } else if evidence_missing {
+            Wait::Evidence
+        } else if approval && !run.passed.contains(&Wait::Approval) {
+            Wait::Approval
+        } else {
+            return Err("nothing is waited for that could be passed".to_owned());
+        };
+    run.passed.push(wait);
+    Ok(match wait {
+        Wait::Hold => "the hold is passed".to_owned(),
+        Wait::Evidence => "it goes on without the evidence".to_owned(),
+        Wait::Approval => "approved".to_owned(),
+    })
+}
+
+fn promote_full(draft: &mut Draft<'_>) -> Answer {
+    running(draft)?;
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    if run.full && run.paused.is_none() {
+        return Ok("every wait is passed already".to_owned());
+    }
+    run.full = true;
+    // Who promotes in full where a rule had stopped it has seen the harm that was shown.
+    run.overruled |= run.paused.as_ref().is_some_and(|pause| pause.by.is_none());
+    run.paused = None;
+    Ok(
+        "every wait is passed; capacity is still waited for, and harm still takes it back"
+            .to_owned(),
+    )
+}
+
+fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    let why = operation.why.as_ref().map_or_else(
+        || format!("aborted by {}", by(operation)),
+        |why| format!("aborted by {}: {why}", by(operation)),
+    );
+    match &draft.target.rollout {
+        None => abort_waiting(draft, why),
+        Some(run) if run.stage == Stage::RollingBack => {
+            Ok("it is being taken back already".to_owned())
+        }
+        Some(run) if run.stage == Stage::Draining => running(draft).map(|_| String::new()),
+        Some(_) if draft.target.stable.is_none() => Err(
+            "there is no stable revision to go back to; apply another, or delete the release"
+                .to_owned(),
+        ),
+        Some(_) => {
+            let ending = Ending {
+                outcome: Outcome::Aborted,
+                reason: reasons::ABORTED.to_owned(),
+                why,
+            };
+            taking_back::begin(draft, ending);
+            Ok("stable takes everything back".to_owned())
+        }
+    }
+}
+
+/// A revision that is wanted and has not begun is not begun.
+fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
+    let wanted = draft.target.wanted.clone();
+    match wanted {
+        Some(wanted)
+            if draft.target.stable.is_some()
+                && draft.target.stable.as_ref() != Some(&wanted)
+                && !draft.target.failed.contains_key(&wanted) =>
+        {
+            let message = format!("{} is not begun", draft.name(&wanted));
+            let failed = Failed {
+                at: draft.now,
+                reason: reasons::ABORTED.to_owned(),
+                why,
+            };
+            draft.target.failed.insert(wanted, failed);
+            Ok(message)
+        }
+        Some(_) | None => Err("no rollout runs".to_owned()),
+    }
+}
+
+fn retry(draft: &mut Draft<'_>) -> Answer {
+    if let Some(wanted) = draft.target.wanted.clone()
+        && draft.target.failed.remove(&wanted).is_some()
+    {
+        return Ok(format!(
+            "{} is tried again from the first step",
+            draft.name(&wanted)
+        ));
+    }
+    if draft.target.stable.is_none()
+        && let Some(mut run) = draft.target.rollout.clone()
+    {
+        let revision = run.revision.clone();
+        run.progress = Progress {
+            at: draft.now,
+            ready: 0,
+            healthy: 0,
+            short: true,
+        };
+        run.failed_before = draft.service(&revision).map_or(0, |seen| seen.failed_tasks);
+        run.seed = format!("{:08x}", draft.world.fresh_seed);
+        draft.target.rollout = Some(run);
+        renew(draft, &revision);
+        return Ok("the first revision gets new tasks".to_owned());
+    }
+    Err("nothing failed that could be tried again".to_owned())
+}
+
+fn pause(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    running(draft)?;
+    let now = draft.now;
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    if draft.target.stable.is_none() {
+        return Err("the first revision has no steps to pause at".to_owned());
+    }
+    if run.paused.is_some() {
+        return Ok("it is paused already".to_owned());
+    }
+    let why = operation.why.clone();
+    run.paused = Some(Pause {
+        at: now,
+        by: Some(by(operation)),
+        why: why.unwrap_or_else(|| "no reason given".to_owned()),
+    });
+    Ok("it stays where it is; harm still takes it back".to_owned())
+}
+
+fn resume(draft: &mut Draft<'_>) -> Answer {
+    running(draft)?;
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    match run.paused.take() {
+        None => Ok("it was not paused".to_owned()),
+        Some(pause) => {
+            // A rule stopped it and a person goes on: the same rule would only stop it again.
+            run.overruled |= pause.by.is_none();
+            Ok("it goes on".to_owned())
+        }
+    }
+}
+
+fn restart(draft: &mut Draft<'_>) -> Answer {
+    let revisions: Vec<RevisionId> = [draft.target.stable.clone(), draft.target.canary.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    if revisions.is_empty() {
+        return Err("nothing runs that could be restarted".to_owned());
+    }
+    for revision in &revisions {
+        renew(draft, revision);
+    }
+    let names: Vec<String> = revisions.iter().map(|r| draft.name(r)).collect();
+    Ok(format!("new tasks of {}", names.join(" and ")))
+}
+
+fn renew(draft: &mut Draft<'_>, revision: &RevisionId) {
+    if let Some(target) = draft.target.revisions.get_mut(revision) {
+        target.restarts = target.restarts.saturating_add(1);
+    }
+}

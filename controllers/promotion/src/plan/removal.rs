@@ -1,0 +1,132 @@
+//! What serves nothing any more: warm for a while, then drained, then gone; and records that nobody needs.
+//!
+//! What must never happen: tasks stopped while any HAProxy that we know of may still send them requests.
+
+use std::collections::BTreeSet;
+
+use fm_api::keys::RevisionId;
+use fm_api::rollout::Leaving;
+
+use super::draft::{Draft, after};
+use super::traffic;
+
+/// Sends a revision on its way out.
+pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
+    let now = draft.now;
+    let warm_until = (warm > fm_api::quantity::Span::ZERO).then(|| after(now, warm));
+    draft.target.leaving.insert(
+        revision.clone(),
+        Leaving {
+            since: now,
+            warm_until,
+            draining_since: None,
+            generation: 0,
+        },
+    );
+}
+
+/// Moves everything that leaves one step on.
+pub(super) fn step(draft: &mut Draft<'_>) {
+    let leaving: Vec<(RevisionId, Leaving)> = draft
+        .target
+        .leaving
+        .iter()
+        .map(|(revision, leaving)| (revision.clone(), leaving.clone()))
+        .collect();
+    for (revision, leaving) in leaving {
+        one(draft, &revision, &leaving);
+    }
+}
+
+fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
+    if let Some(until) = leaving.warm_until
+        && draft.now < until
+    {
+        draft.wake(until);
+        return;
+    }
+    let slot = draft.target.revisions.get(revision).and_then(|r| r.slot);
+    if slot.is_none() || !draft.routed() {
+        remove(draft, revision);
+        return;
+    }
+    let Some(since) = leaving.draining_since else {
+        if !traffic::may_serve(draft, revision) {
+            drain(draft, revision);
+        }
+        return;
+    };
+    let limit = after(since, draft.drain_limit());
+    if drained(draft, revision, leaving.generation) || draft.now >= limit {
+        remove(draft, revision);
+    } else {
+        draft.wake(limit);
+    }
+}
+
+/// Its servers take no new connections from now on.
+pub(super) fn drain(draft: &mut Draft<'_>, revision: &RevisionId) {
+    let (now, next) = (draft.now, draft.next);
+    if let Some(target) = draft.target.revisions.get_mut(revision) {
+        target.draining = true;
+    }
+    let leaving = draft
+        .target
+        .leaving
+        .entry(revision.clone())
+        .or_insert(Leaving {
+            since: now,
+            warm_until: None,
+            draining_since: None,
+            generation: next,
+        });
+    leaving.draining_since = Some(now);
+    leaving.generation = next;
+}
+
+/// Whether every live agent has taken the draining in and has nothing open any more.
+pub(super) fn drained(draft: &Draft<'_>, revision: &RevisionId, generation: u64) -> bool {
+    draft.live().all(|(_, seen)| {
+        seen.is_some_and(|seen| {
+            seen.problem.is_none()
+                && seen.generation >= generation
+                && seen
+                    .revisions
+                    .get(revision)
+                    .is_none_or(|servers| servers.open == 0)
+        })
+    })
+}
+
+fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {
+    draft.target.revisions.remove(revision);
+    draft.target.leaving.remove(revision);
+}
+
+/// Bounds the history; names the records that nothing refers to any more.
+pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
+    let limit = draft
+        .settings()
+        .map_or(usize::MAX, |settings| settings.history_limit as usize);
+    let target = &mut draft.target;
+    let excess = target.history.len().saturating_sub(limit);
+    target.history.drain(..excess);
+    let kept: BTreeSet<RevisionId> = target
+        .history
+        .iter()
+        .map(|entry| entry.revision.clone())
+        .chain(target.revisions.keys().cloned())
+        .chain(target.leaving.keys().cloned())
+        .chain(target.stable.clone())
+        .chain(target.canary.clone())
+        .chain(target.wanted.clone())
+        .collect();
+    target.failed.retain(|revision, _| kept.contains(revision));
+    draft
+        .world
+        .records
+        .keys()
+        .filter(|revision| !kept.contains(*revision))
+        .cloned()
+        .collect()
+}

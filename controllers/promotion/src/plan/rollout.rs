@@ -1,0 +1,486 @@
+//! A revision on its way to serve: Scaling, Shifting, Holding for each step, then the switch of the pointers.
+//!
+//! The first revision takes the same way with nothing to compare it with: it scales, and becomes stable.
+
+use fm_api::criteria::OnInconclusive;
+use fm_api::event::Severity;
+use fm_api::keys::RevisionId;
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::{Approval, Require};
+use fm_api::rollout::{Progress, Rollout, Stage, Wait};
+use fm_api::target::{AnalysisTarget, RevisionTarget, Slot};
+use fm_api::verdict::Decision;
+
+use super::draft::{Draft, after};
+use super::why::{At, Scaling, Why};
+use super::{intake, removal, taking_back, traffic};
+
+/// Whether there is more to decide with what is seen now.
+pub(super) enum Move {
+    /// Something changed: decide on.
+    Again,
+    /// This is waited for.
+    Wait(Why),
+}
+
+/// More moves than any rollout has in one look; a guard against deciding in a circle.
+const MOVES: usize = 1000;
+
+/// Moves the rollout as far as it goes now.
+pub(super) fn run(draft: &mut Draft<'_>) -> Why {
+    serve(draft);
+    for _ in 0..MOVES {
+        match one(draft) {
+            Move::Again => {}
+            Move::Wait(why) => {
+                keep_capacity(draft);
+                return why;
+            }
+        }
+    }
+    draft.wake(after(draft.now, Span::secs(1)));
+    Why::StillLeaving {
+        revision: "the rollout".to_owned(),
+    }
+}
+
+fn one(draft: &mut Draft<'_>) -> Move {
+    let Some(stage) = draft.target.rollout.as_ref().map(|rollout| rollout.stage) else {
+        return idle(draft);
+    };
+    match stage {
+        Stage::RollingBack => return taking_back::step(draft),
+        Stage::Draining => return switching(draft),
+        Stage::Scaling | Stage::Shifting | Stage::Holding => {}
+    }
+    keep_capacity(draft);
+    taking_back::watch_progress(draft);
+    if draft.target.stable.is_none() {
+        return first(draft);
+    }
+    let overruled = draft.target.rollout.as_ref().is_some_and(|r| r.overruled);
+    if let Some(ending) = taking_back::failure(draft)
+        && !overruled
+    {
+        return taking_back::fail(draft, ending);
+    }
+    if let Some(ending) = taking_back::superseded(draft) {
+        taking_back::begin(draft, ending);
+        return Move::Again;
+    }
+    if let Some(pause) = draft.target.rollout.as_ref().and_then(|r| r.paused.clone()) {
+        return Move::Wait(Why::Paused {
+            by: pause.by,
+            why: pause.why,
+        });
+    }
+    match stage {
+        Stage::Scaling => scaling(draft),
+        Stage::Shifting => shifting(draft),
+        Stage::Holding | Stage::Draining | Stage::RollingBack => holding(draft),
+    }
+}
+
+/// Stable has its full capacity, always; the canary what its step needs; both have a place in HAProxy.
+fn keep_capacity(draft: &mut Draft<'_>) {
+    let replicas = draft.replicas();
+    let routed = draft.routed();
+    let canary = draft.target.rollout.as_ref().and_then(|rollout| {
+        let moving = matches!(
+            rollout.stage,
+            Stage::Scaling | Stage::Shifting | Stage::Holding
+        );
+        moving.then(|| (rollout.revision.clone(), draft.needed(rollout)))
+    });
+    let stable = draft.target.stable.clone().map(|stable| (stable, replicas));
+    for (revision, needed) in stable.into_iter().chain(canary) {
+        let slot = draft.free_slot();
+        if let Some(target) = draft.target.revisions.get_mut(&revision) {
+            target.replicas = needed;
+            target.draining = false;
+            if routed && target.slot.is_none() {
+                target.slot = slot;
+            }
+        }
+    }
+}
+
+/// Stable serves whatever routes there are; without routes there is no split.
+fn serve(draft: &mut Draft<'_>) {
+    if !draft.routed() {
+        draft.target.traffic = None;
+    } else if draft.target.traffic.is_none()
+        && let Some(stable) = draft.target.stable.clone()
+    {
+        traffic::set(draft, &stable, None, Weight::ZERO);
+    }
+}
+
+/// No rollout runs: begins the one that the spec wants, if any.
+fn idle(draft: &mut Draft<'_>) -> Move {
+    let Some(wanted) = draft.target.wanted.clone() else {
+        return Move::Wait(Why::Resolving {
+            image: draft
+                .target
+                .resolve
+                .as_ref()
+                .map(|resolve| resolve.workload.image.clone())
+                .unwrap_or_default(),
+        });
+    };
+    if draft.target.stable.as_ref() == Some(&wanted) {
+        return Move::Wait(Why::Serving {
+            revision: draft.name(&wanted),
+            ready: draft.ready(&wanted),
+            replicas: draft.replicas(),
+        });
+    }
+    if let Some(failed) = draft.target.failed.get(&wanted) {
+        return Move::Wait(Why::Failed {
+            revision: draft.name(&wanted),
+            reason: failed.reason.clone(),
+            why: failed.why.clone(),
+        });
+    }
+    begin(draft, &wanted)
+}
+
+fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
+    let Some(settings) = draft.settings().cloned() else {
+        return Move::Wait(Why::SpecMissing);
+    };
+    let warm = match draft.target.leaving.get(wanted) {
+        None => false,
+        Some(leaving) if leaving.warm_until.is_some_and(|until| draft.now < until) => true,
+        Some(_) => {
+            return Move::Wait(Why::StillLeaving {
+                revision: draft.name(wanted),
+            });
+        }
+    };
+    let slot = match place(draft, wanted) {
+        Ok(slot) => slot,
+        Err(why) => return Move::Wait(why),
+    };
+    draft.target.leaving.remove(wanted);
+    let steps = settings.canary.steps.len();
+    let first = draft.target.stable.is_none();
+    let rollout = Rollout {
+        revision: wanted.clone(),
+        generation: draft.target.spec_generation,
+        started_at: draft.now,
+        by: settings.changed_by,
+        plan: settings.canary,
+        // The first has nothing to be compared with; a warm one has served before: going back is one change of weight.
+        step: if first || warm { steps } else { 0 },
+        stage: Stage::Scaling,
+        stage_since: draft.now,
+        paused: None,
+        passed: Vec::new(),
+        full: warm,
+        progress: Progress {
+            at: draft.now,
+            ready: 0,
+            healthy: 0,
+            short: true,
+        },
+        progress_deadline: settings.progress_deadline,
+        first_bad_at: None,
+        ending: None,
+        overruled: false,
+        blind_since: None,
+        failed_before: draft.service(wanted).map_or(0, |seen| seen.failed_tasks),
+        seed: format!("{:08x}", draft.world.fresh_seed),
+    };
+    let replicas = draft.needed(&rollout);
+    let entry = draft.target.revisions.entry(wanted.clone());
+    let target = entry.or_insert(RevisionTarget {
+        replicas,
+        slot,
+        draining: false,
+        restarts: 0,
+    });
+    target.slot = slot;
+    draft.target.canary = Some(wanted.clone());
+    draft.target.rollout = Some(rollout);
+    let message = format!("{} begins", draft.name(wanted));
+    draft.note(Severity::Normal, "RolloutStarted", message);
+    Move::Again
+}
+
+/// A place in HAProxy for a revision; a warm one gives its own up early where none is free.
+fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why> {
+    let own = draft.target.revisions.get(wanted).and_then(|r| r.slot);
+    if !draft.routed() || own.is_some() {
+        return Ok(own);
+    }
+    if let Some(slot) = draft.free_slot() {
+        return Ok(Some(slot));
+    }
+    let now = draft.now;
+    let on_the_way = draft
+        .target
+        .leaving
+        .values()
+        .any(|l| l.warm_until.is_none_or(|at| at <= now));
+    if !on_the_way {
+        for leaving in draft.target.leaving.values_mut() {
+            leaving.warm_until = Some(now);
+        }
+    }
+    Err(Why::NoSlot {
+        revision: draft.name(wanted),
+    })
+}
+
+/// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
+fn first(draft: &mut Draft<'_>) -> Move {
+    if taking_back::superseded(draft).is_some() {
+        let revision = draft.target.rollout.take().map(|rollout| rollout.revision);
+        draft.target.canary = None;
+        if let Some(revision) = revision {
+            removal::leave(draft, &revision, Span::ZERO);
+        }
+        return Move::Again;
+    }
+    let Some(rollout) = draft.target.rollout.clone() else {
+        return Move::Again;
+    };
+    let needed = draft.replicas();
+    let seen = draft.swarm_problem().is_none();
+    let ready = seen && draft.ready(&rollout.revision) >= needed;
+    let routed = draft.routed();
+    if routed && draft.world.live.is_empty() {
+        return Move::Wait(Why::NoAgent);
+    }
+    if ready && (!routed || draft.healthy_somewhere(&rollout.revision) >= needed) {
+        switch(draft);
+        return Move::Again;
+    }
+    match taking_back::failure(draft) {
+        Some(ending) => Move::Wait(Why::FirstFails {
+            reason: ending.reason,
+            why: ending.why,
+        }),
+        None => Move::Wait(missing(draft, &rollout)),
+    }
+}
+
+/// What of the canary's tasks is waited for.
+fn missing(draft: &Draft<'_>, rollout: &Rollout) -> Why {
+    if let Some(problem) = draft.swarm_problem() {
+        return Why::SwarmUnknown { problem };
+    }
+    if draft.routed() && draft.world.live.is_empty() {
+        return Why::NoAgent;
+    }
+    let revision = &rollout.revision;
+    Why::Scaling(Scaling {
+        revision: draft.name(revision),
+        needed: draft.needed(rollout),
+        ready: draft.ready(revision),
+        healthy: draft.healthy(revision),
+        says: taking_back::says(draft, revision),
+        no_node: taking_back::no_node(draft, revision),
+        deadline: rollout
+            .blind_since
+            .is_none()
+            .then(|| after(rollout.progress.at, rollout.progress_deadline)),
+    })
+}
+
+fn scaling(draft: &mut Draft<'_>) -> Move {
+    let (Some(rollout), Some(stable)) = (draft.target.rollout.clone(), draft.target.stable.clone())
+    else {
+        return Move::Again;
+    };
+    let needed = draft.needed(&rollout);
+    if !draft.complete(&rollout.revision, needed) {
+        return Move::Wait(missing(draft, &rollout));
+    }
+    let weight = rollout.plan.steps.get(rollout.step).map(|step| step.weight);
+    let now_in = draft
+        .target
+        .traffic
+        .as_ref()
+        .map_or(Weight::ZERO, |t| t.weight);
+    let rises = weight.is_none_or(|weight| weight > now_in);
+    if rises && let Some(why) = traffic::frozen(draft) {
+        return Move::Wait(why);
+    }
+    match weight {
+        None => switch(draft),
+        Some(weight) => {
+            traffic::set(draft, &stable, Some(&rollout.revision), weight);
+            judge(draft, &rollout, &stable);
+            enter(draft, Stage::Shifting);
+        }
+    }
+    Move::Again
+}
+
+/// Has analysis judge the canary from now on.
+fn judge(draft: &mut Draft<'_>, rollout: &Rollout, stable: &RevisionId) {
+    let Some(settings) = draft.settings() else {
+        return;
+    };
+    if !draft.routed() || settings.analysis.disabled {
+        draft.target.analysis = None;
+    } else if draft.target.analysis.is_none() {
+        let fresh =
+            AnalysisTarget::new(&rollout.revision, stable, &rollout.seed, &settings.analysis);
+        draft.target.analysis = Some(AnalysisTarget {
+            request_timeout: intake::request_timeout(draft),
+            last_hold: intake::last_hold(&rollout.plan),
+            ..fresh
+        });
+    }
+}
+
+fn enter(draft: &mut Draft<'_>, stage: Stage) {
+    let now = draft.now;
+    if let Some(rollout) = &mut draft.target.rollout {
+        rollout.stage = stage;
+        rollout.stage_since = now;
+    }
+}
+
+fn shifting(draft: &mut Draft<'_>) -> Move {
+    if draft.routed()
+        && let Some(why) = traffic::not_in_force(draft)
+    {
+        return Move::Wait(why);
+    }
+    let now = draft.now;
+    if let Some(analysis) = &mut draft.target.analysis {
+        analysis.since.get_or_insert(now);
+    }
+    if let Some(rollout) = &draft.target.rollout {
+        let (step, steps) = (rollout.step, &rollout.plan.steps);
+        let weight = steps.get(step).map(|step| step.weight).unwrap_or_default();
+        let message = format!("step {} of {}: {weight} is in force", step + 1, steps.len());
+        draft.note(Severity::Normal, "StepReached", message);
+    }
+    enter(draft, Stage::Holding);
+    Move::Again
+}
+
+fn holding(draft: &mut Draft<'_>) -> Move {
+    let Some(rollout) = draft.target.rollout.clone() else {
+        return Move::Again;
+    };
+    let Some(step) = rollout.plan.steps.get(rollout.step).cloned() else {
+        enter(draft, Stage::Scaling);
+        return Move::Again;
+    };
+    let until = after(rollout.stage_since, step.hold);
+    let at = |until| At {
+        weight: step.weight,
+        step: rollout.step + 1,
+        steps: rollout.plan.steps.len(),
+        until,
+        hold: step.hold,
+    };
+    let passed = |wait| rollout.full || rollout.passed.contains(&wait);
+    if !passed(Wait::Hold) && draft.now < until {
+        draft.wake(until);
+        return Move::Wait(Why::Holding(at(Some(until))));
+    }
+    if !evidence_given(draft) {
+        return Move::Wait(await_evidence(draft, at(None)));
+    }
+    if step.approval == Some(Approval::Manual) && !passed(Wait::Approval) {
+        return Move::Wait(Why::Approval(at(None)));
+    }
+    if !draft.complete(&rollout.revision, draft.needed(&rollout)) {
+        return Move::Wait(missing(draft, &rollout));
+    }
+    if draft.routed()
+        && let Some(why) = traffic::not_in_force(draft)
+    {
+        return Move::Wait(why);
+    }
+    if let Some(rollout) = &mut draft.target.rollout {
+        rollout.step += 1;
+        rollout.passed.clear();
+    }
+    if let Some(analysis) = &mut draft.target.analysis {
+        analysis.awaiting_since = None;
+    }
+    enter(draft, Stage::Scaling);
+    Move::Again
+}
+
+/// Whether the step has the evidence it needs; the last one always needs it.
+pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
+    let (Some(rollout), Some(settings)) = (&draft.target.rollout, draft.settings()) else {
+        return true;
+    };
+    let last = rollout.step + 1 >= rollout.plan.steps.len();
+    let asked = rollout
+        .plan
+        .steps
+        .get(rollout.step)
+        .is_some_and(|step| step.require == Some(Require::NonInferior));
+    let needed = (last || asked) && draft.routed() && !settings.analysis.disabled;
+    if !needed || rollout.full || rollout.passed.contains(&Wait::Evidence) {
+        return true;
+    }
+    let promote = settings.analysis.on_inconclusive == OnInconclusive::Promote;
+    match draft.verdict().map(|verdict| verdict.decision) {
+        Some(Decision::Promote) => true,
+        Some(Decision::Inconclusive) => promote,
+        Some(Decision::Wait | Decision::Rollback) | None => false,
+    }
+}
+
+fn await_evidence(draft: &mut Draft<'_>, at: At) -> Why {
+    let now = draft.now;
+    if let Some(analysis) = &mut draft.target.analysis {
+        analysis.awaiting_since.get_or_insert(now);
+    }
+    match draft.verdict() {
+        Some(verdict) if verdict.decision == Decision::Inconclusive => Why::Inconclusive {
+            at,
+            sentence: verdict.sentence.clone(),
+        },
+        Some(_) | None => Why::Evidence(at),
+    }
+}
+
+/// Moves the pointers: the canary is stable from this write on.
+pub(super) fn switch(draft: &mut Draft<'_>) {
+    let Some(rollout) = draft.target.rollout.clone() else {
+        return;
+    };
+    let new = rollout.revision;
+    let old = draft.target.stable.replace(new.clone());
+    draft.target.canary = None;
+    draft.target.analysis = None;
+    if let Some(rollout) = &mut draft.target.rollout {
+        // Kept in stable's place because stable could not serve: then it did not end as it was going to.
+        rollout.ending = None;
+        rollout.paused = None;
+    }
+    draft.target.failed.remove(&new);
+    intake::adopt_routes(draft);
+    traffic::set(draft, &new, None, Weight::ZERO);
+    if let Some(old) = old {
+        removal::leave(draft, &old, rollout.plan.keep_previous);
+    }
+    enter(draft, Stage::Draining);
+    keep_capacity(draft);
+}
+
+/// Waits until every live agent has the new stable in force; then the rollout has ended.
+fn switching(draft: &mut Draft<'_>) -> Move {
+    if let Some(cause) = traffic::not_in_force(draft) {
+        let revision = draft.target.stable.clone();
+        return Move::Wait(Why::Switching {
+            revision: revision.map(|r| draft.name(&r)).unwrap_or_default(),
+            cause: Box::new(cause),
+        });
+    }
+    taking_back::close(draft);
+    Move::Again
+}

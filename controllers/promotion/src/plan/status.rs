@@ -1,0 +1,284 @@
+//! The status, derived: what people read of a target and of what is seen. Nothing is decided from it.
+
+use fm_api::keys::RevisionId;
+use fm_api::quantity::Weight;
+use fm_api::rollout::{Rollout, Stage};
+use fm_api::status::{Condition, Phase, RevisionStatus, Status, StepStatus, conditions, reasons};
+
+use super::draft::Draft;
+use super::traffic;
+use super::why::Why;
+
+/// The status that goes with this plan.
+pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
+    let old = draft
+        .world
+        .status
+        .as_ref()
+        .filter(|old| old.uid == draft.target.uid);
+    let phase = phase(draft, why);
+    // The first revision has no steps: there is nothing to compare it with.
+    let rollout = draft
+        .target
+        .rollout
+        .as_ref()
+        .filter(|_| draft.target.stable.is_some());
+    let since = old
+        .filter(|old| old.phase == phase)
+        .map_or(draft.now, |old| old.since);
+    let mut status = Status {
+        uid: draft.target.uid.clone(),
+        observed_generation: draft.target.spec_generation,
+        phase,
+        why: why.sentence(),
+        reason: why.reason(),
+        until: why.until(),
+        waits_for_person: why.waits_for_person(),
+        step: rollout.map_or(0, |r| (r.step + 1).min(r.plan.steps.len())),
+        steps: rollout.map(steps).unwrap_or_default(),
+        weight: draft
+            .target
+            .traffic
+            .as_ref()
+            .map_or(Weight::ZERO, |split| split.weight),
+        stable: draft.target.stable.as_ref().map(|r| revision(draft, r)),
+        canary: draft.target.canary.as_ref().map(|r| revision(draft, r)),
+        conditions: conditions(draft, why),
+        last_operation: draft
+            .answers
+            .last()
+            .cloned()
+            .or_else(|| old.and_then(|old| old.last_operation.clone())),
+        last_rollout: draft.target.history.last().cloned(),
+        since,
+    };
+    for condition in &mut status.conditions {
+        let before = old.and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind));
+        if let Some(before) = before
+            && before.status == condition.status
+        {
+            condition.since = before.since;
+        }
+    }
+    status
+}
+
+fn steps(rollout: &Rollout) -> Vec<StepStatus> {
+    rollout
+        .plan
+        .steps
+        .iter()
+        .map(|step| StepStatus {
+            weight: step.weight,
+            hold: step.hold,
+            approval: step.approval.is_some(),
+        })
+        .collect()
+}
+
+fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
+    if draft.target.deleting {
+        return Phase::Deleting;
+    }
+    match why {
+        Why::InvalidSpec { .. } | Why::SpecMissing => return Phase::Invalid,
+        Why::FirstFails { .. } | Why::Failed { .. } => return Phase::Degraded,
+        Why::Unresolved {
+            transient: false, ..
+        } => return Phase::Degraded,
+        Why::Serving {
+            ready: 0, replicas, ..
+        } if *replicas > 0 => return Phase::Degraded,
+        Why::Serving { .. } => return Phase::Healthy,
+        Why::Paused { .. } | Why::Inconclusive { .. } => return Phase::Paused,
+        Why::Nothing
+        | Why::Resolving { .. }
+        | Why::Unresolved { .. }
+        | Why::NoSlot { .. }
+        | Why::StillLeaving { .. }
+        | Why::Scaling(_)
+        | Why::SwarmUnknown { .. }
+        | Why::NoAgent
+        | Why::AgentBehind { .. }
+        | Why::AgentGone { .. }
+        | Why::Holding(_)
+        | Why::Evidence(_)
+        | Why::Approval(_)
+        | Why::Switching { .. }
+        | Why::TakingBack { .. }
+        | Why::StableBroken { .. }
+        | Why::Deleting { .. } => {}
+    }
+    let stage = draft.target.rollout.as_ref().map(|rollout| rollout.stage);
+    match stage {
+        Some(Stage::RollingBack) => Phase::RollingBack,
+        Some(Stage::Draining | Stage::Scaling | Stage::Shifting | Stage::Holding) | None => {
+            if draft.target.stable.is_some() {
+                Phase::Progressing
+            } else {
+                Phase::Pending
+            }
+        }
+    }
+}
+
+fn revision(draft: &Draft<'_>, id: &RevisionId) -> RevisionStatus {
+    let record = draft.record(id);
+    RevisionStatus {
+        revision: id.clone(),
+        number: record.map_or(0, |record| record.number),
+        image: record
+            .map(|record| record.workload.image.clone())
+            .unwrap_or_default(),
+        replicas: draft.target.revisions.get(id).map_or(0, |r| r.replicas),
+        ready: draft.ready(id),
+        healthy: draft.healthy(id),
+        last_failure: draft.docker_says(id),
+    }
+}
+
+fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
+    vec![
+        valid(draft, why),
+        available(draft),
+        progressing(draft, why),
+        routed(draft),
+        observed(draft),
+    ]
+}
+
+fn condition(
+    draft: &Draft<'_>,
+    kind: &str,
+    status: Option<bool>,
+    reason: &str,
+    message: impl Into<String>,
+) -> Condition {
+    Condition {
+        kind: kind.to_owned(),
+        status,
+        reason: reason.to_owned(),
+        message: message.into(),
+        since: draft.now,
+    }
+}
+
+fn valid(draft: &Draft<'_>, why: &Why) -> Condition {
+    let bad = matches!(why, Why::InvalidSpec { .. } | Why::SpecMissing);
+    let (reason, message) = if bad {
+        (why.reason(), why.sentence())
+    } else {
+        ("Valid".to_owned(), "the stored spec can be used".to_owned())
+    };
+    condition(draft, conditions::VALID, Some(!bad), &reason, message)
+}
+
+fn available(draft: &Draft<'_>) -> Condition {
+    let Some(stable) = &draft.target.stable else {
+        let text = "there is no stable revision yet";
+        return condition(
+            draft,
+            conditions::AVAILABLE,
+            Some(false),
+            reasons::UNAVAILABLE,
+            text,
+        );
+    };
+    let replicas = draft.replicas();
+    let ready = draft.ready(stable);
+    let text = format!("{ready} of {replicas} tasks of stable are ready");
+    let full = draft.complete(stable, replicas);
+    let (status, reason) = match draft.swarm_problem() {
+        Some(_) => (None, reasons::SWARM_UNKNOWN),
+        None if full => (Some(true), reasons::SERVING),
+        None => (Some(false), reasons::UNAVAILABLE),
+    };
+    condition(draft, conditions::AVAILABLE, status, reason, text)
+}
+
+fn progressing(draft: &Draft<'_>, why: &Why) -> Condition {
+    let moving = draft
+        .target
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.paused.is_none())
+        && !why.waits_for_person();
+    let text = why.sentence();
+    condition(
+        draft,
+        conditions::PROGRESSING,
+        Some(moving),
+        &why.reason(),
+        text,
+    )
+}
+
+fn routed(draft: &Draft<'_>) -> Condition {
+    if !draft.routed() {
+        let text = "it has no routes";
+        return condition(draft, conditions::ROUTED, Some(true), "NoRoutes", text);
+    }
+    if routes_wait(draft) {
+        let text = "the new routes name a port that stable does not publish; the old ones stay until a revision with it is stable";
+        return condition(
+            draft,
+            conditions::ROUTED,
+            Some(false),
+            "PortNotPublished",
+            text,
+        );
+    }
+    if draft.target.traffic.is_none() {
+        let text = "nothing can be routed to yet";
+        return condition(
+            draft,
+            conditions::ROUTED,
+            Some(false),
+            reasons::UNAVAILABLE,
+            text,
+        );
+    }
+    match traffic::not_in_force(draft).or_else(|| traffic::frozen(draft)) {
+        None => {
+            let text = "every live agent has the wanted split in force";
+            condition(draft, conditions::ROUTED, Some(true), "InForce", text)
+        }
+        Some(why) => {
+            let text = why.sentence();
+            condition(draft, conditions::ROUTED, Some(false), &why.reason(), text)
+        }
+    }
+}
+
+fn routes_wait(draft: &Draft<'_>) -> bool {
+    draft
+        .settings()
+        .is_some_and(|settings| settings.routes != draft.target.routes)
+}
+
+fn observed(draft: &Draft<'_>) -> Condition {
+    if let Some(problem) = draft.swarm_problem() {
+        let reason = reasons::SWARM_UNKNOWN;
+        return condition(draft, conditions::OBSERVED, Some(false), reason, problem);
+    }
+    let silent: Vec<String> = draft
+        .live()
+        .filter_map(|(instance, seen)| {
+            let problem = seen?.problem.as_ref()?;
+            Some(format!("{instance}: {problem}"))
+        })
+        .collect();
+    if silent.is_empty() {
+        let text = "Swarm and HAProxy are seen";
+        condition(draft, conditions::OBSERVED, Some(true), "Seen", text)
+    } else {
+        let text = silent.join("; ");
+        condition(
+            draft,
+            conditions::OBSERVED,
+            Some(false),
+            "HaproxyUnknown",
+            text,
+        )
+    }
+}

@@ -1,0 +1,362 @@
+//! What ends a trial early, and how stable gets everything back. Looked at first, in every stage.
+
+use fm_api::criteria::OnInconclusive;
+use fm_api::event::Severity;
+use fm_api::keys::RevisionId;
+use fm_api::observed::FailureKind;
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::{OnFailure, OnNewRevision};
+use fm_api::rollout::{Ending, Failed, HistoryEntry, Outcome, Pause, Progress, Rollout, Stage};
+use fm_api::status::reasons;
+use fm_api::verdict::Decision;
+
+use super::draft::{Draft, after};
+use super::rollout::Move;
+use super::why::Why;
+use super::{removal, traffic};
+
+/// So many tasks that fail before the revision ever serves are a crash loop.
+const CRASH_LOOP: u32 = 3;
+
+/// Keeps the time since tasks last made progress; time in which nothing could be seen does not count.
+pub(super) fn watch_progress(draft: &mut Draft<'_>) {
+    let Some(mut rollout) = draft.target.rollout.clone() else {
+        return;
+    };
+    let now = draft.now;
+    if blind(draft) {
+        rollout.blind_since.get_or_insert(now);
+        draft.target.rollout = Some(rollout);
+        return;
+    }
+    if let Some(since) = rollout.blind_since.take() {
+        let unseen = now.duration_since(since);
+        rollout.progress.at = rollout.progress.at.checked_add(unseen).unwrap_or(now);
+    }
+    let needed = draft.needed(&rollout);
+    let ready = draft.ready(&rollout.revision);
+    let healthy = draft.healthy(&rollout.revision).unwrap_or(ready);
+    let short = !draft.complete(&rollout.revision, needed);
+    let old = &rollout.progress;
+    let grew = ready > old.ready || healthy > old.healthy;
+    rollout.progress = match (old.short, short) {
+        (false, true) => Progress {
+            at: now,
+            ready,
+            healthy,
+            short,
+        },
+        (true, true) if grew => Progress {
+            at: now,
+            ready: ready.max(old.ready),
+            healthy: healthy.max(old.healthy),
+            short,
+        },
+        (true, false) => Progress {
+            at: now,
+            ready,
+            healthy,
+            short,
+        },
+        (true, true) | (false, false) => old.clone(),
+    };
+    draft.target.rollout = Some(rollout);
+}
+
+/// Whether what must be seen of tasks cannot be seen now.
+fn blind(draft: &Draft<'_>) -> bool {
+    draft.swarm_problem().is_some()
+        || (draft.routed()
+            && (draft.world.live.is_empty()
+                || draft
+                    .live()
+                    .any(|(_, seen)| seen.is_some_and(|seen| seen.problem.is_some()))))
+}
+
+/// What shows that the revision must not serve, if anything does.
+pub(super) fn failure(draft: &mut Draft<'_>) -> Option<Ending> {
+    let rollout = draft.target.rollout.clone()?;
+    let revision = rollout.revision.clone();
+    let ends = |outcome: Outcome, reason: &str, why: String| Ending {
+        outcome,
+        reason: reason.to_owned(),
+        why,
+    };
+    if let Some(verdict) = draft.verdict() {
+        let inconclusive = draft.settings().map(|s| s.analysis.on_inconclusive);
+        let harm = verdict.decision == Decision::Rollback
+            || (verdict.decision == Decision::Inconclusive
+                && inconclusive == Some(OnInconclusive::Rollback));
+        if harm {
+            let reason = format!("{:?}", verdict.reason);
+            return Some(ends(Outcome::RolledBack, &reason, verdict.sentence.clone()));
+        }
+    }
+    if let Some(ending) = crash_loop(draft, &rollout) {
+        return Some(ending);
+    }
+    if !rollout.progress.short || rollout.blind_since.is_some() {
+        return None;
+    }
+    let deadline = after(rollout.progress.at, rollout.progress_deadline);
+    if draft.now < deadline {
+        draft.wake(deadline);
+        return None;
+    }
+    let why = format!(
+        "no progress of tasks for {}: {}",
+        rollout.progress_deadline,
+        says(draft, &revision).unwrap_or_else(|| "neither Docker nor HAProxy says why".to_owned())
+    );
+    Some(ends(Outcome::Failed, reasons::PROGRESS_DEADLINE, why))
+}
+
+/// Tasks that fail again and again before the revision ever serves.
+fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
+    let revision = &rollout.revision;
+    let serves = draft
+        .target
+        .traffic
+        .as_ref()
+        .is_some_and(|split| split.canary.as_ref() == Some(revision));
+    let missing = draft.ready(revision) < draft.needed(rollout);
+    let failed = failed_tasks(draft, revision, rollout.failed_before);
+    if serves || !missing || failed < CRASH_LOOP || draft.swarm_problem().is_some() {
+        return None;
+    }
+    let says = draft.docker_says(revision);
+    Some(Ending {
+        outcome: Outcome::Failed,
+        reason: reasons::CRASH_LOOP.to_owned(),
+        why: format!(
+            "{failed} tasks failed before it ever served; Docker says: {}",
+            says.as_deref().unwrap_or("nothing")
+        ),
+    })
+}
+
+/// Tasks that failed in this rollout. A count below the one before it is of a new service.
+fn failed_tasks(draft: &Draft<'_>, revision: &RevisionId, before: u32) -> u32 {
+    let seen = draft.service(revision).map_or(0, |seen| seen.failed_tasks);
+    seen.checked_sub(before).unwrap_or(seen)
+}
+
+/// Docker's own words on the revision's tasks, or HAProxy's.
+pub(super) fn says(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
+    if let Some(says) = draft.docker_says(revision) {
+        return Some(format!("Docker says: {says}"));
+    }
+    let down: Vec<&str> = draft
+        .live()
+        .filter_map(|(_, seen)| seen?.revisions.get(revision))
+        .flat_map(|servers| servers.down.iter().map(String::as_str))
+        .collect();
+    (!down.is_empty()).then(|| format!("HAProxy says: {}", down.join(", ")))
+}
+
+/// Whether no node can take the revision's tasks.
+pub(super) fn no_node(draft: &Draft<'_>, revision: &RevisionId) -> bool {
+    draft
+        .service(revision)
+        .and_then(|seen| seen.failures.last())
+        .is_some_and(|failure| failure.kind == FailureKind::NoSuitableNode)
+}
+
+/// Why the spec wants this trial no more, if so.
+pub(super) fn superseded(draft: &Draft<'_>) -> Option<Ending> {
+    let rollout = draft.target.rollout.as_ref()?;
+    let wanted = draft.target.wanted.as_ref()?;
+    if *wanted == rollout.revision {
+        return None;
+    }
+    let (reason, why) = if draft.target.stable.as_ref() == Some(wanted) {
+        (
+            reasons::STABLE_REAPPLIED,
+            "the spec asks for stable again".to_owned(),
+        )
+    } else {
+        let settings = draft.settings()?;
+        let replace = match settings.on_new_revision {
+            OnNewRevision::Replace => true,
+            // A spec that asks for a failed revision has nothing to wait for.
+            OnNewRevision::Queue | OnNewRevision::Reject => {
+                draft.target.failed.contains_key(wanted)
+            }
+        };
+        if !replace && draft.target.stable.is_some() {
+            return None;
+        }
+        (
+            reasons::NEW_REVISION,
+            format!("the spec asks for {}", draft.name(wanted)),
+        )
+    };
+    Some(Ending {
+        outcome: Outcome::Replaced,
+        reason: reason.to_owned(),
+        why,
+    })
+}
+
+/// A rule's word: back, or stop where it is, as the spec says.
+pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
+    let pause = draft
+        .settings()
+        .is_some_and(|settings| settings.on_failure == OnFailure::Pause);
+    if !pause {
+        begin(draft, ending);
+        return Move::Again;
+    }
+    let now = draft.now;
+    if let Some(rollout) = &mut draft.target.rollout
+        && rollout
+            .paused
+            .as_ref()
+            .is_none_or(|pause| pause.by.is_some())
+    {
+        rollout.paused = Some(Pause {
+            at: now,
+            by: None,
+            why: ending.why.clone(),
+        });
+        draft.note(
+            Severity::Warning,
+            &ending.reason,
+            format!("stopped: {}", ending.why),
+        );
+    }
+    Move::Wait(Why::Paused {
+        by: None,
+        why: ending.why,
+    })
+}
+
+/// Begins to take the canary back. Nothing is waited for.
+pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
+    let now = draft.now;
+    let Some(rollout) = &mut draft.target.rollout else {
+        return;
+    };
+    rollout.stage = Stage::RollingBack;
+    rollout.stage_since = now;
+    rollout.paused = None;
+    rollout.ending = Some(ending.clone());
+    let revision = rollout.revision.clone();
+    draft.target.analysis = None;
+    match ending.outcome {
+        Outcome::RolledBack | Outcome::Aborted | Outcome::Failed => {
+            let failed = Failed {
+                at: now,
+                reason: ending.reason.clone(),
+                why: ending.why.clone(),
+            };
+            draft.target.failed.insert(revision.clone(), failed);
+        }
+        Outcome::Promoted | Outcome::Replaced => {}
+    }
+    let message = format!("{} is taken back: {}", draft.name(&revision), ending.why);
+    let severity = match ending.outcome {
+        Outcome::RolledBack | Outcome::Failed => Severity::Warning,
+        Outcome::Promoted | Outcome::Aborted | Outcome::Replaced => Severity::Normal,
+    };
+    draft.note(severity, "TakingBack", message);
+    back_to_stable(draft);
+}
+
+/// Gives stable everything, unless stable cannot serve and the canary can.
+fn back_to_stable(draft: &mut Draft<'_>) -> Option<Why> {
+    let rollout = draft.target.rollout.clone()?;
+    let stable = draft.target.stable.clone()?;
+    let canary = rollout.revision.clone();
+    let kept = draft
+        .target
+        .traffic
+        .as_ref()
+        .is_some_and(|split| split.canary.is_some() && split.weight == Weight::FULL);
+    let broken = if draft.swarm_problem().is_some() {
+        // Not seen: whichever side was chosen last stays.
+        kept && rollout.stage == Stage::RollingBack
+    } else {
+        draft.replicas() > 0
+            && draft.ready(&stable) == 0
+            && draft.ready(&canary) > 0
+            && draft.healthy_somewhere(&canary) > 0
+    };
+    if broken && draft.routed() {
+        traffic::set(draft, &stable, Some(&canary), Weight::FULL);
+        return Some(Why::StableBroken {
+            why: rollout.ending.map(|e| e.why).unwrap_or_default(),
+            canary: draft.ready(&canary),
+        });
+    }
+    if draft.target.traffic.is_some() {
+        traffic::set(draft, &stable, None, Weight::ZERO);
+    }
+    None
+}
+
+/// The stage in which stable takes everything back.
+pub(super) fn step(draft: &mut Draft<'_>) -> Move {
+    let Some(rollout) = draft.target.rollout.clone() else {
+        return Move::Again;
+    };
+    if let Some(why) = back_to_stable(draft) {
+        // Somebody wants a third revision, and the canary is all that serves: it takes stable's place.
+        let another = draft.target.wanted.as_ref().is_some_and(|wanted| {
+            *wanted != rollout.revision
+                && draft.target.stable.as_ref() != Some(wanted)
+                && !draft.target.failed.contains_key(wanted)
+        });
+        if another {
+            super::rollout::switch(draft);
+            return Move::Again;
+        }
+        return Move::Wait(why);
+    }
+    if let Some(cause) = traffic::not_in_force(draft)
+        && traffic::may_serve(draft, &rollout.revision)
+    {
+        return Move::Wait(Why::TakingBack {
+            why: rollout.ending.map(|e| e.why).unwrap_or_default(),
+            cause: Box::new(cause),
+        });
+    }
+    close(draft);
+    removal::leave(draft, &rollout.revision, Span::ZERO);
+    Move::Again
+}
+
+/// Ends the rollout and writes it into the history.
+pub(super) fn close(draft: &mut Draft<'_>) {
+    let Some(rollout) = draft.target.rollout.take() else {
+        return;
+    };
+    draft.target.canary = None;
+    let ending = rollout.ending.unwrap_or(Ending {
+        outcome: Outcome::Promoted,
+        reason: reasons::PROMOTED.to_owned(),
+        why: "it serves everything".to_owned(),
+    });
+    let record = draft.record(&rollout.revision);
+    let entry = HistoryEntry {
+        revision: rollout.revision.clone(),
+        number: record.map_or(0, |record| record.number),
+        image: record.map(|r| r.workload.image.clone()).unwrap_or_default(),
+        by: rollout.by,
+        started_at: rollout.started_at,
+        ended_at: draft.now,
+        outcome: ending.outcome,
+        reason: ending.reason,
+        why: ending.why,
+    };
+    let (severity, word) = match entry.outcome {
+        Outcome::Promoted => (Severity::Normal, "Promoted"),
+        Outcome::RolledBack => (Severity::Warning, "RolledBack"),
+        Outcome::Aborted => (Severity::Normal, "Aborted"),
+        Outcome::Replaced => (Severity::Normal, "Replaced"),
+        Outcome::Failed => (Severity::Warning, "Failed"),
+    };
+    let message = format!("{}: {}", draft.name(&entry.revision), entry.why);
+    draft.target.history.push(entry);
+    draft.note(severity, word, message);
+}

@@ -1,0 +1,168 @@
+//! Why a plan goes no further: a typed reason for each wait, rendered for people in [`super::texts`].
+
+use fm_api::quantity::{Span, Weight};
+use jiff::Timestamp;
+
+/// Why a plan goes no further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// There is neither a spec nor anything left of one.
+    Nothing,
+    /// There is a target and no spec.
+    SpecMissing,
+    /// The stored spec cannot be used.
+    InvalidSpec {
+        /// What is wrong with it.
+        problems: Vec<String>,
+    },
+    /// The image is being resolved.
+    Resolving {
+        /// As the user wrote it.
+        image: String,
+    },
+    /// The image cannot be resolved.
+    Unresolved {
+        /// As the user wrote it.
+        image: String,
+        /// Docker's words.
+        error: String,
+        /// It may come right by itself.
+        transient: bool,
+    },
+    /// Every backend of the routes is taken.
+    NoSlot {
+        /// The revision that waits.
+        revision: String,
+    },
+    /// The revision's earlier tasks must go first.
+    StillLeaving {
+        /// The revision.
+        revision: String,
+    },
+    /// Tasks are not all ready and healthy yet.
+    Scaling(Scaling),
+    /// Swarm cannot be seen or changed.
+    SwarmUnknown {
+        /// Why.
+        problem: String,
+    },
+    /// No HAProxy agent is alive.
+    NoAgent,
+    /// These agents do not have the split in force yet.
+    AgentBehind {
+        /// Each with what is known of it.
+        agents: Vec<String>,
+        /// What they must have in force.
+        weight: Weight,
+    },
+    /// These agents are not alive, and their HAProxy may still serve.
+    AgentGone {
+        /// Their names.
+        agents: Vec<String>,
+    },
+    /// The step's least time is not over.
+    Holding(At),
+    /// Evidence is missing.
+    Evidence(At),
+    /// The analysis is inconclusive and a person decides.
+    Inconclusive {
+        /// Where.
+        at: At,
+        /// Analysis' sentence.
+        sentence: String,
+    },
+    /// A person must agree.
+    Approval(At),
+    /// Somebody, or a rule, stopped it.
+    Paused {
+        /// Who; absent: a rule.
+        by: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// The first revision does not come up; it is kept trying.
+    FirstFails {
+        /// The word.
+        reason: String,
+        /// The sentence.
+        why: String,
+    },
+    /// The canary is stable now, and not yet on every live agent.
+    Switching {
+        /// The revision.
+        revision: String,
+        /// What is waited for.
+        cause: Box<Why>,
+    },
+    /// Stable takes everything back.
+    TakingBack {
+        /// Why it is taken back.
+        why: String,
+        /// What is waited for.
+        cause: Box<Why>,
+    },
+    /// Stable cannot serve: the canary is kept until it can.
+    StableBroken {
+        /// Why it should be taken back.
+        why: String,
+        /// Ready tasks of the canary.
+        canary: u32,
+    },
+    /// The spec's revision serves everything.
+    Serving {
+        /// The revision.
+        revision: String,
+        /// Ready tasks.
+        ready: u32,
+        /// Tasks wanted.
+        replicas: u32,
+    },
+    /// Stable serves, and the spec's revision failed.
+    Failed {
+        /// The revision.
+        revision: String,
+        /// The word.
+        reason: String,
+        /// The sentence.
+        why: String,
+    },
+    /// Everything is being taken down.
+    Deleting {
+        /// What is waited for.
+        waits: String,
+    },
+}
+
+/// What is missing of the tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaling {
+    /// The revision.
+    pub revision: String,
+    /// Tasks needed now.
+    pub needed: u32,
+    /// … ready in Swarm.
+    pub ready: u32,
+    /// … healthy in HAProxy.
+    pub healthy: Option<u32>,
+    /// Docker's or HAProxy's own words on what fails.
+    pub says: Option<String>,
+    /// No node can take the tasks.
+    pub no_node: bool,
+    /// The revision counts as failed then, without progress before.
+    pub deadline: Option<Timestamp>,
+}
+
+/// A place in the rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The canary's share.
+    pub weight: Weight,
+    /// The step, from 1.
+    pub step: usize,
+    /// All steps.
+    pub steps: usize,
+    /// Until when, if that is known.
+    pub until: Option<Timestamp>,
+    /// The hold that was asked for.
+    pub hold: Span,
+}
