@@ -1,0 +1,258 @@
+//! The text of HAProxy's configuration. Pure.
+//!
+//! Owner: the agent; nobody else writes the file. What must never happen: a user's string in it, except header names
+//! and health check paths that pass the strict patterns of [`crate::names`]. Everything that changes often lies in the
+//! maps and in the addresses of servers, which need no reload; the rest is the *structure*, known by its hash.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use fm_api::quantity::Span;
+use fm_api::target::Slot;
+
+use crate::desired::{self, Desired, Group};
+use crate::maps::Map;
+use crate::names::{self, Host};
+use crate::state::{Admin, Server};
+
+/// What does not come from releases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder of configuration, maps and sockets.
+    pub dir: String,
+    /// The runtime socket.
+    pub admin_socket: String,
+    /// Where requests come in.
+    pub binds: Vec<Bind>,
+    /// Where the log goes.
+    pub log: SocketAddr,
+    /// Connections at once, from the limit of file descriptors.
+    pub maxconn: u32,
+}
+
+/// Where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// `host:port`, `*:port` or `:port`.
+    pub address: String,
+    /// A PEM file or a folder of them: TLS.
+    pub crt: Option<String>,
+    /// Protocols offered under TLS.
+    pub alpn: Vec<String>,
+}
+
+/// The servers of each backend as they are written.
+pub type Layout = BTreeMap<String, Vec<Server>>;
+
+const HEAD: &str = include_str!("haproxy.cfg.head");
+const RULES_END: &str = include_str!("haproxy.cfg.rules");
+
+/// The hash of everything that only a reload changes.
+#[must_use]
+pub fn structure(settings: &Settings, desired: &Desired, sizes: &BTreeMap<String, u32>) -> String {
+    let text = render(settings, desired, sizes, &Layout::new(), "");
+    let wild = crate::maps::suffixes(desired).join(" ");
+    names::hash10(&[&text, &wild])
+}
+
+/// The whole configuration.
+#[must_use]
+pub fn render(
+    settings: &Settings,
+    desired: &Desired,
+    sizes: &BTreeMap<String, u32>,
+    layout: &Layout,
+    structure: &str,
+) -> String {
+    let longest = desired.groups.values().map(|g| g.server).max();
+    let mut out = HEAD
+        .replace("@MAXCONN@", &settings.maxconn.to_string())
+        .replace("@HARDSTOP@", &hard_stop(longest).as_millis().to_string())
+        .replace("@ADMIN@", &settings.admin_socket)
+        .replace("@STRUCTURE@", if structure.is_empty() { "-" } else { structure })
+        .replace("@LOG@", &settings.log.to_string());
+    frontend(&mut out, settings, desired);
+    nowhere(&mut out, settings, desired);
+    for (id, group) in &desired.groups {
+        let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
+        for slot in Slot::ALL {
+            backend(&mut out, group, &desired::backend(id, slot), size, layout);
+        }
+    }
+    out
+}
+
+/// Old workers may finish their requests after a reload, but not for ever.
+fn hard_stop(longest: Option<Span>) -> Span {
+    let least = Span::secs(60);
+    longest.map_or(least, |span| {
+        Span::millis(span.as_millis().saturating_add(5000)).max(least)
+    })
+}
+
+macro_rules! line {
+    ($out:expr, $($text:tt)*) => {{
+        // Writing to a string cannot fail.
+        let _ = writeln!($out, $($text)*);
+    }};
+}
+
+fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
+    line!(out, "frontend fm");
+    for bind in &settings.binds {
+        let mut tls = String::new();
+        if let Some(crt) = &bind.crt {
+            let alpn = if bind.alpn.is_empty() {
+                "h2,http/1.1".to_owned()
+            } else {
+                bind.alpn.join(",")
+            };
+            tls = format!(" ssl crt {crt} alpn {alpn} ssl-min-ver TLSv1.2");
+        }
+        line!(out, "  bind {}{tls}", bind.address);
+    }
+    lookups(out, settings, desired);
+    buckets(out, desired);
+    sides(out, settings, desired);
+    out.push_str(RULES_END);
+}
+
+/// The file of a map, as the configuration names it.
+fn map_file(settings: &Settings, map: Map) -> String {
+    format!("{}/maps/{}", settings.dir, map.file())
+}
+
+/// Host and path to the split record: as few steps as the kinds of hosts in use allow.
+fn lookups(out: &mut String, settings: &Settings, desired: &Desired) {
+    let routes = map_file(settings, Map::Routes);
+    let split = map_file(settings, Map::Split);
+    let host = "%[req.hdr(host),field(1,:),lower]";
+    let kinds = kinds(desired);
+    let mut keys: Vec<String> = Vec::new();
+    if kinds.exact || !(kinds.below || kinds.any) {
+        keys.push(format!("{host}%[path]/"));
+    }
+    if kinds.below {
+        let wild = map_file(settings, Map::Wild);
+        keys.push(format!("*%[req.hdr(host),field(1,:),lower,map_end({wild})]%[path]/"));
+    }
+    if kinds.any {
+        keys.push("*%[path]/".to_owned());
+    }
+    if let [only] = keys.as_slice() {
+        line!(out, "  http-request set-var-fmt(txn.hp) {only}");
+        line!(out, "  http-request set-var(txn.rec) var(txn.hp),map_beg({routes}),map_str({split})");
+        return;
+    }
+    for (index, key) in keys.iter().enumerate() {
+        let unless = if index == 0 { "" } else { " if !{ var(txn.g) -m found }" };
+        line!(out, "  http-request set-var-fmt(txn.hp) {key}{unless}");
+        line!(out, "  http-request set-var(txn.g) var(txn.hp),map_beg({routes}){unless}");
+    }
+    line!(out, "  http-request set-var(txn.rec) var(txn.g),map_str({split})");
+}
+
+struct Kinds {
+    exact: bool,
+    below: bool,
+    any: bool,
+}
+
+fn kinds(desired: &Desired) -> Kinds {
+    let has = |test: fn(&Host) -> bool| desired.routes.keys().any(|(host, _)| test(host));
+    Kinds {
+        exact: has(|host| matches!(host, Host::Exact(_))),
+        below: has(|host| matches!(host, Host::Below(_))),
+        any: has(|host| matches!(host, Host::Any)),
+    }
+}
+
+/// The bucket, and the canary's side when it lies below the weight. Field 3 of the record is the weight, 2 the seed.
+fn buckets(out: &mut String, desired: &Desired) {
+    line!(out, "  http-request set-var(txn.w) var(txn.rec),field(3,|)");
+    let (cookie, source) = (desired.affinity.contains(&'c'), desired.affinity.contains(&'h'));
+    if cookie {
+        line!(out, "  http-request set-var(txn.u) req.cook(fm_uid),bytes(0,64) if {{ var(txn.rec) -m beg c }}");
+        line!(out, "  http-request set-var(txn.new) uuid() if {{ var(txn.rec) -m beg c }} !{{ var(txn.u) -m len gt 0 }}");
+        line!(out, "  http-request set-var(txn.u) var(txn.new) if {{ var(txn.new) -m found }}");
+    }
+    if source {
+        line!(out, "  http-request set-var(txn.u) src if {{ var(txn.rec) -m beg h }}");
+    }
+    if cookie || source {
+        line!(out, "  http-request set-var(txn.seed) var(txn.rec),field(2,|) if {{ var(txn.u) -m found }}");
+        line!(out, "  http-request set-var(txn.sd) str(c) if {{ var(txn.u),concat(:,txn.seed),xxh32(0),mod(10000),sub(txn.w) lt 0 }}");
+    }
+    line!(out, "  http-request set-var(txn.sd) str(c) if {{ var(txn.rec) -m beg r }} {{ rand(10000),sub(txn.w) lt 0 }}");
+    if cookie {
+        line!(
+            out,
+            "  http-after-response add-header Set-Cookie \"fm_uid=%[var(txn.new)]; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\" if {{ var(txn.new) -m found }}"
+        );
+    }
+}
+
+/// Forced requests, the fallback to stable, and the backends: field 4 is stable's, 5 the canary's, 6 the release.
+fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
+    let force = map_file(settings, Map::Force);
+    for header in &desired.headers {
+        line!(out, "  http-request set-var-fmt(txn.k) %[var(txn.rec),field(6,|)]|{header}|%[req.fhdr({header})] if {{ req.fhdr({header}) -m found }}");
+        line!(out, "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str - }}");
+    }
+    line!(out, "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}");
+    line!(out, "  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}");
+    line!(out, "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}");
+    if !desired.headers.is_empty() {
+        line!(out, "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}");
+    }
+}
+
+/// Requests without a record: 404 without a route, 503 with one.
+fn nowhere(out: &mut String, settings: &Settings, desired: &Desired) {
+    let kinds = kinds(desired);
+    let several = [kinds.exact, kinds.below, kinds.any].iter().filter(|kind| **kind).count() > 1;
+    let routed = if several {
+        "var(txn.g)".to_owned()
+    } else {
+        format!("var(txn.hp),map_beg({})", map_file(settings, Map::Routes))
+    };
+    line!(out, "\nbackend be_none");
+    line!(out, "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ {routed} -m found }}");
+    line!(out, "  http-request return status 404 content-type text/plain string \"no route\\n\"");
+}
+
+fn backend(out: &mut String, group: &Group, name: &str, size: u32, layout: &Layout) {
+    line!(out, "\nbackend {name}");
+    line!(out, "  balance roundrobin");
+    line!(out, "  timeout connect {}ms", group.connect.as_millis().max(1));
+    line!(out, "  timeout server {}ms", group.server.as_millis().max(1));
+    line!(out, "  timeout check {}ms", group.connect.as_millis().clamp(1, 5000));
+    if let Some(path) = &group.check_path {
+        line!(out, "  option httpchk");
+        line!(out, "  http-check send meth GET uri {path} ver HTTP/1.1 hdr Host localhost hdr Connection close hdr User-Agent haproxy-check");
+        line!(out, "  http-check expect status 200-399");
+    }
+    let interval = group.interval.as_millis().clamp(100, 3_600_000);
+    let fast = interval.min(250);
+    line!(out, "  default-server inter {interval}ms fastinter {fast}ms downinter {fast}ms rise 1 fall 2 pool-purge-delay 5s");
+    let servers = layout.get(name);
+    for index in 0..size {
+        let server = servers.and_then(|all| all.get(index as usize));
+        let (address, state) = written(server);
+        line!(out, "  server t{} {address} check{state}", index + 1);
+    }
+}
+
+/// A server that was not found healthy is written as disabled: a fresh HAProxy would believe it healthy.
+fn written(server: Option<&Server>) -> (String, &'static str) {
+    match server {
+        Some(Server {
+            address: Some(address),
+            admin: Admin::Ready,
+            up,
+            ..
+        }) => (address.to_string(), if *up { "" } else { " disabled" }),
+        Some(_) | None => ("127.0.0.1:1".to_owned(), " disabled"),
+    }
+}
