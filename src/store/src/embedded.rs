@@ -1,13 +1,239 @@
 //! The embedded store: one file on one machine, one process.
+//!
+//! A thread of its own writes: transactions that wait at the same time share one fsync, each with its own revision and
+//! its own outcome, and nobody is answered before the file is durable. Reads see only what is durable. Recent changes
+//! are kept in memory for watches; after a restart every change before it counts as compacted.
+//!
+//! Exactly one process has the file open, so at the start every lease of at most [`SIGN_OF_LIFE`] belongs to a process
+//! that is gone: it ends at once and its keys go with it. Longer leases (how long events are kept) run on by the
+//! machine's clock.
+//!
+//! What must never happen: an answer before the fsync; two processes on one file.
 
-use std::path::Path;
+mod ring;
+mod tables;
+mod writer;
 
-use crate::{SharedStore, StoreError};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::{Database, DatabaseError, ReadableDatabase, StorageError};
+use tokio::sync::{oneshot, watch};
+
+use self::ring::Ring;
+use self::writer::{Command, Request, Writer};
+use crate::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, limits};
+
+/// Leases up to this long say that a process lives; they do not outlast it.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+
+/// The file's name in the data directory.
+const FILE: &str = "store.redb";
+
+/// What redb may keep in memory. The kernel's page cache does the rest.
+const CACHE: usize = 2 << 20;
+
+/// How many batches wait for a slow reader of a watch before it must take from the ring again.
+const WATCH_BUFFER: usize = 64;
 
 /// Opens, or makes, the store in this directory.
 ///
 /// # Errors
-/// [`StoreError::Locked`] when another process has it open; [`StoreError::Unavailable`] when it cannot be read.
+/// [`StoreError::Locked`] when another process has it open; [`StoreError::Unavailable`] when it cannot be read or
+/// written; [`StoreError::Refused`] when it is no store of ours.
 pub fn open(directory: &Path) -> Result<SharedStore, StoreError> {
-    Err(StoreError::Unavailable(format!("{}", directory.display())))
+    let unavailable =
+        |error: &io::Error| StoreError::Unavailable(format!("{}: {error}", directory.display()));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| unavailable(&error))?;
+    let path = directory.join(FILE);
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| unavailable(&error))?;
+    // The file's name must be as durable as what will be in it.
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|error| unavailable(&error))?;
+
+    let database = open_file(&path)?;
+    let (revision, leases) =
+        tables::begin(&database).map_err(|error| broken(&path, &error))?;
+    let shared = Arc::new(Shared {
+        path,
+        database: RwLock::new(Some(database)),
+        ring: Mutex::new(Ring::new(revision)),
+    });
+    let (commands, waiting) = mpsc::channel();
+    let (news, latest) = watch::channel(revision);
+    let writer = Writer::new(Arc::clone(&shared), news, leases);
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || writer.run(&waiting))
+        .map_err(|error| unavailable(&error))?;
+    Ok(Arc::new(Embedded {
+        shared,
+        commands,
+        latest,
+    }))
+}
+
+/// What the writer and the readers share.
+struct Shared {
+    path: PathBuf,
+    /// Absent while it is being opened again after the disk failed.
+    database: RwLock<Option<Database>>,
+    ring: Mutex<Ring>,
+}
+
+impl Shared {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        match &*database {
+            Some(database) => work(database),
+            None => Err(redb::Error::PreviousIo),
+        }
+    }
+
+    /// Opens the file again: after an I/O error, such as a full disk, redb refuses everything until then.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        let opened = open_file(&self.path)?;
+        // Whether the last transaction became durable is only known now.
+        let revision =
+            tables::revision(&opened).map_err(|error| broken(&self.path, &error))?;
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Ring::new(revision);
+        *database = Some(opened);
+        Ok(())
+    }
+}
+
+fn open_file(path: &Path) -> Result<Database, StoreError> {
+    Database::builder()
+        .set_cache_size(CACHE)
+        .create(path)
+        .map_err(|error| match &error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                StoreError::Locked(format!(
+                    "{} is in use by another process; a data directory serves one frd: stop the other one, or give this one a data directory of its own",
+                    path.display()
+                ))
+            }
+            DatabaseError::UpgradeRequired(version) => StoreError::Refused(format!(
+                "{} has format {version}, which this version does not read",
+                path.display()
+            )),
+            DatabaseError::Storage(StorageError::Corrupted(why)) => {
+                StoreError::Refused(format!("{} is damaged: {why}", path.display()))
+            }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::InvalidData =>
+            {
+                StoreError::Refused(format!("{} is no store of ours: {error}", path.display()))
+            }
+            DatabaseError::RepairAborted
+            | DatabaseError::TransactionInProgress
+            | DatabaseError::Storage(_)
+            | _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
+        })
+}
+
+fn broken(path: &Path, error: &redb::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+struct Embedded {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    latest: watch::Receiver<u64>,
+}
+
+impl Embedded {
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            shared
+                .with(|database| work(&database.begin_read()?))
+                .map_err(|error| broken(&shared.path, &error))
+        })
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    async fn ask(&self, request: Request) -> Result<u64, StoreError> {
+        let stopped = || StoreError::Unavailable("the store's writer has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command { request, reply })
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |read| tables::get(read, &key)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let prefix = prefix.to_owned();
+        self.read(move |read| tables::list(read, &prefix)).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
+        limits::check(&txn)?;
+        self.ask(Request::Commit(txn)).await
+    }
+
+    async fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(WATCH_BUFFER);
+        tokio::spawn(ring::follow(
+            Arc::clone(&self.shared),
+            self.latest.clone(),
+            prefix.to_owned(),
+            from,
+            sender,
+        ));
+        Ok(Watch::new(receiver))
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let id = self.ask(Request::Grant(ttl)).await?;
+        Ok(LeaseId(i64::try_from(id).unwrap_or(i64::MAX)))
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(Request::KeepAlive(lease)).await.map(drop)
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(Request::Revoke(lease)).await.map(drop)
+    }
+
+    fn describe(&self) -> String {
+        format!("embedded {}", self.shared.path.display())
+    }
 }

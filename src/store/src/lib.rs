@@ -6,6 +6,7 @@
 
 pub mod embedded;
 pub mod etcd;
+mod limits;
 
 use std::sync::Arc;
 use std::time::Duration;
