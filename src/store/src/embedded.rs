@@ -68,8 +68,7 @@ pub fn open(directory: &Path) -> Result<SharedStore, StoreError> {
         .map_err(|error| unavailable(&error))?;
 
     let database = open_file(&path)?;
-    let (revision, leases) =
-        tables::begin(&database).map_err(|error| broken(&path, &error))?;
+    let (revision, leases) = tables::begin(&database).map_err(|error| broken(&path, &error))?;
     let shared = Arc::new(Shared {
         path,
         database: RwLock::new(Some(database)),
@@ -118,8 +117,7 @@ impl Shared {
         *database = None;
         let opened = open_file(&self.path)?;
         // Whether the last transaction became durable is only known now.
-        let revision =
-            tables::revision(&opened).map_err(|error| broken(&self.path, &error))?;
+        let revision = tables::revision(&opened).map_err(|error| broken(&self.path, &error))?;
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Ring::new(revision);
         *database = Some(opened);
         Ok(())

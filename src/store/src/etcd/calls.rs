@@ -73,11 +73,10 @@ impl Connection {
 
 /// Whether logging in again may help.
 fn token_is_old(error: &Error) -> bool {
-    match error {
-        Error::GRpcStatus(status) => {
-            i32::from(status.code()) == code::UNAUTHENTICATED
-                || status.message().contains("invalid auth token")
-                || status.message().contains("revision of auth store is old")
+    if let Error::GRpcStatus(status) = error {
+        i32::from(status.code()) == code::UNAUTHENTICATED
+            || status.message().contains("invalid auth token")
+            || status.message().contains("revision of auth store is old")
     } else {
         false
     }
