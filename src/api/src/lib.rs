@@ -16,8 +16,8 @@
 pub mod criteria;
 pub mod defaults;
 pub mod event;
-pub mod http;
 pub mod explain;
+pub mod http;
 pub mod keys;
 pub mod manifest;
 pub mod observed;

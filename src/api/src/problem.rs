@@ -76,3 +76,41 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// Adds a field's name to a path: `a.b`, or `a["b c"]` where the name is no plain word.
+pub(crate) fn join(path: &mut String, name: &str) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.len() <= LONGEST && name.chars().all(plain) {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(name);
+    } else {
+        path.push('[');
+        path.push_str(&quoted(name, '"'));
+        path.push(']');
+    }
+}
+
+/// What somebody wrote, between backquotes: cut to a readable length, and harmless to a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    quoted(text, '`')
+}
+
+/// No more than this of what somebody wrote is repeated to them.
+const LONGEST: usize = 60;
+
+fn quoted(text: &str, quote: char) -> String {
+    let mut cut: String = text
+        .chars()
+        .take(LONGEST)
+        .flat_map(char::escape_debug)
+        .collect();
+    cut = cut.replace("\\'", "'").replace("\\\"", "\"");
+    let more = if text.chars().nth(LONGEST).is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{quote}{cut}{more}{quote}")
+}

@@ -1,32 +1,82 @@
-//! What the schema cannot say of a release.
+//! Whether a release is one: schema, types, meaning. Pure; the API server, promotion and `frctl` all come through here.
+//!
+//! An object that passes may be rendered for Docker and HAProxy. Text that could break out of either must never pass.
+
+mod image;
+mod meaning;
+mod near;
+mod routes;
+mod shape;
+mod workload;
+
+use serde_json::Value;
 
 use crate::problem::Problem;
 use crate::release::Release;
 
-/// Everything that is wrong with a typed release, by field path.
+pub use routes::{claims, conflict as routes_conflict, prefix};
+
+/// The largest release, in bytes of its JSON with every default filled in.
+const LARGEST: usize = 256 * 1024;
+
+/// Everything that is wrong with a typed release, by field path, in order, each once.
 #[must_use]
-pub fn release(_release: &Release) -> Vec<Problem> {
-    Vec::new()
+pub fn release(release: &Release) -> Vec<Problem> {
+    let problems = match serde_json::to_value(release) {
+        Ok(value) => {
+            let problems = shape::problems(&value);
+            // What has the wrong shape is not looked at for its meaning: it would only say the same again.
+            if problems.is_empty() {
+                meaning::problems(release)
+            } else {
+                problems
+            }
+        }
+        Err(error) => vec![Problem::new("", error.to_string())],
+    };
+    ordered(problems)
 }
 
 /// Reads a release from JSON: schema, types, defaults, meaning.
 ///
 /// # Errors
 /// Everything that is wrong with it, in order, each once.
-pub fn json(value: &serde_json::Value) -> Result<Release, Vec<Problem>> {
-    let mut read: Release = serde_json::from_value(value.clone())
-        .map_err(|error| vec![Problem::new("", error.to_string())])?;
+pub fn json(value: &Value) -> Result<Release, Vec<Problem>> {
+    let problems = shape::problems(value);
+    if !problems.is_empty() {
+        return Err(ordered(problems));
+    }
+    let mut value = value.clone();
+    whole_numbers(&mut value);
+    let mut read: Release =
+        serde_json::from_value(value).map_err(|error| vec![Problem::new("", error.to_string())])?;
     crate::defaults::fill(&mut read);
-    let problems = release(&read);
-    if problems.is_empty() { Ok(read) } else { Err(problems) }
+    let problems = meaning::problems(&read);
+    if problems.is_empty() {
+        Ok(read)
+    } else {
+        Err(ordered(problems))
+    }
 }
 
-/// Whether another release has an older claim on one of `release`'s hosts and paths.
-///
-/// The older `createdAt` wins, then the smaller uid; a release without `createdAt` is younger than all others.
-pub fn routes_conflict<'a>(
-    _release: &Release,
-    _others: impl Iterator<Item = &'a Release>,
-) -> Option<Problem> {
-    None
+/// JSON knows one kind of number, the types two: `4.0` is the whole number 4.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            // Every whole float below 2^53 is exact as an integer.
+            if let Some(whole) = float.filter(|f| f.fract() == 0.0 && f.abs() < 9e15) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    problems.dedup();
+    problems
 }

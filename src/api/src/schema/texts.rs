@@ -1,0 +1,267 @@
+//! What texts a release may hold, in one table, and the few rules of its schema that the types cannot say.
+//!
+//! User text reaches HAProxy's maps, Docker's API and terminals; what stands here is the first wall before them.
+
+use serde_json::{Map, Value, json};
+
+use super::{MEMORY, SPAN};
+
+/// Which text of which type, its pattern, its greatest length, and what is allowed in words.
+struct Text {
+    of: &'static str,
+    field: &'static str,
+    pattern: &'static str,
+    longest: u64,
+    words: &'static str,
+}
+
+const fn text(
+    of: &'static str,
+    field: &'static str,
+    pattern: &'static str,
+    longest: u64,
+    words: &'static str,
+) -> Text {
+    Text {
+        of,
+        field,
+        pattern,
+        longest,
+        words,
+    }
+}
+
+const NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+const NAME_WORDS_26: &str =
+    "lower-case letters, digits and `-`, a letter or digit at both ends, at most 26";
+const NAME_WORDS_20: &str =
+    "lower-case letters, digits and `-`, a letter or digit at both ends, at most 20";
+const HOST: &str =
+    r"^(\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$";
+const HOST_WORDS: &str = "a host name in lower case such as `shop.example.com`, `*.example.com` for all below it, or `*` for any; no scheme, no port";
+const PATH: &str = r"^/[A-Za-z0-9._~!$&'()*+,=:@%/-]*$";
+const PATH_WORDS: &str = "a path from `/` on, of letters, digits and ._~!$&'()*+,=:@%/-";
+const OBJECT: &str = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$";
+const OBJECT_WORDS: &str = "letters, digits, `_`, `.` and `-`, a letter or digit first";
+const LABEL: &str = r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$";
+const LABEL_WORDS: &str =
+    "letters, digits, `.`, `_`, `/` and `-`, a letter or digit at both ends, at most 253";
+const LINE: &str = r"^[^\x00-\x1F\x7F]*$";
+const LINE_WORDS: &str = "one line of text without control characters";
+const LINES: &str = r"^[^\x00-\x08\x0B-\x1F\x7F]*$";
+const LINES_WORDS: &str = "text without control characters other than newline and tab";
+const NUMBER_WORDS: &str = "digits";
+
+/// `[]` marks the items of a list, `{}` the names of a mapping, `{}=` its values.
+const TEXTS: &[Text] = &[
+    text("Metadata", "namespace", NAME, 20, NAME_WORDS_20),
+    text("Metadata", "name", NAME, 26, NAME_WORDS_26),
+    text("Metadata", "labels{}", LABEL, 253, LABEL_WORDS),
+    text("Metadata", "labels{}=", LINE, 1024, LINE_WORDS),
+    text("Metadata", "annotations{}", LABEL, 253, LABEL_WORDS),
+    text("Metadata", "annotations{}=", LINES, 65_536, LINES_WORDS),
+    text(
+        "Metadata",
+        "uid",
+        r"^[A-Za-z0-9-]+$",
+        64,
+        "set by the server; leave it out",
+    ),
+    text("Metadata", "changedBy", LINE, 256, LINE_WORDS),
+    text(
+        "Workload",
+        "image",
+        r"^[!-~]+$",
+        512,
+        "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
+    ),
+    text("Workload", "registryAuth", OBJECT, 64, OBJECT_WORDS),
+    text("Workload", "command[]", LINES, 65_536, LINES_WORDS),
+    text("Workload", "args[]", LINES, 65_536, LINES_WORDS),
+    text(
+        "Workload",
+        "env{}",
+        r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+        256,
+        "letters, digits, `_`, `.` and `-`, no digit first",
+    ),
+    text("Workload", "env{}=", LINES, 65_536, LINES_WORDS),
+    text(
+        "Workload",
+        "user",
+        r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$",
+        128,
+        "`name`, `uid` or `uid:gid`",
+    ),
+    text("Workload", "labels{}", LABEL, 253, LABEL_WORDS),
+    text("Workload", "labels{}=", LINE, 4096, LINE_WORDS),
+    text("Workload", "networks[]", OBJECT, 128, OBJECT_WORDS),
+    text(
+        "Mount",
+        "source",
+        r"^[^\x00-\x1F\x7F,]+$",
+        1024,
+        "a volume's name or a path, without commas and control characters",
+    ),
+    text(
+        "Mount",
+        "target",
+        r"^/[^\x00-\x1F\x7F,]*$",
+        1024,
+        "an absolute path, without commas and control characters",
+    ),
+    text("FileReference", "source", OBJECT, 64, OBJECT_WORDS),
+    text(
+        "FileReference",
+        "target",
+        r"^[^\x00-\x1F\x7F]+$",
+        1024,
+        "a path or a file's name, without control characters",
+    ),
+    text("FileReference", "uid", r"^[0-9]+$", 10, NUMBER_WORDS),
+    text("FileReference", "gid", r"^[0-9]+$", 10, NUMBER_WORDS),
+    text(
+        "FileReference",
+        "mode",
+        r"^0?[0-7]{3}$",
+        4,
+        "three octal digits in quotes, such as \"0444\"",
+    ),
+    text("Healthcheck", "test[]", LINES, 65_536, LINES_WORDS),
+    text(
+        "Placement",
+        "constraints[]",
+        r"^(node\.(id|hostname|ip|role|platform\.os|platform\.arch)|(node|engine)\.labels\.[A-Za-z0-9_.-]+) ?(==|!=) ?[A-Za-z0-9:_.*()?+\[\]\\^$|/-][A-Za-z0-9:_ .*()?+\[\]\\^$|/-]*$",
+        512,
+        "such as `node.role == worker` or `node.labels.zone != a`",
+    ),
+    text(
+        "Placement",
+        "preferences[]",
+        r"^(node|engine)\.labels\.[A-Za-z0-9_.-]+$",
+        256,
+        "a label to spread over, such as `node.labels.zone`",
+    ),
+    text("Route", "hosts[]", HOST, 253, HOST_WORDS),
+    text("Route", "paths[]", PATH, 512, PATH_WORDS),
+    text("RouteHealthCheck", "path", PATH, 512, PATH_WORDS),
+    text(
+        "MatchRule",
+        "header",
+        r"^[A-Za-z0-9-]{1,64}$",
+        64,
+        "letters, digits and `-`, at most 64",
+    ),
+    text(
+        "MatchRule",
+        "value",
+        r"^[A-Za-z0-9._~=+/:@-]{1,128}$",
+        128,
+        "letters, digits and ._~=+/:@-, at most 128",
+    ),
+];
+
+/// Longest lists and mappings.
+const COUNTS: &[(&str, &str, u64)] = &[
+    ("Workload", "command", 256),
+    ("Workload", "args", 256),
+    ("Workload", "networks", 32),
+    ("Workload", "mounts", 64),
+    ("Workload", "secrets", 64),
+    ("Workload", "configs", 64),
+    ("Healthcheck", "test", 64),
+    ("Placement", "constraints", 32),
+    ("Placement", "preferences", 8),
+];
+
+/// Adds all this to the release's schema.
+pub(super) fn constrain(schema: &mut Value) {
+    for text in TEXTS {
+        let rule = json!({ "type": "string", "pattern": text.pattern, "maxLength": text.longest, "patternErrorMessage": text.words });
+        place(schema, text, &rule);
+    }
+    for (of, field, most) in COUNTS {
+        if let Some(property) = property(schema, of, field) {
+            property.insert("maxItems".to_owned(), json!(most));
+        }
+    }
+    for (of, format) in [("Span", SPAN), ("Memory", MEMORY)] {
+        if let Some(definition) = definition(schema, of) {
+            definition.insert("format".to_owned(), json!(format));
+        }
+    }
+    for field in ["uid", "generation", "createdAt", "deletedAt", "changedBy"] {
+        if let Some(property) = property(schema, "Metadata", field) {
+            property.insert("readOnly".to_owned(), json!(true));
+        }
+    }
+    exclusive(schema);
+}
+
+/// One strategy, and those of later versions are not offered; one kind of affinity.
+fn exclusive(schema: &mut Value) {
+    if let Some(strategy) = definition(schema, "Strategy") {
+        if let Some(Value::Object(properties)) = strategy.get_mut("properties") {
+            properties.retain(|name, _| name == "canary");
+        }
+        strategy.insert("required".to_owned(), json!(["canary"]));
+    }
+    if let Some(affinity) = definition(schema, "Affinity") {
+        affinity.insert("minProperties".to_owned(), json!(1));
+        affinity.insert("maxProperties".to_owned(), json!(1));
+    }
+    if let Some(weight) = definition(schema, "Weight") {
+        weight.insert("minimum".to_owned(), json!(0.01));
+        weight.insert("multipleOf".to_owned(), json!(0.01));
+    }
+}
+
+fn place(schema: &mut Value, text: &Text, rule: &Value) {
+    let name = text.field.trim_end_matches(['[', ']', '{', '}', '=']);
+    let Some(property) = property(schema, text.of, name) else {
+        return;
+    };
+    let below = match &text.field[name.len()..] {
+        "[]" => "items",
+        "{}" => "propertyNames",
+        "{}=" => "additionalProperties",
+        _ => {
+            property.extend(rule.as_object().cloned().unwrap_or_default());
+            return;
+        }
+    };
+    property.insert(below.to_owned(), rule.clone());
+}
+
+fn definition<'a>(schema: &'a mut Value, of: &str) -> Option<&'a mut Map<String, Value>> {
+    schema.get_mut("$defs")?.get_mut(of)?.as_object_mut()
+}
+
+fn property<'a>(schema: &'a mut Value, of: &str, name: &str) -> Option<&'a mut Map<String, Value>> {
+    definition(schema, of)?
+        .get_mut("properties")?
+        .get_mut(name)?
+        .as_object_mut()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_reaches_a_field() {
+        let mut schema = super::super::release().clone();
+        for text in TEXTS {
+            let name = text.field.trim_end_matches(['[', ']', '{', '}', '=']);
+            assert!(
+                property(&mut schema, text.of, name).is_some(),
+                "{}.{}",
+                text.of,
+                text.field
+            );
+        }
+        for (of, field, _) in COUNTS {
+            assert!(property(&mut schema, of, field).is_some(), "{of}.{field}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the schema cannot say: rules between fields, and bounds of durations.
+
+use crate::criteria::Analysis;
+use crate::problem::Problem;
+use crate::quantity::Span;
+use crate::release::{Canary, Release, ReleaseSpec, Require};
+
+use super::{LARGEST, routes, workload};
+
+const DAY: Span = Span::secs(86_400);
+const MONTH: Span = Span::secs(30 * 86_400);
+
+/// Everything that is wrong with the meaning of a release of the right shape.
+pub(super) fn problems(release: &Release) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let spec = &release.spec;
+    ours(
+        &mut found,
+        "metadata.labels",
+        release.metadata.labels.keys(),
+    );
+    workload::problems(&mut found, &spec.workload);
+    routes::problems(&mut found, spec);
+    match &spec.strategy.canary {
+        Some(canary) => steps(&mut found, canary, &spec.analysis),
+        None => found.push(
+            Problem::new(
+                "spec.strategy",
+                "there is no strategy, but a release has exactly one",
+            )
+            .allowed("`canary`"),
+        ),
+    }
+    worker(&mut found, spec);
+    analysis(&mut found, &spec.analysis);
+    span(
+        &mut found,
+        "spec.progressDeadline",
+        spec.progress_deadline,
+        Span::secs(1),
+        Span::secs(7 * 86_400),
+    );
+    span(
+        &mut found,
+        "spec.onControlLoss.after",
+        spec.on_control_loss.after,
+        Span::secs(1),
+        MONTH,
+    );
+    size(&mut found, release);
+    found
+}
+
+/// A duration between two bounds.
+pub(super) fn span(
+    found: &mut Vec<Problem>,
+    path: impl Into<String>,
+    span: Span,
+    least: Span,
+    most: Span,
+) {
+    let wrong = if span < least {
+        format!("{span} is less than the minimum {least}")
+    } else if span > most {
+        format!("{span} is more than the maximum {most}")
+    } else {
+        return;
+    };
+    found.push(Problem::new(path, wrong).allowed(format!("a duration from {least} to {most}")));
+}
+
+/// Labels below `fridaymorning.` are how our own services are known.
+pub(super) fn ours<'a>(
+    found: &mut Vec<Problem>,
+    path: &str,
+    names: impl Iterator<Item = &'a String>,
+) {
+    for name in names.filter(|name| name.starts_with("fridaymorning.")) {
+        let mut path = path.to_owned();
+        crate::problem::join(&mut path, name);
+        found.push(
+            Problem::new(path, "labels below `fridaymorning.` are ours").allowed("any other name"),
+        );
+    }
+}
+
+fn steps(found: &mut Vec<Problem>, canary: &Canary, analysis: &Analysis) {
+    let path = "spec.strategy.canary";
+    let mut before = None;
+    for (index, step) in canary.steps.iter().enumerate() {
+        let path = format!("{path}.steps[{index}]");
+        if let Some(before) = before.filter(|before| step.weight <= *before) {
+            let wrong = if step.weight == before {
+                format!(
+                    "a step to {} follows one of {before}: it changes nothing",
+                    step.weight
+                )
+            } else {
+                format!(
+                    "a step to {} follows one of {before}: steps never go down",
+                    step.weight
+                )
+            };
+            found.push(
+                Problem::new(format!("{path}.weight"), wrong)
+                    .allowed(format!("more than {before}, up to 100 %")),
+            );
+        }
+        before = Some(step.weight);
+        span(found, format!("{path}.hold"), step.hold, Span::ZERO, MONTH);
+        if step.require == Some(Require::NonInferior) && analysis.disabled {
+            found.push(
+                Problem::new(
+                    format!("{path}.require"),
+                    "asks for evidence, but spec.analysis.disabled is true",
+                )
+                .allowed("no `require`, or an analysis that is not disabled"),
+            );
+        }
+    }
+    span(
+        found,
+        format!("{path}.keepPrevious"),
+        canary.keep_previous,
+        Span::ZERO,
+        MONTH,
+    );
+}
+
+/// Without routes there is no traffic to share, to match, or to judge by.
+fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
+    if !spec.routes.is_empty() {
+        return;
+    }
+    let mut refuse = |path: &str, what: &str, allowed: &str| {
+        found.push(Problem::new(path, what).allowed(allowed));
+    };
+    if !spec.match_rules.is_empty() {
+        refuse(
+            "spec.match",
+            "there are no routes, so there are no requests to match",
+            "`[]`, or routes",
+        );
+    }
+    if spec.affinity.is_some() {
+        refuse(
+            "spec.affinity",
+            "there are no routes, so there are no clients to keep on a side",
+            "no `affinity`, or routes",
+        );
+    }
+    if spec.strategy.canary.is_some() && !spec.analysis.disabled {
+        refuse(
+            "spec.analysis.disabled",
+            "there are no routes, so there is no traffic to judge a canary by; rolling workers by replicas comes in a later version",
+            "`true`, or routes",
+        );
+    }
+}
+
+fn analysis(found: &mut Vec<Problem>, analysis: &Analysis) {
+    let path = "spec.analysis";
+    span(
+        found,
+        format!("{path}.warmup"),
+        analysis.warmup.0,
+        Span::ZERO,
+        DAY,
+    );
+    span(
+        found,
+        format!("{path}.deadline"),
+        analysis.deadline.0,
+        Span::secs(1),
+        MONTH,
+    );
+    span(
+        found,
+        format!("{path}.guards.window"),
+        analysis.guards.window.0,
+        Span::secs(1),
+        Span::secs(3600),
+    );
+    if let Some(bake) = analysis.bake {
+        span(found, format!("{path}.bake"), bake, Span::ZERO, MONTH);
+    }
+    let quantiles = &analysis.latency.rollback.quantiles;
+    for (index, quantile) in quantiles.iter().enumerate() {
+        let path = format!("{path}.latency.rollback.quantiles[{index}]");
+        if !(*quantile > 0.0 && *quantile < 1.0) {
+            found.push(
+                Problem::new(path, format!("{quantile} is no quantile"))
+                    .allowed("more than 0 and less than 1"),
+            );
+        } else if quantiles
+            .iter()
+            .take(index)
+            .any(|earlier| earlier == quantile)
+        {
+            found.push(
+                Problem::new(path, format!("{quantile} is given twice"))
+                    .allowed("each quantile once"),
+            );
+        }
+    }
+}
+
+fn size(found: &mut Vec<Problem>, release: &Release) {
+    let size = serde_json::to_vec(release).map_or(usize::MAX, |bytes| bytes.len());
+    if size > LARGEST {
+        found.push(
+            Problem::new(
+                "",
+                format!("the release has {size} bytes with every default filled in"),
+            )
+            .allowed(format!("at most {LARGEST} bytes")),
+        );
+    }
+}
