@@ -1,0 +1,232 @@
+//! Storing a release: what changes is decided by a pure function, and stored by compare-and-swap.
+
+use fm_api::event::Severity;
+use fm_api::http::{ApplyOutcome, ApplyResult};
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::release::{OnNewRevision, Release, ReleaseSpec};
+use fm_api::validate;
+use fm_store::{Expect, StoreError, Txn};
+use jiff::Timestamp;
+
+use super::Api;
+use super::error::ApiError;
+use super::stored::{Stored, decode, encode};
+
+/// How often a change is decided again because somebody else was faster.
+const ATTEMPTS: usize = 8;
+
+/// A wish to store a release.
+pub(super) struct Wish {
+    pub(super) release: Release,
+    pub(super) who: String,
+    pub(super) dry_run: bool,
+    /// Go on where a rule of the release says no.
+    pub(super) force: bool,
+    pub(super) if_generation: Option<u64>,
+}
+
+/// What is to be stored.
+#[derive(Debug)]
+struct Decision {
+    outcome: ApplyOutcome,
+    release: Release,
+    spec_changed: bool,
+}
+
+impl Api {
+    /// Stores a release that was validated.
+    pub(super) async fn apply(&self, wish: Wish) -> Result<ApplyResult, ApiError> {
+        let key = wish.release.key();
+        let uid = (self.ids)();
+        let _one_at_a_time = self.changes.lock().await;
+        for _ in 0..ATTEMPTS {
+            let stored = self.stored(&key).await?;
+            let before = stored.as_ref().and_then(|stored| stored.spec().cloned());
+            let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
+            self.check_routes(&decision, before.as_ref()).await?;
+            if let Some(before) = &before
+                && !wish.force
+            {
+                self.check_running(&key, before, &decision.release.spec).await?;
+            }
+            let result = ApplyResult {
+                warnings: warnings(before.as_ref(), &decision.release.spec),
+                result: decision.outcome,
+                release: decision.release,
+                message: None,
+            };
+            if wish.dry_run || result.result == ApplyOutcome::Unchanged {
+                return Ok(result);
+            }
+            let expect = match &stored {
+                Some(stored) => Expect::Unchanged(key.release(), stored.revision),
+                None => Expect::Absent(key.release()),
+            };
+            let txn = Txn::new().expect(expect).put(key.release(), encode(&result.release)?);
+            match self.ctx.store.commit(txn).await {
+                Ok(_) => {
+                    self.tell(&key, before.as_ref(), &result.release, decision.spec_changed).await;
+                    return Ok(result);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::conflict(format!("{key} is being changed by others all the time; try again")))
+    }
+
+    /// No two releases claim one host and path. A release whose routes stay as they are is only held to it by older ones.
+    async fn check_routes(&self, decision: &Decision, before: Option<&ReleaseSpec>) -> Result<(), ApiError> {
+        if decision.release.spec.routes.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
+            return Ok(());
+        }
+        let mut release = decision.release.clone();
+        if before.is_none_or(|before| before.routes != release.spec.routes) {
+            // Whoever asks for routes now comes after all who have theirs.
+            release.metadata.created_at = Some(self.ctx.clock.now());
+        }
+        let own = release.key();
+        let listing = self.ctx.store.list(&keys::releases_prefix()).await?;
+        let others: Vec<Release> = listing
+            .entries
+            .iter()
+            .filter(|entry| entry.key != own.release())
+            .filter_map(decode)
+            .collect();
+        match validate::routes_conflict(&release, others.iter()) {
+            Some(problem) => Err(ApiError::conflicting(problem.to_string(), vec![problem])),
+            None => Ok(()),
+        }
+    }
+
+    /// `onNewRevision: reject`: while a rollout runs, only the way back to stable is open.
+    async fn check_running(
+        &self,
+        key: &ReleaseKey,
+        before: &ReleaseSpec,
+        after: &ReleaseSpec,
+    ) -> Result<(), ApiError> {
+        if before.on_new_revision != OnNewRevision::Reject || same_revision(before, after) {
+            return Ok(());
+        }
+        let Some(target) = self.target(key).await? else {
+            return Ok(());
+        };
+        let Some(rollout) = &target.rollout else {
+            return Ok(());
+        };
+        if let Some(stable) = &target.stable
+            && let Some(record) = self.record(key, stable).await?
+            && record.workload == after.workload
+        {
+            return Ok(());
+        }
+        Err(ApiError::refused(format!(
+            "{key} has onNewRevision: reject, and the rollout of revision {} is running; wait for its end, abort it, \
+             or apply with force",
+            rollout.revision
+        )))
+    }
+
+    async fn tell(&self, key: &ReleaseKey, before: Option<&ReleaseSpec>, now: &Release, spec_changed: bool) {
+        if !spec_changed {
+            return;
+        }
+        let by = now.metadata.changed_by.as_deref().unwrap_or("unknown");
+        let generation = now.metadata.generation.unwrap_or_default();
+        let image = &now.spec.workload.image;
+        let (reason, message) = match before {
+            None => ("Created", format!("created by {by} with image {image}")),
+            Some(before) if before.workload.image != *image => (
+                "Changed",
+                format!("generation {generation} by {by}: image {} -> {image}", before.workload.image),
+            ),
+            Some(before) => ("Changed", format!("generation {generation} by {by}: {}", differences(before, &now.spec))),
+        };
+        self.recorder.record(Some(key), Severity::Normal, reason, message).await;
+    }
+}
+
+/// Which fields of the spec changed, for people.
+fn differences(before: &ReleaseSpec, after: &ReleaseSpec) -> String {
+    let (before, after) = (serde_json::to_value(before), serde_json::to_value(after));
+    let (Ok(serde_json::Value::Object(before)), Ok(serde_json::Value::Object(after))) = (before, after) else {
+        return "spec".to_owned();
+    };
+    let changed = |name: &&String| before.get(*name) != after.get(*name);
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(changed).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn same_revision(before: &ReleaseSpec, after: &ReleaseSpec) -> bool {
+    before.workload == after.workload && before.ports() == after.ports()
+}
+
+fn decide(stored: Option<&Stored>, wish: &Wish, uid: &str, now: Timestamp) -> Result<Decision, ApiError> {
+    let key = wish.release.key();
+    let generation = stored.map_or(0, |stored| stored.generation);
+    if let Some(asked) = wish.if_generation
+        && asked != generation
+    {
+        return Err(ApiError::conflict(match stored {
+            Some(_) => format!("{key} has generation {generation} and not {asked}: somebody changed it; read it again"),
+            None => format!("there is no release {key}, and If-Match asks for its generation {asked}"),
+        }));
+    }
+    if stored.is_some_and(|stored| stored.deleted_at.is_some()) {
+        return Err(ApiError::conflict(format!("{key} is being deleted; apply it again when it is gone")));
+    }
+    let mut release = wish.release.clone();
+    let known = stored.and_then(|stored| stored.release.as_ref());
+    let spec_changed = known.is_none_or(|known| known.spec != release.spec);
+    let labels_changed = known.is_none_or(|known| {
+        known.metadata.labels != release.metadata.labels || known.metadata.annotations != release.metadata.annotations
+    });
+    // A release that somebody put into the store by hand may lack what we set.
+    let uid_known = stored.and_then(|stored| stored.uid.clone());
+    let complete = uid_known.is_some() && generation > 0;
+    let metadata = &mut release.metadata;
+    metadata.uid = Some(uid_known.unwrap_or_else(|| uid.to_owned()));
+    metadata.generation = Some(if spec_changed || generation == 0 { generation + 1 } else { generation });
+    metadata.created_at = Some(stored.and_then(|stored| stored.created_at).unwrap_or(now));
+    metadata.deleted_at = None;
+    metadata.changed_by = match known {
+        Some(known) if !spec_changed => known.metadata.changed_by.clone(),
+        _ => Some(wish.who.clone()),
+    };
+    let outcome = match stored {
+        None => ApplyOutcome::Created,
+        Some(_) if spec_changed || labels_changed || !complete => ApplyOutcome::Configured,
+        Some(_) => ApplyOutcome::Unchanged,
+    };
+    Ok(Decision { outcome, release, spec_changed })
+}
+
+/// What a person should know, and what is no reason to refuse.
+fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let image = &after.workload.image;
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if !image.contains('@') && !image.starts_with("sha256:") && (!last.contains(':') || last.ends_with(":latest")) {
+        warnings.push(format!(
+            "spec.workload.image: `{image}` names no version: what it means is looked up once, when it is applied"
+        ));
+    }
+    if let Some(before) = before {
+        if before.routes != after.routes && before.ports() == after.ports() {
+            warnings.push("spec.routes: a change of routes is in force at once, without a canary".to_owned());
+        }
+        if before.replicas > 0 && after.replicas == 0 {
+            warnings.push("spec.replicas: 0 stops every task; requests will have nowhere to go".to_owned());
+        }
+    }
+    if after.analysis.disabled {
+        warnings.push("spec.analysis.disabled: a bad canary is not taken back by its errors".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

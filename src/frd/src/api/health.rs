@@ -1,0 +1,77 @@
+//! `/healthz`, `/readyz`, `/version`: whether the daemon lives, whether it can do its work, and which one it is.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fm_api::http::{ReadyBody, ReadyCheck, VersionBody};
+use fm_api::keys;
+
+use super::Api;
+use super::doors::Shared;
+
+/// The store must answer within this time to count as there.
+const TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn version(State(api): State<Shared>) -> Json<VersionBody> {
+    Json(VersionBody {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        store: api.ctx.store.describe(),
+        identity: api.ctx.identity.clone(),
+        instance: api.agent.clone().unwrap_or_default(),
+    })
+}
+
+pub(super) async fn ready(State(api): State<Shared>) -> (StatusCode, Json<ReadyBody>) {
+    let checks = api.checks().await;
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadyBody { ready, checks }))
+}
+
+impl Api {
+    async fn checks(&self) -> Vec<ReadyCheck> {
+        let check = |name: &str, problem: Option<String>| ReadyCheck {
+            name: name.to_owned(),
+            ok: problem.is_none(),
+            message: problem.unwrap_or_else(|| "well".to_owned()),
+        };
+        let mut checks = vec![check("store", self.store_problem().await)];
+        for (name, part) in self.health.parts() {
+            let problem = (!part.running).then(|| {
+                format!("it is started again: {}", part.last_error.unwrap_or_else(|| "unknown".to_owned()))
+            });
+            let problem = match (&self.agent, problem) {
+                // The agent's key is bound to a lease, and it is there once HAProxy answers.
+                (Some(instance), None) if name == "haproxy" => self.agent_problem(instance).await,
+                (_, problem) => problem,
+            };
+            checks.push(check(name, problem));
+        }
+        checks
+    }
+
+    async fn store_problem(&self) -> Option<String> {
+        let key = keys::lease("api");
+        match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it does not answer within {} s", TIME.as_secs())),
+        }
+    }
+
+    async fn agent_problem(&self, instance: &str) -> Option<String> {
+        let key = keys::agent(instance);
+        match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
+            Ok(Ok(Some(_))) => None,
+            Ok(Ok(None)) => Some(format!("HAProxy does not answer: its agent {instance} is not alive yet")),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the store does not answer".to_owned()),
+        }
+    }
+}

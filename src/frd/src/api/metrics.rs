@@ -1,0 +1,208 @@
+//! `/metrics`, in the text format of Prometheus. Made anew at each scrape from what is stored and counted; labels are
+//! bounded: releases that exist, revisions that their target names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::status::Status;
+use fm_api::target::Target;
+use fm_api::verdict::Verdict;
+use fm_telemetry::counters::Snapshot;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::doors::Shared;
+use super::error::ApiError;
+use super::stored::decode;
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Counters = Family<Labels, Counter>;
+
+/// Requests to the API by door and class of the answer. The doors are few, so this stays small.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    counts: Mutex<BTreeMap<(String, u16), u64>>,
+    open: AtomicU64,
+}
+
+/// Counts and logs each request.
+pub(super) async fn observe(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    let door = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let began = tokio::time::Instant::now();
+    api.requests.open.fetch_add(1, Ordering::Relaxed);
+    let response = next.run(request).await;
+    api.requests.open.fetch_sub(1, Ordering::Relaxed);
+    let status = response.status().as_u16();
+    tracing::debug!(%method, path, status, took = ?began.elapsed(), "request");
+    let mut counts = api.requests.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    *counts.entry((door, status / 100)).or_default() += 1;
+    drop(counts);
+    response
+}
+
+pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, ApiError> {
+    let mut registry = Registry::with_prefix("fridaymorning");
+    api.daemon(&mut registry);
+    let targets: BTreeMap<ReleaseKey, Target> = api.every("targets").await?;
+    api.releases(&mut registry, &targets).await?;
+    if let Some(snapshot) = api.telemetry.snapshot(api.ctx.clock.now()) {
+        log(&mut registry, &snapshot);
+        requests(&mut registry, &targets, &snapshot);
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges {
+    let family = Gauges::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn counters(registry: &mut Registry, name: &str, help: &str) -> Counters {
+    let family = Counters::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// The word by which a value is written as JSON.
+fn word<T: serde::Serialize>(value: T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn of(key: &ReleaseKey) -> Labels {
+    vec![("namespace", key.namespace().to_owned()), ("release", key.name().to_owned())]
+}
+
+fn with(mut labels: Labels, name: &'static str, value: impl Into<String>) -> Labels {
+    labels.push((name, value.into()));
+    labels
+}
+
+impl Api {
+    fn daemon(&self, registry: &mut Registry) {
+        gauges(registry, "build_info", "Which version runs")
+            .get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())])
+            .set(1.0);
+        let up = gauges(registry, "part_up", "Whether a part of the daemon runs");
+        let restarts = counters(registry, "part_restarts", "How often a part of the daemon was started again");
+        for (name, part) in self.health.parts() {
+            let labels = vec![("part", name.to_owned())];
+            up.get_or_create(&labels).set(if part.running { 1.0 } else { 0.0 });
+            restarts.get_or_create(&labels).inc_by(part.restarts);
+        }
+        let answers = counters(registry, "api_requests", "Answers of the API by door and class");
+        let counts = self.requests.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((door, class), count) in counts.iter() {
+            let labels = vec![("path", door.clone()), ("class", format!("{class}xx"))];
+            answers.get_or_create(&labels).inc_by(*count);
+        }
+        drop(counts);
+        let open = self.requests.open.load(Ordering::Relaxed);
+        gauges(registry, "api_requests_open", "Requests to the API that are being answered")
+            .get_or_create(&Vec::new())
+            .set(open as f64);
+    }
+
+    async fn every<T: DeserializeOwned>(&self, kind: &str) -> Result<BTreeMap<ReleaseKey, T>, ApiError> {
+        let listing = self.ctx.store.list(&keys::prefix(kind)).await?;
+        let objects = listing.entries.iter();
+        Ok(objects.filter_map(|entry| Some((ReleaseKey::of(&entry.key)?, decode(entry)?))).collect())
+    }
+
+    async fn releases(
+        &self,
+        registry: &mut Registry,
+        targets: &BTreeMap<ReleaseKey, Target>,
+    ) -> Result<(), ApiError> {
+        let phases = gauges(registry, "releases", "Releases by phase");
+        let phase = gauges(registry, "release_phase", "1 for the phase in which a release is");
+        let waits = gauges(registry, "release_waits_for_person", "1 when the next move is a person's");
+        let mut counts: BTreeMap<String, f64> = BTreeMap::new();
+        for (key, status) in self.every::<Status>("status").await? {
+            let name = word(status.phase);
+            *counts.entry(name.clone()).or_default() += 1.0;
+            phase.get_or_create(&with(of(&key), "phase", name)).set(1.0);
+            waits.get_or_create(&of(&key)).set(if status.waits_for_person { 1.0 } else { 0.0 });
+        }
+        for (name, count) in counts {
+            phases.get_or_create(&vec![("phase", name)]).set(count);
+        }
+        let share = gauges(registry, "release_share", "Share of requests wanted for a side, 0 to 1");
+        for (key, target) in targets {
+            let Some(traffic) = &target.traffic else { continue };
+            let canary = traffic.canary.as_ref().map_or(0, |_| traffic.weight.basis_points());
+            let canary = f64::from(canary) / 10_000.0;
+            share.get_or_create(&with(of(key), "side", "canary")).set(canary);
+            share.get_or_create(&with(of(key), "side", "stable")).set(1.0 - canary);
+        }
+        let verdict = gauges(registry, "release_verdict", "1 for what analysis concludes of the running canary");
+        for (key, concluded) in self.every::<Verdict>("verdicts").await? {
+            let run = targets.get(&key).and_then(|target| target.analysis.as_ref());
+            if run.is_some_and(|analysis| analysis.run == concluded.run) {
+                let labels = with(of(&key), "decision", word(concluded.decision));
+                verdict.get_or_create(&with(labels, "reason", word(concluded.reason))).set(1.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn log(registry: &mut Registry, snapshot: &Snapshot) {
+    let log = &snapshot.log;
+    for (name, help, value) in [
+        ("log_lines", "Lines of HAProxy's log that were counted", log.lines),
+        ("log_lines_lost", "Lines of HAProxy's log that never arrived", log.lost),
+        ("log_lines_malformed", "Lines of HAProxy's log that could not be read", log.malformed),
+        ("log_requests_unrouted", "Requests that no release claims", log.unrouted),
+    ] {
+        counters(registry, name, help).get_or_create(&Vec::new()).inc_by(value);
+    }
+}
+
+fn requests(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) {
+    let answered = counters(registry, "requests", "Requests by revision and class of the answer; `none` was not answered");
+    let bad = counters(registry, "requests_bad", "Requests that count as bad ones of a revision");
+    let fallback = counters(registry, "requests_fallback", "Requests of a canary that stable served instead");
+    let forced = counters(registry, "requests_forced", "Requests that a match rule sent to a canary");
+    let aborted = counters(registry, "requests_aborted", "Requests that the client gave up");
+    for (key, target) in targets {
+        let Some(counted) = snapshot.releases.get(&key.to_string()) else { continue };
+        for (revision, counts) in counted {
+            if !target.revisions.keys().any(|known| known.as_str() == revision) {
+                continue;
+            }
+            let labels = with(of(key), "revision", revision.clone());
+            for (class, count) in counts.classes.iter().enumerate() {
+                let class = if class == 0 { "none".to_owned() } else { format!("{class}xx") };
+                answered.get_or_create(&with(labels.clone(), "class", class)).inc_by(*count);
+            }
+            bad.get_or_create(&labels).inc_by(counts.bad);
+            fallback.get_or_create(&labels).inc_by(counts.fallback);
+            forced.get_or_create(&labels).inc_by(counts.forced);
+            aborted.get_or_create(&labels).inc_by(counts.client_aborts);
+        }
+    }
+}

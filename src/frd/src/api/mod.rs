@@ -1,0 +1,73 @@
+//! The API server: the door through which people and tools read and change releases.
+//!
+//! `unix socket -> doors -> { apply, undo, operations, read, watch, … } -> store`
+//!
+//! Owner of the stored releases and operations: it alone writes them, each by compare-and-swap. What must never happen: a
+//! release stored that does not validate; a change stored over one that was not read; an operation stored twice.
+
+mod agents;
+mod apply;
+mod body;
+mod doors;
+mod error;
+mod events;
+mod extract;
+mod finalize;
+mod health;
+pub mod listen;
+mod metrics;
+mod openapi;
+mod operations;
+mod read;
+mod releases;
+mod stored;
+mod undo;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use fm_runtime::{Context, Recorder};
+use tokio::sync::Mutex;
+
+pub use finalize::run as run_finalizer;
+
+use crate::source::LocalTelemetry;
+use crate::supervise::Health;
+
+/// What every request shares.
+pub struct Api {
+    ctx: Context,
+    recorder: Recorder,
+    health: Health,
+    telemetry: LocalTelemetry,
+    /// The haproxy agent of this process; absent: none runs here.
+    agent: Option<String>,
+    /// Makes ids that no other object has.
+    ids: fn() -> String,
+    /// One change at a time: two releases that claim one host at once must not both pass. Reads do not wait for it.
+    changes: Mutex<()>,
+    requests: metrics::Requests,
+}
+
+impl Api {
+    /// An API over this store.
+    #[must_use]
+    pub fn new(ctx: Context, health: Health, telemetry: LocalTelemetry, agent: Option<String>) -> Arc<Self> {
+        Arc::new(Self {
+            recorder: Recorder::new(&ctx, "api"),
+            ctx,
+            health,
+            telemetry,
+            agent,
+            ids: || uuid::Uuid::now_v7().to_string(),
+            changes: Mutex::new(()),
+            requests: metrics::Requests::default(),
+        })
+    }
+
+    /// Everything it answers.
+    pub fn router(self: &Arc<Self>) -> Router {
+        doors::router(Arc::clone(self))
+    }
+}

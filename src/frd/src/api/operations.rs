@@ -1,0 +1,96 @@
+//! Operations: a person's word on a rollout, stored once for each id. Promotion answers and removes them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fm_api::http::{ListBody, OperationAccepted};
+use fm_api::operation::{Operation, Verb};
+use fm_api::problem::Problem;
+use fm_store::{Expect, StoreError, Txn};
+use serde_json::Value;
+
+use super::body;
+use super::doors::Shared;
+use super::error::{Answer, ApiError};
+use super::extract::{Key, Who};
+use super::stored::{decode, encode, no_release};
+
+/// Operations that may wait at once for one release: beyond it something else is wrong.
+const MOST_PENDING: usize = 100;
+/// The longest reason that is kept.
+const LONGEST_WHY: usize = 1000;
+
+pub(super) async fn pending(State(api): State<Shared>, Key(key): Key) -> Answer<ListBody<Operation>> {
+    let listing = api.ctx.store.list(&key.operations_prefix()).await?;
+    let items: Vec<Operation> = listing.entries.iter().filter_map(decode).collect();
+    if items.is_empty() {
+        api.must_exist(&key).await?;
+    }
+    Ok(Json(ListBody { items, revision: listing.revision }))
+}
+
+pub(super) async fn ask(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Who(who): Who,
+    body: Body,
+) -> Result<(StatusCode, Json<OperationAccepted>), ApiError> {
+    let mut operation = read(body::json(body).await?, api.ids)?;
+    operation.by = who;
+    operation.at = Some(api.ctx.clock.now());
+    let stored = api.existing(&key).await?;
+    let accepted = (StatusCode::ACCEPTED, Json(OperationAccepted { id: operation.id.clone() }));
+    if api.target(&key).await?.is_some_and(|target| target.answered.contains(&operation.id)) {
+        return Ok(accepted);
+    }
+    if stored.deleted_at.is_some() {
+        return Err(ApiError::refused(format!("{key} is being deleted: its rollout cannot be changed any more")));
+    }
+    let waiting = api.ctx.store.list(&key.operations_prefix()).await?.entries.len();
+    if waiting >= MOST_PENDING {
+        return Err(ApiError::refused(format!(
+            "{waiting} operations on {key} wait for an answer already; is promotion running?"
+        )));
+    }
+    let path = key.operation(&operation.id);
+    let txn = Txn::new()
+        .expect(Expect::Exists(key.release()))
+        .expect(Expect::Absent(path.clone()))
+        .put(path.clone(), encode(&operation)?);
+    match api.ctx.store.commit(txn).await {
+        Ok(_) => Ok(accepted),
+        // Either it is there already, which is as good, or the release has gone meanwhile.
+        Err(StoreError::Conflict { .. }) if api.ctx.store.get(&path).await?.is_some() => Ok(accepted),
+        Err(StoreError::Conflict { .. }) => Err(no_release(&key)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
+    const WHAT: &str = "the operation";
+    if let Some(object) = value.as_object_mut() {
+        object.entry("id").or_insert_with(|| ids().into());
+        // Who asks and when is for the server to say.
+        object.remove("by");
+        object.remove("at");
+    }
+    let operation: Operation = serde_json::from_value(value)
+        .map_err(|error| ApiError::invalid(WHAT, vec![Problem::new("", error.to_string())]))?;
+    let mut problems = Vec::new();
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if !(1..=64).contains(&operation.id.len()) || !operation.id.chars().all(fits) {
+        problems.push(Problem::new("id", "is no id").allowed("1 to 64 letters, digits and `-`"));
+    }
+    if operation.full && operation.verb != Verb::Promote {
+        problems.push(Problem::new("full", "only `promote` can be full").allowed("false"));
+    }
+    if operation.why.as_ref().is_some_and(|why| why.len() > LONGEST_WHY) {
+        problems.push(Problem::new("why", "is too long").allowed(format!("up to {LONGEST_WHY} bytes")));
+    }
+    if problems.is_empty() {
+        Ok(operation)
+    } else {
+        Err(ApiError::invalid(WHAT, problems))
+    }
+}

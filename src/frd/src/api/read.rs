@@ -1,0 +1,164 @@
+//! Reading: lists, and everything about one release in one picture.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use fm_api::http::{ListBody, View};
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::observed::HaproxyObserved;
+use fm_api::target::RevisionRecord;
+use fm_store::Entry;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::error::{Answer, ApiError};
+use super::extract::{Key, Namespace, Params};
+use super::doors::Shared;
+use super::releases::part;
+use super::stored::{decode, no_release};
+use super::watch::{self, WatchQuery};
+
+/// The folders of the store that make up a [`View`].
+pub(super) const VIEWED: [&str; 5] = ["releases", "targets", "status", "verdicts", "observed"];
+
+pub(super) async fn all(State(api): State<Shared>) -> Answer<ListBody<View>> {
+    list(&api, "").await
+}
+
+pub(super) async fn in_namespace(
+    State(api): State<Shared>,
+    Namespace(namespace): Namespace,
+) -> Answer<ListBody<View>> {
+    list(&api, &format!("{namespace}/")).await
+}
+
+async fn list(api: &Api, below: &str) -> Answer<ListBody<View>> {
+    let mut views: BTreeMap<ReleaseKey, View> = BTreeMap::new();
+    let mut revision = u64::MAX;
+    for kind in VIEWED {
+        let listing = api.ctx.store.list(&format!("{}{below}", keys::prefix(kind))).await?;
+        revision = revision.min(listing.revision);
+        for entry in &listing.entries {
+            let Some(key) = ReleaseKey::of(&entry.key) else { continue };
+            // Leftovers of a release that has gone are no release.
+            if kind == "releases" || kind == "targets" || views.contains_key(&key) {
+                fill(views.entry(key.clone()).or_insert_with(|| empty(&key)), &key, entry);
+            }
+        }
+    }
+    Ok(Json(ListBody { items: views.into_values().collect(), revision }))
+}
+
+impl Api {
+    /// Everything about one release, and the revision of the store from which a watch misses nothing; `None`: there is none.
+    pub(super) async fn view(&self, key: &ReleaseKey) -> Result<Option<(u64, View)>, ApiError> {
+        let mut view = empty(key);
+        let mut revision = u64::MAX;
+        let (mut there, mut invalid) = (false, false);
+        for kind in VIEWED {
+            let listing = self.ctx.store.list(&format!("{}{key}", keys::prefix(kind))).await?;
+            revision = revision.min(listing.revision);
+            for entry in listing.entries.iter().filter(|e| ReleaseKey::of(&e.key).as_ref() == Some(key)) {
+                there |= kind == "releases" || kind == "targets";
+                invalid |= !fill(&mut view, key, entry);
+            }
+        }
+        if invalid {
+            tracing::debug!(%key, "a part of what is stored cannot be read");
+        }
+        Ok(there.then_some((revision, view)))
+    }
+}
+
+fn empty(key: &ReleaseKey) -> View {
+    View {
+        namespace: key.namespace().to_owned(),
+        name: key.name().to_owned(),
+        release: None,
+        status: None,
+        verdict: None,
+        swarm: None,
+        haproxy: BTreeMap::new(),
+        target: None,
+    }
+}
+
+/// Puts a stored object into its place; `false` when it cannot be read.
+fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
+    fn take<T: serde::de::DeserializeOwned>(place: &mut Option<T>, entry: &Entry) -> bool {
+        *place = decode(entry);
+        place.is_some()
+    }
+    let text = entry.key.as_str();
+    if text == key.release() {
+        take(&mut view.release, entry)
+    } else if text == key.target() {
+        take(&mut view.target, entry)
+    } else if text == key.status() {
+        take(&mut view.status, entry)
+    } else if text == key.observed_swarm() {
+        take(&mut view.swarm, entry)
+    } else if text == key.verdict() {
+        let read = take(&mut view.verdict, entry);
+        if let Some(verdict) = &mut view.verdict {
+            verdict.state = Value::Null;
+        }
+        read
+    } else if let Some(instance) = text.strip_prefix(&key.observed_haproxy_prefix()) {
+        let seen: Option<HaproxyObserved> = decode(entry);
+        let read = seen.is_some();
+        view.haproxy.extend(seen.map(|seen| (instance.to_owned(), seen)));
+        read
+    } else {
+        true
+    }
+}
+
+pub(super) async fn view(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Params(query): Params<WatchQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if query.watch {
+        return watch::view(api, key, query.resume(&headers)?).await;
+    }
+    let (_, view) = api.view(&key).await?.ok_or_else(|| no_release(&key))?;
+    Ok(Json(view).into_response())
+}
+
+pub(super) async fn status(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Params(query): Params<WatchQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if query.watch {
+        return watch::status(api, key, query.resume(&headers)?).await;
+    }
+    Ok(part(&api, &key, &key.status(), "status").await?.into_response())
+}
+
+pub(super) async fn verdict(State(api): State<Shared>, Key(key): Key) -> Answer<Value> {
+    part(&api, &key, &key.verdict(), "verdict").await
+}
+
+pub(super) async fn target(State(api): State<Shared>, Key(key): Key) -> Answer<Value> {
+    part(&api, &key, &key.target(), "target").await
+}
+
+pub(super) async fn observed(State(api): State<Shared>, Key(key): Key) -> Answer<Value> {
+    let (_, view) = api.view(&key).await?.ok_or_else(|| no_release(&key))?;
+    Ok(Json(json!({ "swarm": view.swarm, "haproxy": view.haproxy })))
+}
+
+pub(super) async fn revisions(State(api): State<Shared>, Key(key): Key) -> Answer<ListBody<RevisionRecord>> {
+    let (revision, items) = api.records(&key).await?;
+    if items.is_empty() {
+        api.must_exist(&key).await?;
+    }
+    Ok(Json(ListBody { items, revision }))
+}

@@ -1,0 +1,158 @@
+//! `/v1/namespaces/{ns}/releases/{name}`: read, store, delete.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use fm_api::event::Severity;
+use fm_api::http::{ApplyOutcome, DeleteResult};
+use fm_api::keys::ReleaseKey;
+use fm_api::problem::Problem;
+use fm_api::release::Release;
+use fm_api::validate;
+use fm_store::{Expect, StoreError, Txn};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Api;
+use super::apply::Wish;
+use super::body;
+use super::error::{Answer, ApiError};
+use super::extract::{Key, Params, Who, if_match};
+use super::stored::{Stored, encode, no_release};
+use super::watch::{self, WatchQuery};
+use super::doors::Shared;
+
+/// How often a delete is tried again because somebody else was faster.
+const ATTEMPTS: usize = 8;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct PutQuery {
+    dry_run: Option<DryRun>,
+    force: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum DryRun {
+    Server,
+}
+
+pub(super) async fn get(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Params(query): Params<WatchQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if query.watch {
+        return watch::release(api, key, query.resume(&headers)?).await;
+    }
+    let entry = api.ctx.store.get(&key.release()).await?.ok_or_else(|| no_release(&key))?;
+    let value: Value = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::internal(format!("the stored release {key} is no JSON: {error}")))?;
+    Ok(Json(value).into_response())
+}
+
+pub(super) async fn put(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Params(query): Params<PutQuery>,
+    Who(who): Who,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let release = read(&key, body::json(body).await?)?;
+    let wish = Wish {
+        release,
+        who,
+        dry_run: query.dry_run.is_some(),
+        force: query.force,
+        if_generation: if_match(&headers)?,
+    };
+    let result = api.apply(wish).await?;
+    let status = match result.result {
+        ApplyOutcome::Created => StatusCode::CREATED,
+        ApplyOutcome::Configured | ApplyOutcome::Unchanged => StatusCode::OK,
+    };
+    Ok((status, Json(result)).into_response())
+}
+
+/// The release in a body: valid, and the one that the address names. What only the server sets is left out.
+fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
+    let what = format!("release {key}");
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        for (field, wanted) in [("namespace", key.namespace()), ("name", key.name())] {
+            let found = metadata.entry(field).or_insert_with(|| wanted.into());
+            if found.is_string() && found != wanted {
+                let problem = Problem::new(format!("metadata.{field}"), format!("{found} is not what the address names"))
+                    .allowed(format!("`{wanted}`"));
+                return Err(ApiError::invalid(&what, vec![problem]));
+            }
+        }
+        for field in ["uid", "generation", "createdAt", "deletedAt", "changedBy"] {
+            metadata.remove(field);
+        }
+    }
+    validate::json(&value).map_err(|problems| ApiError::invalid(&what, problems))
+}
+
+pub(super) async fn delete(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Who(who): Who,
+) -> Result<(StatusCode, Json<DeleteResult>), ApiError> {
+    let _one_at_a_time = api.changes.lock().await;
+    for _ in 0..ATTEMPTS {
+        let entry = api.ctx.store.get(&key.release()).await?.ok_or_else(|| no_release(&key))?;
+        if Stored::read(&entry).deleted_at.is_some() {
+            return Ok(deleting());
+        }
+        let expect = Expect::Unchanged(key.release(), entry.revision);
+        let txn = match marked(&entry.value, &api.ctx.clock.now().to_string()) {
+            Some(value) => Txn::new().expect(expect).put(key.release(), encode(&value)?),
+            // Nothing can be noted in what is no object: it goes at once, and promotion sees that it has gone.
+            None => Txn::new().expect(expect).delete(key.release()),
+        };
+        match api.ctx.store.commit(txn).await {
+            Ok(_) => {
+                let message = format!("{who} asked for its deletion");
+                api.recorder.record(Some(&key), Severity::Normal, "DeletionRequested", message).await;
+                return Ok(deleting());
+            }
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::conflict(format!("{key} is being changed by others all the time; try again")))
+}
+
+fn deleting() -> (StatusCode, Json<DeleteResult>) {
+    (StatusCode::ACCEPTED, Json(DeleteResult { result: "deleting".to_owned() }))
+}
+
+/// The stored object with the time of its deletion, also when the rest of it does not parse.
+fn marked(value: &[u8], now: &str) -> Option<Value> {
+    let mut value: Value = serde_json::from_slice(value).ok()?;
+    let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    metadata.insert("deletedAt".to_owned(), now.into());
+    Some(value)
+}
+
+impl Api {
+    pub(super) async fn must_exist(&self, key: &ReleaseKey) -> Result<(), ApiError> {
+        self.existing(key).await.map(drop)
+    }
+}
+
+/// One stored object of a release, as it is stored.
+pub(super) async fn part(api: &Api, key: &ReleaseKey, stored_at: &str, what: &str) -> Answer<Value> {
+    let Some(entry) = api.ctx.store.get(stored_at).await? else {
+        api.must_exist(key).await?;
+        return Err(ApiError::not_found(format!("{key} has no {what} yet")));
+    };
+    serde_json::from_slice(&entry.value)
+        .map(Json)
+        .map_err(|error| ApiError::internal(format!("the stored {what} of {key} is no JSON: {error}")))
+}

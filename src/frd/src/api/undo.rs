@@ -1,0 +1,186 @@
+//! Undo: an earlier workload becomes the new spec. Which one is decided by a pure function.
+
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use fm_api::http::{ApplyOutcome, ApplyResult, UndoRequest};
+use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::problem::Problem;
+use fm_api::release::ReleaseSpec;
+use fm_api::rollout::Outcome;
+use fm_api::target::{RevisionRecord, Target};
+
+use super::apply::Wish;
+use super::body;
+use super::doors::Shared;
+use super::error::{Answer, ApiError};
+use super::extract::{Key, Who};
+
+/// A beginning of a revision's id must be at least so long.
+const SHORTEST: usize = 4;
+
+pub(super) async fn undo(
+    State(api): State<Shared>,
+    Key(key): Key,
+    Who(who): Who,
+    body: Body,
+) -> Answer<ApplyResult> {
+    let request: UndoRequest = serde_json::from_value(body::json_or_nothing(body).await?)
+        .map_err(|error| ApiError::invalid("the request", vec![Problem::new("", error.to_string())]))?;
+    let stored = api.existing(&key).await?;
+    let Some(mut release) = stored.release else {
+        return Err(ApiError::refused(format!(
+            "the stored release {key} cannot be read; apply a valid one instead"
+        )));
+    };
+    let Some(target) = api.target(&key).await? else {
+        return Err(ApiError::refused(format!("{key} has no earlier revision: promotion has not taken it in yet")));
+    };
+    let (_, records) = api.records(&key).await?;
+    let wanted = wanted(&release.spec, stored.generation, &target, &records).cloned();
+    let record = choose(&key, &request, &target, &records, wanted.as_ref())?.clone();
+    if !request.force {
+        not_failed(&key, &record, &target)?;
+    }
+    let ports = release.spec.ports();
+    release.spec.workload = record.workload.clone();
+    // The same tag may mean another image by now; what ran was this one.
+    release.spec.workload.image.clone_from(&record.image.pinned);
+    if wanted.as_ref() == Some(&record.id) {
+        // It is what is asked for already: nothing is stored, not even the same image under another name.
+        release = api.existing(&key).await?.release.unwrap_or(release);
+    }
+    let wish = Wish {
+        release,
+        who,
+        dry_run: false,
+        force: request.force,
+        if_generation: Some(stored.generation),
+    };
+    let mut result = api.apply(wish).await?;
+    result.message = Some(sentence(&key, &record, &target, result.result));
+    if ports != record.ports {
+        result.warnings.push(format!(
+            "spec.routes: they name other ports ({ports:?}) than revision {} had ({:?}): this makes a new revision of the earlier workload",
+            record.id, record.ports
+        ));
+    }
+    Ok(Json(result))
+}
+
+/// The revision that the spec asks for now, as far as it is known.
+fn wanted<'a>(
+    spec: &ReleaseSpec,
+    generation: u64,
+    target: &'a Target,
+    records: &'a [RevisionRecord],
+) -> Option<&'a RevisionId> {
+    if target.spec_generation == generation && target.resolve.is_none() && target.wanted.is_some() {
+        return target.wanted.as_ref();
+    }
+    let ports = spec.ports();
+    records
+        .iter()
+        .rev()
+        .find(|record| record.workload == spec.workload && record.ports == ports)
+        .map(|record| &record.id)
+}
+
+fn choose<'a>(
+    key: &ReleaseKey,
+    request: &UndoRequest,
+    target: &Target,
+    records: &'a [RevisionRecord],
+    wanted: Option<&RevisionId>,
+) -> Result<&'a RevisionRecord, ApiError> {
+    match request.to.as_deref().map(str::trim) {
+        Some(to) => named(key, to, records),
+        None => before(target, records, wanted)
+            .ok_or_else(|| ApiError::refused(format!("{key} has no earlier revision that was promoted and is still known"))),
+    }
+}
+
+/// The revision that somebody names: its id, its number, or a unique beginning of its id.
+fn named<'a>(key: &ReleaseKey, to: &str, records: &'a [RevisionRecord]) -> Result<&'a RevisionRecord, ApiError> {
+    if let Some(record) = records.iter().find(|record| record.id.as_str() == to) {
+        return Ok(record);
+    }
+    if let Ok(number) = to.parse::<u64>()
+        && let Some(record) = records.iter().find(|record| record.number == number)
+    {
+        return Ok(record);
+    }
+    let mut begins = records
+        .iter()
+        .filter(|record| to.len() >= SHORTEST && record.id.as_str().starts_with(to));
+    match (begins.next(), begins.next()) {
+        (Some(record), None) => Ok(record),
+        (Some(_), Some(_)) => Err(ApiError::refused(format!("more than one revision of {key} begins with `{to}`"))),
+        (None, _) => {
+            let mut known = String::new();
+            for record in records.iter().rev().take(10) {
+                let separator = if known.is_empty() { "" } else { ", " };
+                // Writing to a string does not fail.
+                let _ = write!(known, "{separator}{} ({})", record.id, record.number);
+            }
+            Err(ApiError::not_found(format!(
+                "{key} has no revision `{}`; known: {known}",
+                to.escape_debug()
+            )))
+        }
+    }
+}
+
+/// What served last before what is asked for now: stable while something else is asked for, else its predecessor.
+fn before<'a>(
+    target: &Target,
+    records: &'a [RevisionRecord],
+    wanted: Option<&RevisionId>,
+) -> Option<&'a RevisionRecord> {
+    let promoted = target
+        .history
+        .iter()
+        .rev()
+        .filter(|entry| entry.outcome == Outcome::Promoted)
+        .map(|entry| &entry.revision);
+    target
+        .stable
+        .iter()
+        .chain(promoted)
+        .filter(|revision| Some(*revision) != wanted)
+        .find_map(|revision| records.iter().find(|record| record.id == *revision))
+}
+
+fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {
+    match target.failed.get(&record.id) {
+        // What serves now may have failed once and been tried again.
+        Some(failed) if target.stable.as_ref() != Some(&record.id) => Err(ApiError::refused(format!(
+            "revision {} of {key} failed at {}: {}; go back to it with force, and then retry it",
+            record.id, failed.at, failed.why
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn sentence(key: &ReleaseKey, record: &RevisionRecord, target: &Target, outcome: ApplyOutcome) -> String {
+    let what = format!("revision {} (number {}, image {})", record.id, record.number, record.image.reference);
+    if outcome == ApplyOutcome::Unchanged {
+        return format!("{key} asks for {what} already");
+    }
+    let serves = target.stable.as_ref() == Some(&record.id);
+    let then = if serves && target.canary.is_some() {
+        "; it serves already, and the running canary is taken back"
+    } else if serves {
+        "; it serves already"
+    } else if target.failed.contains_key(&record.id) {
+        "; it failed before and waits for a retry"
+    } else {
+        "; it is rolled out by the strategy like any other"
+    };
+    format!("{key} went back to {what}{then}")
+}
+
+#[cfg(test)]
+mod tests;

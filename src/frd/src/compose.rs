@@ -1,0 +1,188 @@
+//! Puts the daemon together and takes it apart again: store, API, controllers.
+//!
+//! The store comes first, then the socket (so that a second daemon is refused before it does anything), then the parts. At
+//! the end the parts stop first and give up their leases; HAProxy and every task go on.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fm_runtime::{Context, SystemClock};
+use fm_store::{SharedStore, StoreError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::listen::Socket;
+use crate::api::{self, Api};
+use crate::settings::{self, Controller, Settings, Store};
+use crate::source::{AllAgents, LocalTelemetry};
+use crate::supervise::{Health, supervise};
+use crate::{cli, parts};
+
+/// How often everything is looked at without any wake-up.
+const RESYNC: Duration = Duration::from_secs(10);
+/// How long the parts may take to stop.
+const LAST_WORK: Duration = Duration::from_secs(10);
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start: the store is another's, the socket is taken.
+pub async fn run(settings: Settings) -> Result<()> {
+    let mut end = End::listen()?;
+    let shutdown = CancellationToken::new();
+    let store = tokio::select! {
+        store = open(&settings.store) => store?,
+        name = end.asked() => {
+            tracing::info!("{name} before the store answered: stopped");
+            return Ok(());
+        }
+    };
+    let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref()).await?;
+    let ctx = Context {
+        store,
+        clock: Arc::new(SystemClock),
+        identity: identity(),
+        shutdown: shutdown.clone(),
+        resync: RESYNC,
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = ctx.store.describe(),
+        socket = %settings.socket.display(),
+        identity = ctx.identity,
+        "frd starts"
+    );
+    let tasks = TaskTracker::new();
+    let serving = start(&ctx, &settings, socket, &tasks);
+    let outcome = tokio::select! {
+        outcome = serving => outcome.context("the API stopped").and_then(|served| served.context("the API's socket failed")),
+        name = end.asked() => {
+            tracing::info!("{name}: frd stops; HAProxy and all tasks go on");
+            Ok(())
+        }
+    };
+    shutdown.cancel();
+    tasks.close();
+    tokio::select! {
+        ended = tokio::time::timeout(LAST_WORK, tasks.wait()) => if ended.is_err() {
+            tracing::warn!("some parts did not stop within {} s", LAST_WORK.as_secs());
+        },
+        name = end.asked() => tracing::warn!("{name} again: frd stops at once"),
+    }
+    tracing::info!("frd stopped");
+    outcome
+}
+
+/// Starts every part, and gives the API's own task.
+fn start(
+    ctx: &Context,
+    settings: &Settings,
+    socket: Socket,
+    tasks: &TaskTracker,
+) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    let (health, telemetry) = (Health::default(), LocalTelemetry::default());
+    let runs = |controller| settings.controllers.contains(&controller);
+    let agent = runs(Controller::Haproxy).then(|| settings.instance.clone());
+    let address = format!("unix:{}", settings.socket.display());
+    let api = Api::new(ctx.clone(), health.clone(), telemetry.clone(), agent);
+    let part = |name| (name, ctx.clone(), health.clone());
+
+    let (name, context, known) = part("api");
+    tasks.spawn(supervise(name, context, known, api::run_finalizer));
+    if runs(Controller::Promotion) {
+        let (name, context, known) = part(Controller::Promotion.name());
+        tasks.spawn(supervise(name, context, known, fm_promotion::run));
+    }
+    if runs(Controller::Swarm) {
+        let options = swarm(settings);
+        let (name, context, known) = part(Controller::Swarm.name());
+        tasks.spawn(supervise(name, context, known, move |ctx| fm_swarm::run(ctx, options.clone())));
+    }
+    if runs(Controller::Haproxy) {
+        let options = parts::haproxy_options(settings, &address);
+        let (name, context, known) = part(Controller::Haproxy.name());
+        let telemetry = telemetry.clone();
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            parts::haproxy(ctx, options.clone(), telemetry.clone())
+        }));
+    }
+    if runs(Controller::Analysis) {
+        let (name, context, known) = part(Controller::Analysis.name());
+        tasks.spawn(supervise(name, context, known, move |ctx: Context| {
+            let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
+            fm_analysis::run(ctx, Arc::new(source))
+        }));
+    }
+    tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))
+}
+
+fn swarm(settings: &Settings) -> fm_swarm::Options {
+    fm_swarm::Options {
+        docker: settings.docker.clone(),
+        endpoints: match settings.endpoints {
+            cli::Endpoints::HostPorts => fm_swarm::Endpoints::HostPorts,
+            cli::Endpoints::Overlay => fm_swarm::Endpoints::Overlay,
+        },
+        registry_auth: settings.registries.clone(),
+        observe_only: settings.observe_only,
+    }
+}
+
+/// Opens the store. An etcd that does not answer yet is waited for; everything else is an error at once.
+async fn open(store: &Store) -> Result<SharedStore> {
+    match store {
+        Store::Embedded(directory) => {
+            let directory = directory.clone();
+            let shown = directory.display().to_string();
+            tokio::task::spawn_blocking(move || fm_store::embedded::open(&directory))
+                .await
+                .context("opening the store")?
+                .with_context(|| format!("the store in {shown} cannot be opened"))
+        }
+        Store::Etcd(options) => loop {
+            match fm_store::etcd::connect(options.clone()).await {
+                Ok(store) => return Ok(store),
+                Err(error @ StoreError::Unavailable(_)) => {
+                    tracing::warn!("{error}; trying again every {} s", STORE_PAUSE.as_secs());
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        },
+    }
+}
+
+fn identity() -> String {
+    let host = settings::host_name();
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    // The end of the id is its random part; the process's number alone may come again.
+    let unique = id.get(24..).unwrap_or_default();
+    format!("{}-{}-{unique}", if host.is_empty() { "local" } else { &host }, std::process::id())
+}
+
+/// The signals that end the daemon.
+struct End {
+    term: Signal,
+    int: Signal,
+}
+
+impl End {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?,
+            int: signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?,
+        })
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            Some(()) = self.term.recv() => "SIGTERM",
+            Some(()) = self.int.recv() => "SIGINT",
+            else => pending().await,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The file that `--config` names. Unknown keys are refused, and each error says file, line and field.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cli::{Endpoints, LogFormat};
+use crate::settings::SettingsError;
+
+/// The largest file that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) etcd: Option<Etcd>,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) socket_group: Option<String>,
+    pub(crate) docker: Option<String>,
+    pub(crate) binds: Vec<Bind>,
+    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) observe_only: bool,
+    pub(crate) instance: Option<String>,
+    pub(crate) registry_auth: BTreeMap<String, Registry>,
+    pub(crate) haproxy: Option<Haproxy>,
+    pub(crate) log: Log,
+}
+
+/// How to reach etcd.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Etcd {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// An address of HAProxy's public side.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Bind {
+    pub(crate) address: String,
+    pub(crate) crt: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) alpn: Vec<String>,
+}
+
+/// A login at a registry of images.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Registry {
+    pub(crate) server: String,
+    pub(crate) username: String,
+    pub(crate) password_file: PathBuf,
+}
+
+/// Who starts HAProxy. Exactly one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Haproxy {
+    pub(crate) owned: Option<Owned>,
+    pub(crate) external: Option<External>,
+}
+
+/// `frd` starts HAProxy and looks after it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Owned {
+    pub(crate) binary: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Somebody else starts HAProxy.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct External {
+    pub(crate) dir: PathBuf,
+    pub(crate) stats_socket: PathBuf,
+    #[serde(default)]
+    pub(crate) master_socket: Option<PathBuf>,
+}
+
+/// The daemon's own log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: Option<String>,
+    pub(crate) format: Option<LogFormat>,
+}
+
+/// Reads the file. Paths in it that are not absolute are below its folder.
+pub(crate) fn read(path: &Path) -> Result<File, SettingsError> {
+    let shown = path.display();
+    let problem = |error: std::io::Error| SettingsError::new(format!("{shown}: {error}"));
+    let size = std::fs::metadata(path).map_err(problem)?.len();
+    if size > MAX_FILE {
+        return Err(SettingsError::new(format!(
+            "{shown}: the file has {size} bytes; allowed: up to {MAX_FILE}"
+        )));
+    }
+    let bytes = std::fs::read(path).map_err(problem)?;
+    let mut file = parse(&shown.to_string(), &bytes)?;
+    file.resolve(path.parent().unwrap_or(Path::new("")));
+    Ok(file)
+}
+
+fn parse(shown: &str, bytes: &[u8]) -> Result<File, SettingsError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+        SettingsError::new(format!("{shown}:{line}: the file is not UTF-8"))
+    })?;
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(File::default());
+    }
+    let mut options = serde_saphyr::Options::default();
+    options.strict_booleans = true;
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let place = error.location().map_or_else(String::new, |at| format!("{}:{}:", at.line(), at.column()));
+        SettingsError::new(format!("{shown}:{place} {error}"))
+    })
+}
+
+impl File {
+    fn resolve(&mut self, folder: &Path) {
+        let below = |path: &mut PathBuf| *path = folder.join(&*path);
+        let maybe = |path: &mut Option<PathBuf>| {
+            if let Some(path) = path {
+                below(path);
+            }
+        };
+        maybe(&mut self.data_dir);
+        if let Some(etcd) = &mut self.etcd {
+            for path in [&mut etcd.password_file, &mut etcd.ca, &mut etcd.cert, &mut etcd.key] {
+                maybe(path);
+            }
+        }
+        for bind in &mut self.binds {
+            maybe(&mut bind.crt);
+        }
+        for registry in self.registry_auth.values_mut() {
+            below(&mut registry.password_file);
+        }
+        if let Some(haproxy) = &mut self.haproxy {
+            if let Some(owned) = &mut haproxy.owned {
+                maybe(&mut owned.dir);
+            }
+            if let Some(external) = &mut haproxy.external {
+                below(&mut external.dir);
+                below(&mut external.stats_socket);
+                maybe(&mut external.master_socket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = b"
+dataDir: /data
+binds:
+  - { address: '0.0.0.0:443', crt: /etc/certs, alpn: [h2, http/1.1] }
+registryAuth:
+  main: { server: registry.example.com, username: robot, passwordFile: secret }
+haproxy: { owned: { binary: /usr/sbin/haproxy } }
+log: { level: debug, format: json }
+";
+        let mut file = parse("frd.yaml", text).unwrap();
+        file.resolve(Path::new("/etc/frd"));
+        assert_eq!(file.binds[0].alpn, ["h2", "http/1.1"]);
+        assert_eq!(file.registry_auth["main"].password_file, Path::new("/etc/frd/secret"));
+        assert_eq!(file.log.format, Some(LogFormat::Json));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = parse("frd.yaml", b"dataDir: /data\ndocer: x\n").unwrap_err().to_string();
+        assert!(error.starts_with("frd.yaml:2:"), "{error}");
+        assert!(error.contains("docer") && error.contains("docker"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_its_place() {
+        let error = parse("frd.yaml", b"binds:\n  - address: [1]\n").unwrap_err().to_string();
+        assert!(error.starts_with("frd.yaml:2:"), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        let error = parse("frd.yaml", b"log: {}\nx: \xff\n").unwrap_err().to_string();
+        assert_eq!(error, "frd.yaml:2: the file is not UTF-8");
+    }
+
+    #[test]
+    fn an_empty_file_changes_nothing() {
+        assert!(parse("frd.yaml", b"# nothing yet\n").unwrap().data_dir.is_none());
+    }
+}

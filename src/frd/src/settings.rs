@@ -1,0 +1,414 @@
+//! What the daemon does: its flags, then the file, then the defaults. Everything is checked here, before anything starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use fm_swarm::RegistryLogin;
+
+use crate::cli::{Arguments, Endpoints, LogFormat};
+use crate::config::{self, File};
+
+const DATA_DIR: &str = "/var/lib/fridaymorning";
+const RUN_DIR: &str = "/run/fridaymorning";
+
+/// A wrong flag or a wrong file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(String);
+
+impl SettingsError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// What the daemon does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Which controllers run here.
+    pub controllers: BTreeSet<Controller>,
+    /// Where the API is served.
+    pub socket: PathBuf,
+    /// Who may speak to the API besides the socket's owner.
+    pub socket_group: Option<String>,
+    /// Where Docker's API is.
+    pub docker: String,
+    /// Where HAProxy takes requests.
+    pub binds: Vec<Bind>,
+    /// HAProxy's configuration, maps and sockets.
+    pub haproxy_dir: PathBuf,
+    /// Who starts HAProxy.
+    pub haproxy: Haproxy,
+    /// How HAProxy reaches tasks.
+    pub endpoints: Endpoints,
+    /// Change nothing; say what would be done.
+    pub observe_only: bool,
+    /// The name of this HAProxy among others.
+    pub instance: String,
+    /// Logins at registries.
+    pub registries: BTreeMap<String, RegistryLogin>,
+    /// The daemon's own log.
+    pub log: Log,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In this folder, for this process alone.
+    Embedded(PathBuf),
+    /// In etcd.
+    Etcd(fm_store::etcd::Options),
+}
+
+/// A controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// Decides.
+    Promotion,
+    /// Makes Swarm so.
+    Swarm,
+    /// Makes HAProxy so.
+    Haproxy,
+    /// Judges.
+    Analysis,
+}
+
+impl Controller {
+    const ALL: [Controller; 4] = [
+        Controller::Promotion,
+        Controller::Swarm,
+        Controller::Haproxy,
+        Controller::Analysis,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Controller::Promotion => "promotion",
+            Controller::Swarm => "swarm",
+            Controller::Haproxy => "haproxy",
+            Controller::Analysis => "analysis",
+        }
+    }
+}
+
+/// An address of HAProxy's public side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// `address:port`.
+    pub address: String,
+    /// A certificate, or a folder of them.
+    pub crt: Option<PathBuf>,
+    /// The protocols offered over TLS.
+    pub alpn: Vec<String>,
+}
+
+/// Who starts HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Haproxy {
+    /// The daemon.
+    Owned {
+        /// The program.
+        binary: PathBuf,
+    },
+    /// Somebody else.
+    External {
+        /// Its runtime socket.
+        stats_socket: PathBuf,
+        /// Its master's socket, if it can be reloaded by it.
+        master_socket: Option<PathBuf>,
+    },
+}
+
+/// The daemon's own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+impl Settings {
+    /// Reads the flags, and the file they name.
+    ///
+    /// # Errors
+    /// What is wrong, with file, line and field where there is one.
+    pub fn read(arguments: &Arguments) -> Result<Self, SettingsError> {
+        let file = match &arguments.config {
+            Some(path) => config::read(path)?,
+            None => File::default(),
+        };
+        let name = arguments
+            .config
+            .as_ref()
+            .map_or_else(String::new, |path| format!("{}: ", path.display()));
+        Self::merge(arguments.clone(), file)
+            .map_err(|error| match error {
+                Wrong::Flag(message) => SettingsError(message),
+                Wrong::File(message) => SettingsError(format!("{name}{message}")),
+            })
+    }
+
+    fn merge(flags: Arguments, file: File) -> Result<Self, Wrong> {
+        let controllers = controllers(&flags, &file)?;
+        let store = store(&flags, &file)?;
+        if matches!(store, Store::Embedded(_)) && controllers.len() < Controller::ALL.len() {
+            return Err(Wrong::Flag(
+                "the embedded store belongs to one process, which must then run every controller; allowed: \
+                 `--controllers all`, or `--etcd URL` to spread them over several"
+                    .to_owned(),
+            ));
+        }
+        let (haproxy, owned_dir) = haproxy(&flags, &file)?;
+        let haproxy_dir = flags.haproxy_dir.or(owned_dir).unwrap_or_else(|| match &store {
+            Store::Embedded(directory) => directory.join("haproxy"),
+            Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
+        });
+        Ok(Self {
+            controllers,
+            socket: socket(flags.listen.or(file.listen))?,
+            socket_group: flags.socket_group.or(file.socket_group),
+            docker: docker(flags.docker.or(file.docker))?,
+            binds: binds(flags.http_bind, file.binds)?,
+            haproxy_dir: absolute(&haproxy_dir)?,
+            haproxy,
+            endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
+            observe_only: flags.observe_only || file.observe_only,
+            instance: instance(flags.instance.or(file.instance))?,
+            registries: registries(file.registry_auth)?,
+            log: Log {
+                level: flags.log_level.or(file.log.level).unwrap_or_else(|| "info".to_owned()),
+                format: flags.log_format.or(file.log.format).unwrap_or_default(),
+            },
+            store,
+        })
+    }
+}
+
+/// Whose fault it is: the message says which file.
+enum Wrong {
+    Flag(String),
+    File(String),
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Wrong> {
+    std::path::absolute(path).map_err(|error| Wrong::Flag(format!("{}: {error}", path.display())))
+}
+
+fn controllers(flags: &Arguments, file: &File) -> Result<BTreeSet<Controller>, Wrong> {
+    let (names, wrong): (&[String], fn(String) -> Wrong) = if flags.controllers.is_empty() {
+        (&file.controllers, |m| Wrong::File(format!("controllers: {m}")))
+    } else {
+        (&flags.controllers, |m| Wrong::Flag(format!("--controllers: {m}")))
+    };
+    let mut chosen = BTreeSet::new();
+    for name in names {
+        match (name.as_str(), Controller::ALL.iter().find(|c| c.name() == name)) {
+            ("all" | "none", _) if names.len() > 1 => {
+                return Err(wrong(format!("`{name}` stands alone")));
+            }
+            ("all", _) => chosen.extend(Controller::ALL),
+            ("none", _) => {}
+            (_, Some(controller)) => {
+                chosen.insert(*controller);
+            }
+            (other, None) => {
+                return Err(wrong(format!(
+                    "there is no controller `{other}`; allowed: all, none, promotion, swarm, haproxy, analysis"
+                )));
+            }
+        }
+    }
+    if names.is_empty() {
+        chosen.extend(Controller::ALL);
+    }
+    Ok(chosen)
+}
+
+fn store(flags: &Arguments, file: &File) -> Result<Store, Wrong> {
+    let from_file = file.etcd.as_ref();
+    if flags.data_dir.is_none() && flags.etcd.is_empty() && from_file.is_some() && file.data_dir.is_some() {
+        return Err(Wrong::File("dataDir and etcd exclude each other".to_owned()));
+    }
+    let endpoints = match from_file {
+        _ if !flags.etcd.is_empty() => flags.etcd.clone(),
+        Some(etcd) if flags.data_dir.is_none() => etcd.endpoints.clone(),
+        _ => {
+            let asked = flags.etcd_user.is_some()
+                || [&flags.etcd_password_file, &flags.etcd_ca, &flags.etcd_cert, &flags.etcd_key]
+                    .iter()
+                    .any(|path| path.is_some());
+            if asked {
+                return Err(Wrong::Flag("--etcd-… need --etcd URL".to_owned()));
+            }
+            let directory = flags.data_dir.as_deref().or(file.data_dir.as_deref());
+            return Ok(Store::Embedded(absolute(directory.unwrap_or(Path::new(DATA_DIR)))?));
+        }
+    };
+    for endpoint in &endpoints {
+        if !(endpoint.starts_with("http://") || endpoint.starts_with("https://")) {
+            return Err(Wrong::Flag(format!(
+                "`{endpoint}` is no address of etcd; allowed: http://host:port or https://host:port"
+            )));
+        }
+    }
+    if endpoints.is_empty() {
+        return Err(Wrong::File("etcd.endpoints: at least one address is needed".to_owned()));
+    }
+    let path = |flag: &Option<PathBuf>, of_file: Option<&Option<PathBuf>>| {
+        flag.clone().or_else(|| of_file.cloned().flatten())
+    };
+    Ok(Store::Etcd(fm_store::etcd::Options {
+        endpoints,
+        username: flags.etcd_user.clone().or_else(|| from_file.and_then(|e| e.user.clone())),
+        password_file: path(&flags.etcd_password_file, from_file.map(|e| &e.password_file)),
+        ca: path(&flags.etcd_ca, from_file.map(|e| &e.ca)),
+        cert: path(&flags.etcd_cert, from_file.map(|e| &e.cert)),
+        key: path(&flags.etcd_key, from_file.map(|e| &e.key)),
+    }))
+}
+
+fn haproxy(flags: &Arguments, file: &File) -> Result<(Haproxy, Option<PathBuf>), Wrong> {
+    let owned = |binary: Option<&PathBuf>| Haproxy::Owned {
+        binary: flags
+            .haproxy_binary
+            .as_ref()
+            .or(binary)
+            .cloned()
+            .unwrap_or_else(|| PathBuf::from("haproxy")),
+    };
+    match &file.haproxy {
+        None => Ok((owned(None), None)),
+        Some(config::Haproxy { owned: Some(of_file), external: None }) => {
+            Ok((owned(of_file.binary.as_ref()), of_file.dir.clone()))
+        }
+        Some(config::Haproxy { owned: None, external: Some(external) }) => {
+            if flags.haproxy_binary.is_some() {
+                return Err(Wrong::Flag(
+                    "--haproxy-binary: the file says that HAProxy is external: it is not started here".to_owned(),
+                ));
+            }
+            let external_haproxy = Haproxy::External {
+                stats_socket: absolute(&external.stats_socket)?,
+                master_socket: external.master_socket.as_deref().map(absolute).transpose()?,
+            };
+            Ok((external_haproxy, Some(external.dir.clone())))
+        }
+        Some(_) => Err(Wrong::File("haproxy: exactly one of owned and external is needed".to_owned())),
+    }
+}
+
+fn socket(listen: Option<String>) -> Result<PathBuf, Wrong> {
+    let Some(listen) = listen else {
+        return Ok(Path::new(RUN_DIR).join("frd.sock"));
+    };
+    if listen.starts_with("https://") || listen.starts_with("http://") {
+        return Err(Wrong::Flag(format!(
+            "listen: this version serves no network address such as `{listen}`; allowed: unix:PATH"
+        )));
+    }
+    let path = listen.strip_prefix("unix:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.is_empty() => {
+            let path = absolute(Path::new(path))?;
+            // The kernel's limit for the address of a unix socket is 108 bytes with the closing zero.
+            if path.as_os_str().len() > 107 {
+                return Err(Wrong::Flag(format!(
+                    "listen: `{}` is too long for a unix socket; allowed: up to 107 bytes",
+                    path.display()
+                )));
+            }
+            Ok(path)
+        }
+        _ => Err(Wrong::Flag(format!("listen: `{listen}` is no address; allowed: unix:PATH"))),
+    }
+}
+
+fn docker(address: Option<String>) -> Result<String, Wrong> {
+    let address = address.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    if address.starts_with("unix://") || address.starts_with("tcp://") {
+        Ok(address)
+    } else {
+        Err(Wrong::Flag(format!("docker: `{address}` is no address; allowed: unix://PATH or tcp://HOST:PORT")))
+    }
+}
+
+fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong> {
+    let binds: Vec<Bind> = if flags.is_empty() {
+        file.into_iter()
+            .map(|bind| Bind { address: bind.address, crt: bind.crt, alpn: bind.alpn })
+            .collect()
+    } else {
+        flags
+            .into_iter()
+            .map(|address| Bind { address, crt: None, alpn: Vec::new() })
+            .collect()
+    };
+    for bind in &binds {
+        let port = bind.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let safe = bind.address.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]*-_@".contains(c));
+        if port.is_none_or(|port| port == 0) || !safe {
+            return Err(Wrong::Flag(format!(
+                "binds: `{}` is no address for HAProxy; allowed: ADDRESS:PORT, *:PORT, [V6]:PORT",
+                bind.address
+            )));
+        }
+        if bind.crt.is_none() && !bind.alpn.is_empty() {
+            return Err(Wrong::File(format!("binds: `{}` has alpn and no crt", bind.address)));
+        }
+    }
+    if binds.is_empty() {
+        return Ok(vec![Bind { address: "127.0.0.1:8080".to_owned(), crt: None, alpn: Vec::new() }]);
+    }
+    Ok(binds)
+}
+
+fn instance(asked: Option<String>) -> Result<String, Wrong> {
+    let fits = |name: &str| {
+        (1..=63).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+    };
+    match asked {
+        Some(name) if fits(&name) => Ok(name),
+        Some(name) => Err(Wrong::Flag(format!(
+            "instance: `{name}` is no name; allowed: up to 63 letters, digits, `-` and `.`"
+        ))),
+        None => {
+            let host = host_name();
+            Ok(if fits(&host) { host } else { "local".to_owned() })
+        }
+    }
+}
+
+/// The machine's name.
+pub(crate) fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn registries(file: BTreeMap<String, config::Registry>) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
+    file.into_iter()
+        .map(|(name, registry)| {
+            let password = std::fs::read_to_string(&registry.password_file).map_err(|error| {
+                Wrong::File(format!(
+                    "registryAuth.{name}.passwordFile: {}: {error}",
+                    registry.password_file.display()
+                ))
+            })?;
+            let login = RegistryLogin {
+                server: registry.server,
+                username: registry.username,
+                password: password.trim_end_matches(['\r', '\n']).to_owned(),
+            };
+            Ok((name, login))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
