@@ -70,7 +70,10 @@ pub fn render(
         .replace("@MAXCONN@", &settings.maxconn.to_string())
         .replace("@HARDSTOP@", &hard_stop(longest).as_millis().to_string())
         .replace("@ADMIN@", &settings.admin_socket)
-        .replace("@STRUCTURE@", if structure.is_empty() { "-" } else { structure })
+        .replace(
+            "@STRUCTURE@",
+            if structure.is_empty() { "-" } else { structure },
+        )
         .replace("@LOG@", &settings.log.to_string());
     frontend(&mut out, settings, desired);
     nowhere(&mut out, settings, desired);
@@ -135,22 +138,37 @@ fn lookups(out: &mut String, settings: &Settings, desired: &Desired) {
     }
     if kinds.below {
         let wild = map_file(settings, Map::Wild);
-        keys.push(format!("*%[req.hdr(host),field(1,:),lower,map_end({wild})]%[path]/"));
+        keys.push(format!(
+            "*%[req.hdr(host),field(1,:),lower,map_end({wild})]%[path]/"
+        ));
     }
     if kinds.any {
         keys.push("*%[path]/".to_owned());
     }
     if let [only] = keys.as_slice() {
         line!(out, "  http-request set-var-fmt(txn.hp) {only}");
-        line!(out, "  http-request set-var(txn.rec) var(txn.hp),map_beg({routes}),map_str({split})");
+        line!(
+            out,
+            "  http-request set-var(txn.rec) var(txn.hp),map_beg({routes}),map_str({split})"
+        );
         return;
     }
     for (index, key) in keys.iter().enumerate() {
-        let unless = if index == 0 { "" } else { " if !{ var(txn.g) -m found }" };
+        let unless = if index == 0 {
+            ""
+        } else {
+            " if !{ var(txn.g) -m found }"
+        };
         line!(out, "  http-request set-var-fmt(txn.hp) {key}{unless}");
-        line!(out, "  http-request set-var(txn.g) var(txn.hp),map_beg({routes}){unless}");
+        line!(
+            out,
+            "  http-request set-var(txn.g) var(txn.hp),map_beg({routes}){unless}"
+        );
     }
-    line!(out, "  http-request set-var(txn.rec) var(txn.g),map_str({split})");
+    line!(
+        out,
+        "  http-request set-var(txn.rec) var(txn.g),map_str({split})"
+    );
 }
 
 struct Kinds {
@@ -171,20 +189,44 @@ fn kinds(desired: &Desired) -> Kinds {
 /// The bucket, and the canary's side when it lies below the weight. Field 3 of the record is the weight, 2 the seed.
 fn buckets(out: &mut String, desired: &Desired) {
     line!(out, "  http-request set-var(txn.w) var(txn.rec),field(3,|)");
-    let (cookie, source) = (desired.affinity.contains(&'c'), desired.affinity.contains(&'h'));
+    let (cookie, source) = (
+        desired.affinity.contains(&'c'),
+        desired.affinity.contains(&'h'),
+    );
     if cookie {
-        line!(out, "  http-request set-var(txn.u) req.cook(fm_uid),bytes(0,64) if {{ var(txn.rec) -m beg c }}");
-        line!(out, "  http-request set-var(txn.new) uuid() if {{ var(txn.rec) -m beg c }} !{{ var(txn.u) -m len gt 0 }}");
-        line!(out, "  http-request set-var(txn.u) var(txn.new) if {{ var(txn.new) -m found }}");
+        line!(
+            out,
+            "  http-request set-var(txn.u) req.cook(fm_uid),bytes(0,64) if {{ var(txn.rec) -m beg c }}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.new) uuid() if {{ var(txn.rec) -m beg c }} !{{ var(txn.u) -m len gt 0 }}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.u) var(txn.new) if {{ var(txn.new) -m found }}"
+        );
     }
     if source {
-        line!(out, "  http-request set-var(txn.u) src if {{ var(txn.rec) -m beg h }}");
+        line!(
+            out,
+            "  http-request set-var(txn.u) src if {{ var(txn.rec) -m beg h }}"
+        );
     }
     if cookie || source {
-        line!(out, "  http-request set-var(txn.seed) var(txn.rec),field(2,|) if {{ var(txn.u) -m found }}");
-        line!(out, "  http-request set-var(txn.sd) str(c) if {{ var(txn.u),concat(:,txn.seed),xxh32(0),mod(10000),sub(txn.w) lt 0 }}");
+        line!(
+            out,
+            "  http-request set-var(txn.seed) var(txn.rec),field(2,|) if {{ var(txn.u) -m found }}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.sd) str(c) if {{ var(txn.u),concat(:,txn.seed),xxh32(0),mod(10000),sub(txn.w) lt 0 }}"
+        );
     }
-    line!(out, "  http-request set-var(txn.sd) str(c) if {{ var(txn.rec) -m beg r }} {{ rand(10000),sub(txn.w) lt 0 }}");
+    line!(
+        out,
+        "  http-request set-var(txn.sd) str(c) if {{ var(txn.rec) -m beg r }} {{ rand(10000),sub(txn.w) lt 0 }}"
+    );
     if cookie {
         line!(
             out,
@@ -197,45 +239,91 @@ fn buckets(out: &mut String, desired: &Desired) {
 fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
     let force = map_file(settings, Map::Force);
     for header in &desired.headers {
-        line!(out, "  http-request set-var-fmt(txn.k) %[var(txn.rec),field(6,|)]|{header}|%[req.fhdr({header})] if {{ req.fhdr({header}) -m found }}");
-        line!(out, "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str - }}");
+        line!(
+            out,
+            "  http-request set-var-fmt(txn.k) %[var(txn.rec),field(6,|)]|{header}|%[req.fhdr({header})] if {{ req.fhdr({header}) -m found }}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str - }}"
+        );
     }
-    line!(out, "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}");
-    line!(out, "  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}");
-    line!(out, "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}");
+    line!(
+        out,
+        "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}"
+    );
+    line!(
+        out,
+        "  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}"
+    );
+    line!(
+        out,
+        "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}"
+    );
     if !desired.headers.is_empty() {
-        line!(out, "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}");
+        line!(
+            out,
+            "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
+        );
     }
 }
 
 /// Requests without a record: 404 without a route, 503 with one.
 fn nowhere(out: &mut String, settings: &Settings, desired: &Desired) {
     let kinds = kinds(desired);
-    let several = [kinds.exact, kinds.below, kinds.any].iter().filter(|kind| **kind).count() > 1;
+    let several = [kinds.exact, kinds.below, kinds.any]
+        .iter()
+        .filter(|kind| **kind)
+        .count()
+        > 1;
     let routed = if several {
         "var(txn.g)".to_owned()
     } else {
         format!("var(txn.hp),map_beg({})", map_file(settings, Map::Routes))
     };
     line!(out, "\nbackend be_none");
-    line!(out, "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ {routed} -m found }}");
-    line!(out, "  http-request return status 404 content-type text/plain string \"no route\\n\"");
+    line!(
+        out,
+        "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ {routed} -m found }}"
+    );
+    line!(
+        out,
+        "  http-request return status 404 content-type text/plain string \"no route\\n\""
+    );
 }
 
 fn backend(out: &mut String, group: &Group, name: &str, size: u32, layout: &Layout) {
     line!(out, "\nbackend {name}");
     line!(out, "  balance roundrobin");
-    line!(out, "  timeout connect {}ms", group.connect.as_millis().max(1));
-    line!(out, "  timeout server {}ms", group.server.as_millis().max(1));
-    line!(out, "  timeout check {}ms", group.connect.as_millis().clamp(1, 5000));
+    line!(
+        out,
+        "  timeout connect {}ms",
+        group.connect.as_millis().max(1)
+    );
+    line!(
+        out,
+        "  timeout server {}ms",
+        group.server.as_millis().max(1)
+    );
+    line!(
+        out,
+        "  timeout check {}ms",
+        group.connect.as_millis().clamp(1, 5000)
+    );
     if let Some(path) = &group.check_path {
         line!(out, "  option httpchk");
-        line!(out, "  http-check send meth GET uri {path} ver HTTP/1.1 hdr Host localhost hdr Connection close hdr User-Agent haproxy-check");
+        line!(
+            out,
+            "  http-check send meth GET uri {path} ver HTTP/1.1 hdr Host localhost hdr Connection close hdr User-Agent haproxy-check"
+        );
         line!(out, "  http-check expect status 200-399");
     }
     let interval = group.interval.as_millis().clamp(100, 3_600_000);
     let fast = interval.min(250);
-    line!(out, "  default-server inter {interval}ms fastinter {fast}ms downinter {fast}ms rise 1 fall 2 pool-purge-delay 5s");
+    line!(
+        out,
+        "  default-server inter {interval}ms fastinter {fast}ms downinter {fast}ms rise 1 fall 2 pool-purge-delay 5s"
+    );
     let servers = layout.get(name);
     for index in 0..size {
         let server = servers.and_then(|all| all.get(index as usize));

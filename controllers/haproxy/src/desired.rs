@@ -106,7 +106,9 @@ impl Desired {
     }
 
     fn add(&mut self, input: &Input<'_>, lost_for: Option<Span>) {
-        let Target { routes, deleting, .. } = input.target;
+        let Target {
+            routes, deleting, ..
+        } = input.target;
         if *deleting && input.target.traffic.is_none() && input.target.revisions.is_empty() {
             return;
         }
@@ -139,8 +141,12 @@ impl Desired {
             }
         }
         match &input.target.affinity {
-            Some(Affinity { cookie: Some(_), .. }) => self.affinity.insert('c'),
-            Some(Affinity { source: Some(_), .. }) => self.affinity.insert('h'),
+            Some(Affinity {
+                cookie: Some(_), ..
+            }) => self.affinity.insert('c'),
+            Some(Affinity {
+                source: Some(_), ..
+            }) => self.affinity.insert('h'),
             Some(_) | None => false,
         };
     }
@@ -148,12 +154,18 @@ impl Desired {
     fn claim(&mut self, key: &ReleaseKey, id: &str, route: &Route) {
         for host in &route.hosts {
             let Some(parsed) = Host::parse(host) else {
-                self.problem(key, "a host was left out: it is no lower-case name".to_owned());
+                self.problem(
+                    key,
+                    "a host was left out: it is no lower-case name".to_owned(),
+                );
                 continue;
             };
             for path in &route.paths {
                 let Some(path) = names::path_key(path) else {
-                    self.problem(key, "a path was left out: it holds characters that are not allowed".to_owned());
+                    self.problem(
+                        key,
+                        "a path was left out: it holds characters that are not allowed".to_owned(),
+                    );
                     continue;
                 };
                 let taken = self
@@ -161,7 +173,10 @@ impl Desired {
                     .entry((parsed.clone(), path.clone()))
                     .or_insert_with(|| id.to_owned());
                 if taken.as_str() != id {
-                    let owner = self.groups.get(taken.as_str()).map(|g| g.release.to_string());
+                    let owner = self
+                        .groups
+                        .get(taken.as_str())
+                        .map(|g| g.release.to_string());
                     let text = format!(
                         "{}{path} belongs to {}",
                         parsed.prefix(),
@@ -177,7 +192,13 @@ impl Desired {
         self.problems.entry(key.clone()).or_default().push(text);
     }
 
-    fn group(&mut self, input: &Input<'_>, id: &str, route: &Route, lost_for: Option<Span>) -> Group {
+    fn group(
+        &mut self,
+        input: &Input<'_>,
+        id: &str,
+        route: &Route,
+        lost_for: Option<Span>,
+    ) -> Group {
         let check_path = route.health_check.path.clone().filter(|path| {
             let safe = names::is_check_path(path);
             if !safe {
@@ -197,7 +218,8 @@ impl Desired {
             .unwrap_or(0);
         let split = split(input, id, lost_for);
         if split == Split::Keep {
-            let text = "the target's traffic names a revision without a slot; the split stays as it is";
+            let text =
+                "the target's traffic names a revision without a slot; the split stays as it is";
             self.problem(input.key, text.to_owned());
         }
         Group {
@@ -217,7 +239,10 @@ impl Group {
     /// Server slots a backend gets when it is written anew.
     #[must_use]
     pub fn fresh_size(&self) -> u32 {
-        self.need.saturating_mul(2).clamp(MIN_SLOTS, 4096).next_power_of_two()
+        self.need
+            .saturating_mul(2)
+            .clamp(MIN_SLOTS, 4096)
+            .next_power_of_two()
     }
 }
 
@@ -292,15 +317,18 @@ fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {
     };
     let words = names::is_word(&traffic.seed)
         && names::is_word(traffic.stable.as_str())
-        && traffic.canary.as_ref().is_none_or(|c| names::is_word(c.as_str()))
+        && traffic
+            .canary
+            .as_ref()
+            .is_none_or(|c| names::is_word(c.as_str()))
         && names::is_word(input.key.namespace())
         && names::is_word(input.key.name());
     if !words || canary_slot == Some(stable_slot) {
         return Split::Keep;
     }
     let loss = &target.on_control_loss;
-    let alone = loss.action == ControlLossAction::Stable
-        && lost_for.is_some_and(|lost| lost >= loss.after);
+    let alone =
+        loss.action == ControlLossAction::Stable && lost_for.is_some_and(|lost| lost >= loss.after);
     let weight = if canary_slot.is_none() || alone {
         Weight::ZERO
     } else {
@@ -325,8 +353,12 @@ fn mode(affinity: Option<&Affinity>, weight: Weight) -> Mode {
         return Mode::Random;
     }
     match affinity {
-        Some(Affinity { cookie: Some(_), .. }) => Mode::Cookie,
-        Some(Affinity { source: Some(_), .. }) => Mode::Source,
+        Some(Affinity {
+            cookie: Some(_), ..
+        }) => Mode::Cookie,
+        Some(Affinity {
+            source: Some(_), ..
+        }) => Mode::Source,
         Some(_) | None => Mode::Random,
     }
 }

@@ -10,7 +10,7 @@ use crate::plan::Files;
 
 /// The configuration's file.
 #[must_use]
-pub fn config(dir: &Path) -> PathBuf {
+pub(crate) fn config(dir: &Path) -> PathBuf {
     dir.join("haproxy.cfg")
 }
 
@@ -18,17 +18,20 @@ pub fn config(dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When they cannot be made.
-pub fn make_folders(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_folders(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     for folder in [dir.to_owned(), dir.join("maps")] {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
     }
     Ok(())
 }
 
 /// What is on disk now; `None` when there is no configuration.
 #[must_use]
-pub fn read(dir: &Path) -> Option<Files> {
+pub(crate) fn read(dir: &Path) -> Option<Files> {
     let config = std::fs::read_to_string(config(dir)).ok()?;
     let maps = Map::ALL
         .into_iter()
@@ -44,7 +47,7 @@ pub fn read(dir: &Path) -> Option<Files> {
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn write_maps(dir: &Path, files: &Files, before: Option<&Files>) -> io::Result<()> {
+pub(crate) fn write_maps(dir: &Path, files: &Files, before: Option<&Files>) -> io::Result<()> {
     for (map, text) in &files.maps {
         if before.and_then(|old| old.maps.get(map)) != Some(text) {
             replace(&dir.join("maps").join(map.file()), text)?;
@@ -57,7 +60,7 @@ pub fn write_maps(dir: &Path, files: &Files, before: Option<&Files>) -> io::Resu
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut beside = path.as_os_str().to_owned();

@@ -114,7 +114,10 @@ fn routes(desired: &Desired) -> Entries {
     let mut entries = Entries::new();
     for (host, own) in &by_host {
         let mut paths = own.clone();
-        for wider in wide.iter().filter(|wider| *wider != host && host.is_within(wider)) {
+        for wider in wide
+            .iter()
+            .filter(|wider| *wider != host && host.is_within(wider))
+        {
             let covering: Vec<&str> = paths.keys().copied().collect();
             for (path, group) in by_host.get(*wider).into_iter().flatten() {
                 if !covering.iter().any(|mine| path.starts_with(mine)) {

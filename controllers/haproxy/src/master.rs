@@ -17,7 +17,7 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why the master did not do as asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It does not answer.
     #[error("HAProxy's master socket {path} does not answer: {message}")]
     Socket {
@@ -39,32 +39,34 @@ pub enum Error {
 
 /// HAProxy's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Processes {
+pub(crate) struct Processes {
     /// The master's process id.
-    pub master: u32,
+    pub(crate) master: u32,
     /// Reloads since it started.
-    pub reloads: u64,
+    pub(crate) reloads: u64,
     /// Reloads that failed since the last good one.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// The worker that serves; `None` for a moment while it starts.
-    pub worker: Option<u32>,
+    pub(crate) worker: Option<u32>,
     /// Workers from before the last reload that still have connections.
-    pub old: Vec<u32>,
+    pub(crate) old: Vec<u32>,
     /// HAProxy's version.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 /// The client.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(crate) struct Client {
     path: PathBuf,
 }
 
 impl Client {
     /// For the socket at this path.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
     }
 
     async fn command(&self, command: &str) -> Result<String, Error> {
@@ -90,7 +92,7 @@ impl Client {
     ///
     /// # Errors
     /// When the master does not answer.
-    pub async fn processes(&self) -> Result<Processes, Error> {
+    pub(crate) async fn processes(&self) -> Result<Processes, Error> {
         let text = self.command("show proc").await?;
         parse(&text).ok_or_else(|| Error::Answer(text.chars().take(200).collect()))
     }
@@ -99,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// When the master does not answer.
-    pub async fn in_worker(&self, pid: u32, command: &str) -> Result<String, Error> {
+    pub(crate) async fn in_worker(&self, pid: u32, command: &str) -> Result<String, Error> {
         self.command(&format!("@!{pid} {command}")).await
     }
 
@@ -107,7 +109,7 @@ impl Client {
     ///
     /// # Errors
     /// When the master does not answer in time or the new configuration was not taken.
-    pub async fn reload(&self) -> Result<Processes, Error> {
+    pub(crate) async fn reload(&self) -> Result<Processes, Error> {
         let before = self.processes().await?;
         // The master may close without an answer: what counts is what `show proc` says next.
         let _ = self.command("reload").await;
@@ -117,7 +119,10 @@ impl Client {
                 if now.failed > before.failed {
                     return Err(Error::Failed);
                 }
-                if now.reloads > before.reloads && now.worker.is_some() && now.worker != before.worker {
+                if now.reloads > before.reloads
+                    && now.worker.is_some()
+                    && now.worker != before.worker
+                {
                     return Ok(now);
                 }
             }
@@ -140,7 +145,9 @@ fn parse(text: &str) -> Option<Processes> {
             break;
         }
         let field: Vec<&str> = line.split_ascii_whitespace().collect();
-        let Some(pid) = field.first().and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        let Some(pid) = field.first().and_then(|pid| pid.parse::<u32>().ok()) else {
+            continue;
+        };
         match (*field.get(1)?, &mut found) {
             ("master", _) => {
                 let failed = line

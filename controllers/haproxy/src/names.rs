@@ -88,8 +88,7 @@ fn is_name(text: &str) -> bool {
 /// A path prefix as it stands in the routes' map: it ends in `/`, so that only whole segments match.
 #[must_use]
 pub fn path_key(path: &str) -> Option<String> {
-    let allowed =
-        |b: u8| b.is_ascii_alphanumeric() || b"._~!$&'()*+,=:@%/-".contains(&b);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~!$&'()*+,=:@%/-".contains(&b);
     if !path.starts_with('/') || path.len() > 1024 || !path.bytes().all(allowed) {
         return None;
     }
@@ -164,7 +163,8 @@ mod tests {
             Some(Host::Exact("shop.example.com".into()))
         );
         for bad in [
-            "", "*.", "*.*", "a..b", "-a", "a-", "A.b", "a b", "a\nb", "a/b", "a:80", "*a", ".a", "#a",
+            "", "*.", "*.*", "a..b", "-a", "a-", "A.b", "a b", "a\nb", "a/b", "a:80", "*a", ".a",
+            "#a",
         ] {
             assert_eq!(Host::parse(bad), None, "{bad:?}");
         }
@@ -215,7 +215,9 @@ mod tests {
         let inner = Host::Below(".b.example.com".into());
         let outer = Host::Below(".example.com".into());
         assert!(exact.is_within(&inner) && exact.is_within(&outer) && exact.is_within(&Host::Any));
-        assert!(inner.is_within(&outer) && !outer.is_within(&inner) && !Host::Any.is_within(&outer));
+        assert!(
+            inner.is_within(&outer) && !outer.is_within(&inner) && !Host::Any.is_within(&outer)
+        );
         assert!(!Host::Exact("xexample.com".into()).is_within(&outer));
     }
 }

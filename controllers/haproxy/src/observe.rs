@@ -11,7 +11,7 @@ use crate::runtime::{Client, Error};
 use crate::state::{Admin, Running, Server};
 
 /// Where a spare server leads: nobody listens there.
-pub const NOWHERE: &str = "127.0.0.1:1";
+pub(crate) const NOWHERE: &str = "127.0.0.1:1";
 /// Bits of `srv_admin_state` that mean maintenance: forced, inherited, by resolution.
 const MAINT: u32 = 0x01 | 0x02 | 0x20;
 /// Bits that mean draining: forced, inherited.
@@ -21,7 +21,7 @@ const DRAIN: u32 = 0x08 | 0x10;
 ///
 /// # Errors
 /// When HAProxy does not answer, or not as expected.
-pub async fn read(
+pub(crate) async fn read(
     client: &mut Client,
     dir: &str,
     maps: Option<&BTreeMap<Map, Entries>>,
@@ -47,7 +47,11 @@ pub async fn read(
             server.open = open;
         }
     }
-    let mut running = Running { structure, backends, ..Running::default() };
+    let mut running = Running {
+        structure,
+        backends,
+        ..Running::default()
+    };
     match maps {
         Some(known) => running.maps.clone_from(known),
         None => {
@@ -58,7 +62,9 @@ pub async fn read(
                     text => map_entries(text).ok_or_else(|| bad(3 + place))?,
                 };
                 running.maps.insert(map, entries);
-                running.doubled.extend(doubled.into_iter().map(|key| (map, key)));
+                running
+                    .doubled
+                    .extend(doubled.into_iter().map(|key| (map, key)));
             }
         }
     }
@@ -69,7 +75,7 @@ pub async fn read(
 ///
 /// # Errors
 /// When HAProxy does not answer.
-pub async fn read_down(client: &mut Client) -> Result<Down, Error> {
+pub(crate) async fn read_down(client: &mut Client) -> Result<Down, Error> {
     let answers = client.run(&["show stat -1 4 -1".to_owned()]).await?;
     Ok(answers.first().map(|text| down(text)).unwrap_or_default())
 }
@@ -81,7 +87,9 @@ fn structure(text: &str) -> Option<String> {
 
 /// Whether this is the name of a backend of ours, and the place of a server in it.
 fn place(backend: &str, server: &str) -> Option<usize> {
-    let ours = backend.len() == 13 && backend.starts_with('r') && backend.as_bytes().get(11) == Some(&b'_');
+    let ours = backend.len() == 13
+        && backend.starts_with('r')
+        && backend.as_bytes().get(11) == Some(&b'_');
     let number: usize = server.strip_prefix('t')?.parse().ok()?;
     (ours && (1..=65_536).contains(&number)).then(|| number - 1)
 }
@@ -96,7 +104,9 @@ fn servers(text: &str) -> Option<BTreeMap<String, Vec<Server>>> {
     for line in lines.filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
         let field: Vec<&str> = line.split_ascii_whitespace().collect();
         let (backend, name) = (*field.get(1)?, *field.get(3)?);
-        let Some(index) = place(backend, name) else { continue };
+        let Some(index) = place(backend, name) else {
+            continue;
+        };
         let servers = backends.entry(backend.to_owned()).or_default();
         if servers.len() <= index {
             servers.resize(index + 1, Server::default());
@@ -135,7 +145,9 @@ fn server(field: &[&str]) -> Option<Server> {
 fn connections(text: &str) -> Option<Vec<(String, usize, u64)>> {
     let mut lines = text.lines();
     let header = lines.next()?.strip_prefix('#')?;
-    let column = header.split_ascii_whitespace().position(|name| name == "used_cur")?;
+    let column = header
+        .split_ascii_whitespace()
+        .position(|name| name == "used_cur")?;
     let mut all = Vec::new();
     for line in lines.filter(|line| !line.trim().is_empty()) {
         let field: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -149,12 +161,15 @@ fn connections(text: &str) -> Option<Vec<(String, usize, u64)>> {
 
 /// Connections in use by address, from an old worker's `show servers conn`.
 #[must_use]
-pub fn connections_by_address(text: &str) -> BTreeMap<SocketAddr, u64> {
+pub(crate) fn connections_by_address(text: &str) -> BTreeMap<SocketAddr, u64> {
     let mut all = BTreeMap::new();
     let mut lines = text.lines();
-    let column = lines
-        .next()
-        .and_then(|header| header.split_ascii_whitespace().skip(1).position(|name| name == "used_cur"));
+    let column = lines.next().and_then(|header| {
+        header
+            .split_ascii_whitespace()
+            .skip(1)
+            .position(|name| name == "used_cur")
+    });
     for line in lines {
         let field: Vec<&str> = line.split_ascii_whitespace().collect();
         let parsed = (|| {
@@ -203,13 +218,23 @@ fn down(text: &str) -> Down {
     let mut all = Down::new();
     for line in lines {
         let field = csv(line);
-        let get = |name: &str| column(name).and_then(|index| field.get(index)).map_or("", String::as_str);
+        let get = |name: &str| {
+            column(name)
+                .and_then(|index| field.get(index))
+                .map_or("", String::as_str)
+        };
         if !get("status").starts_with("DOWN") || place(get("pxname"), get("svname")).is_none() {
             continue;
         }
-        let words = [get("check_desc"), get("last_chk")].iter().find(|w| !w.is_empty()).map_or("", |w| w);
+        let words = [get("check_desc"), get("last_chk")]
+            .iter()
+            .find(|w| !w.is_empty())
+            .map_or("", |w| w);
         let text = format!("{}: {} {words}", get("addr"), get("check_status"));
-        all.insert(format!("{}/{}", get("pxname"), get("svname")), text.trim().to_owned());
+        all.insert(
+            format!("{}/{}", get("pxname"), get("svname")),
+            text.trim().to_owned(),
+        );
     }
     all
 }
@@ -266,13 +291,22 @@ mod tests {
     fn connections_in_use_are_read_by_server_and_by_address() {
         let text = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max\n\
             r0123456789_a/t1 3/1 127.0.0.1 18901 - 5000 4 9\nx/s 4/1 127.0.0.1 1 - 5000 1 1\n";
-        assert_eq!(connections(text).unwrap(), [("r0123456789_a".to_owned(), 0, 4)]);
-        assert_eq!(connections_by_address(text)[&"127.0.0.1:18901".parse().unwrap()], 4);
+        assert_eq!(
+            connections(text).unwrap(),
+            [("r0123456789_a".to_owned(), 0, 4)]
+        );
+        assert_eq!(
+            connections_by_address(text)[&"127.0.0.1:18901".parse().unwrap()],
+            4
+        );
     }
 
     #[test]
     fn the_structure_is_read_from_the_variable() {
-        assert_eq!(structure("proc.structure: type=str value=<abc>").as_deref(), Some("abc"));
+        assert_eq!(
+            structure("proc.structure: type=str value=<abc>").as_deref(),
+            Some("abc")
+        );
         assert_eq!(structure("Variable not found"), None);
     }
 }

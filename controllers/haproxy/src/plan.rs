@@ -84,7 +84,10 @@ pub fn plan(
     let layout = layout(desired, &after, &sizes);
     let files = Files {
         config: config::render(settings, desired, &sizes, &layout, &structure),
-        maps: wanted.iter().map(|(map, entries)| (*map, maps::text(*map, entries))).collect(),
+        maps: wanted
+            .iter()
+            .map(|(map, entries)| (*map, maps::text(*map, entries)))
+            .collect(),
     };
     if on_disk != Some(&files) {
         actions.insert(0, Action::WriteFiles);
@@ -93,7 +96,13 @@ pub fn plan(
         actions.push(Action::Reload(why(desired, now, &sizes)));
     }
     let next_look = look(desired, &after);
-    Plan { actions, files, structure, layout, next_look }
+    Plan {
+        actions,
+        files,
+        structure,
+        layout,
+        next_look,
+    }
 }
 
 /// Server slots of each group: what it has while that suffices, so that scaling needs no reload.
@@ -115,10 +124,16 @@ fn sizes(
             .map(|servers| servers.iter().filter(|s| s.admin == Admin::Drain).count())
             .max()
             .unwrap_or(0);
-        let need = group.need.saturating_add(u32::try_from(leaving).unwrap_or(u32::MAX));
+        let need = group
+            .need
+            .saturating_add(u32::try_from(leaving).unwrap_or(u32::MAX));
         let size = match has {
             Some(has) if has >= need && has > 0 => has,
-            Some(_) => Group { need, ..group.clone() }.fresh_size(),
+            Some(_) => Group {
+                need,
+                ..group.clone()
+            }
+            .fresh_size(),
             None => group.fresh_size(),
         };
         sizes.insert(id.clone(), size);
@@ -127,7 +142,11 @@ fn sizes(
 }
 
 fn why(desired: &Desired, now: &Running, sizes: &BTreeMap<String, u32>) -> Why {
-    let size_now = |id: &str| now.backends.get(&desired::backend(id, Slot::A)).map(Vec::len);
+    let size_now = |id: &str| {
+        now.backends
+            .get(&desired::backend(id, Slot::A))
+            .map(Vec::len)
+    };
     let releases = |test: &dyn Fn(&str) -> bool| -> Vec<String> {
         let named: BTreeSet<String> = desired
             .groups
@@ -141,9 +160,8 @@ fn why(desired: &Desired, now: &Running, sizes: &BTreeMap<String, u32>) -> Why {
     if !new.is_empty() {
         return Why::NewRoutes(new);
     }
-    let grown = releases(&|id| {
-        size_now(id) != sizes.get(id).and_then(|size| usize::try_from(*size).ok())
-    });
+    let grown =
+        releases(&|id| size_now(id) != sizes.get(id).and_then(|size| usize::try_from(*size).ok()));
     if !grown.is_empty() {
         return Why::NoFreeSlot(grown);
     }
@@ -151,21 +169,38 @@ fn why(desired: &Desired, now: &Running, sizes: &BTreeMap<String, u32>) -> Why {
         return Why::RoutesGone;
     }
     let suffixes: BTreeSet<String> = maps::suffixes(desired).into_iter().collect();
-    let wild: BTreeSet<String> = now.maps.get(&Map::Wild).into_iter().flat_map(|m| m.keys().cloned()).collect();
-    if suffixes == wild { Why::Rules } else { Why::Wildcards }
+    let wild: BTreeSet<String> = now
+        .maps
+        .get(&Map::Wild)
+        .into_iter()
+        .flat_map(|m| m.keys().cloned())
+        .collect();
+    if suffixes == wild {
+        Why::Rules
+    } else {
+        Why::Wildcards
+    }
 }
 
 /// Before servers change: a record whose canary's slot goes to another revision lets go of it.
-fn let_go(desired: &Desired, now: &Running, wanted: &BTreeMap<Map, Entries>, actions: &mut Vec<Action>) {
+fn let_go(
+    desired: &Desired,
+    now: &Running,
+    wanted: &BTreeMap<Map, Entries>,
+    actions: &mut Vec<Action>,
+) {
     let empty = Entries::new();
     let split = now.maps.get(&Map::Split).unwrap_or(&empty);
     for (id, group) in &desired.groups {
         let Some(text) = split.get(id) else { continue };
-        let Some(record) = SplitRecord::parse(text) else { continue };
+        let Some(record) = SplitRecord::parse(text) else {
+            continue;
+        };
         let moved = |backend: &str| {
             Slot::ALL.iter().any(|slot| {
                 desired::backend(id, *slot) == backend
-                    && group.slots.get(slot).map(|target| &target.revision) != record.canary.as_ref()
+                    && group.slots.get(slot).map(|target| &target.revision)
+                        != record.canary.as_ref()
             })
         };
         if !record.canary_backend.as_deref().is_some_and(moved) || group.split == Split::Keep {
@@ -216,12 +251,28 @@ fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, actions: &mut Vec<Act
 
 /// The servers of one backend.
 fn servers(name: &str, target: Option<&SlotTarget>, now: &Running, actions: &mut Vec<Action>) {
-    let Some(servers) = now.backends.get(name) else { return };
-    let at = |index: usize| At { backend: name.to_owned(), index };
+    let Some(servers) = now.backends.get(name) else {
+        return;
+    };
+    let at = |index: usize| At {
+        backend: name.to_owned(),
+        index,
+    };
     let (wanted, draining) = match target {
-        Some(SlotTarget { endpoints: None, draining: false, .. }) => return,
-        Some(SlotTarget { endpoints: None, .. }) | None => (BTreeMap::new(), true),
-        Some(SlotTarget { endpoints: Some(all), draining, .. }) => (all.clone(), *draining),
+        Some(SlotTarget {
+            endpoints: None,
+            draining: false,
+            ..
+        }) => return,
+        Some(SlotTarget {
+            endpoints: None, ..
+        })
+        | None => (BTreeMap::new(), true),
+        Some(SlotTarget {
+            endpoints: Some(all),
+            draining,
+            ..
+        }) => (all.clone(), *draining),
     };
     let mut missing: BTreeMap<String, SocketAddr> = wanted.clone();
     let mut armed = Vec::new();
@@ -257,7 +308,14 @@ fn servers(name: &str, target: Option<&SlotTarget>, now: &Running, actions: &mut
             actions.push(Action::Add(at(index), task.clone(), *address));
         }
     }
-    arm(target.filter(|_| !draining), wanted.len(), armed, free, name, actions);
+    arm(
+        target.filter(|_| !draining),
+        wanted.len(),
+        armed,
+        free,
+        name,
+        actions,
+    );
 }
 
 /// Which task a server stands for, if any: the address must be the task's, and the task the one it was filled with.
@@ -273,7 +331,13 @@ fn matching(server: &Server, missing: &BTreeMap<String, SocketAddr>) -> Option<S
 }
 
 /// A server that leads somewhere: it stays, drains, or is freed.
-fn existing(at: &At, server: &Server, task: Option<String>, draining: bool, actions: &mut Vec<Action>) {
+fn existing(
+    at: &At,
+    server: &Server,
+    task: Option<String>,
+    draining: bool,
+    actions: &mut Vec<Action>,
+) {
     let stays = task.is_some() && !draining;
     if let (Some(task), None) = (task, &server.task) {
         actions.push(Action::Know(at.clone(), task));
@@ -281,7 +345,9 @@ fn existing(at: &At, server: &Server, task: Option<String>, draining: bool, acti
     match server.admin {
         Admin::Ready if !stays => actions.push(Action::Drain(at.clone())),
         Admin::Drain if stays => actions.push(Action::Resume(at.clone())),
-        Admin::Drain if server.open == 0 && !server.unseen => actions.push(Action::Maint(at.clone())),
+        Admin::Drain if server.open == 0 && !server.unseen => {
+            actions.push(Action::Maint(at.clone()))
+        }
         Admin::Ready | Admin::Drain | Admin::Maint => {}
     }
     if stays && server.reweighted {
@@ -300,7 +366,10 @@ fn arm(
 ) {
     let expected = target.map_or(0, |slot| slot.replicas as usize);
     let want = expected.saturating_sub(present).min(MOST_ARMED);
-    let at = |index: usize| At { backend: name.to_owned(), index };
+    let at = |index: usize| At {
+        backend: name.to_owned(),
+        index,
+    };
     let mut have = 0;
     for index in armed {
         if have < want {
@@ -375,5 +444,9 @@ fn look(desired: &Desired, after: &Running) -> Look {
             Admin::Drain => true,
             Admin::Maint => false,
         });
-    if under_way || !after.old_open.is_empty() { Look::Soon } else { Look::Later }
+    if under_way || !after.old_open.is_empty() {
+        Look::Soon
+    } else {
+        Look::Later
+    }
 }

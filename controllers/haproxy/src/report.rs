@@ -24,9 +24,16 @@ pub fn report(
     in_full: bool,
     down: &Down,
 ) -> HaproxyObserved {
-    let groups: Vec<(&String, &Group)> =
-        desired.groups.iter().filter(|(_, group)| &group.release == key).collect();
-    let problem = desired.problems.get(key).and_then(|all| all.first()).cloned();
+    let groups: Vec<(&String, &Group)> = desired
+        .groups
+        .iter()
+        .filter(|(_, group)| &group.release == key)
+        .collect();
+    let problem = desired
+        .problems
+        .get(key)
+        .and_then(|all| all.first())
+        .cloned();
     HaproxyObserved {
         uid: target.uid.clone(),
         generation: if in_full { target.generation } else { 0 },
@@ -56,14 +63,19 @@ fn traffic(
     let routes = maps::wanted(desired, Some(split)).remove(&Map::Routes)?;
     let mut oldest: Option<SplitRecord> = None;
     for (id, _) in groups {
-        let serves = running.backends.contains_key(&desired::backend(id, fm_api::target::Slot::A));
+        let serves = running
+            .backends
+            .contains_key(&desired::backend(id, fm_api::target::Slot::A));
         // A group whose hosts all belong to an older release has no requests to split.
         let routed = routes.values().any(|group| group == *id);
         if !serves || (!routed && groups.len() > 1) {
             continue;
         }
         let record = SplitRecord::parse(split.get(*id)?)?;
-        if oldest.as_ref().is_none_or(|seen| record.generation < seen.generation) {
+        if oldest
+            .as_ref()
+            .is_none_or(|seen| record.generation < seen.generation)
+        {
             oldest = Some(record);
         }
     }
@@ -110,7 +122,14 @@ fn revisions(
 }
 
 fn empty(slot: fm_api::target::Slot) -> HaproxyRevision {
-    HaproxyRevision { slot, servers: 0, healthy: 0, draining: 0, open: 0, down: Vec::new() }
+    HaproxyRevision {
+        slot,
+        servers: 0,
+        healthy: 0,
+        draining: 0,
+        open: 0,
+        down: Vec::new(),
+    }
 }
 
 fn count(
@@ -147,7 +166,12 @@ fn count(
         seen.draining = seen.draining.max(u32::try_from(known).unwrap_or(u32::MAX));
         // Workers from before the last reload may still serve these tasks.
         let old = |address| running.old_open.get(address).copied().unwrap_or(0);
-        seen.open += target.endpoints.iter().flatten().map(|(_, address)| old(address)).sum::<u64>();
+        seen.open += target
+            .endpoints
+            .iter()
+            .flatten()
+            .map(|(_, address)| old(address))
+            .sum::<u64>();
     }
     seen
 }

@@ -18,7 +18,7 @@ const PROMPT: &str = "\n> ";
 
 /// Why HAProxy did not answer, or not as asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The socket cannot be reached, or broke.
     #[error("HAProxy's socket {path} does not answer: {message}")]
     Socket {
@@ -42,7 +42,7 @@ pub enum Error {
 
 /// The client.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     path: PathBuf,
     stream: Option<UnixStream>,
 }
@@ -50,7 +50,7 @@ pub struct Client {
 impl Client {
     /// For the socket at this path; it connects when it is first used.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             stream: None,
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Forgets the connection: after a reload it would lead to the old worker.
-    pub fn reconnect(&mut self) {
+    pub(crate) fn reconnect(&mut self) {
         self.stream = None;
     }
 
@@ -66,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// When the socket does not answer. Commands sent before may have run.
-    pub async fn run(&mut self, commands: &[String]) -> Result<Vec<String>, Error> {
+    pub(crate) async fn run(&mut self, commands: &[String]) -> Result<Vec<String>, Error> {
         if let Some(bad) = commands.iter().find(|command| !is_safe(command)) {
             return Err(Error::Unsafe((*bad).clone()));
         }
@@ -83,11 +83,14 @@ impl Client {
     ///
     /// # Errors
     /// When the socket does not answer.
-    pub async fn run_with(&mut self, command: &str, payload: &str) -> Result<String, Error> {
+    pub(crate) async fn run_with(&mut self, command: &str, payload: &str) -> Result<String, Error> {
         if !is_safe(command) {
             return Err(Error::Unsafe(command.to_owned()));
         }
-        let lines: Vec<&str> = payload.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<&str> = payload
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         let text = format!("{command} <<\n{}\n\n", lines.join("\n"));
         let mut answers = self.round(&text, 1).await?;
         Ok(answers.pop().unwrap_or_default())
@@ -150,7 +153,10 @@ async fn read_answers(stream: &mut UnixStream, count: usize) -> std::io::Result<
         }
     }
     let text = String::from_utf8_lossy(&text);
-    let mut answers: Vec<String> = text.split(PROMPT).map(|part| part.trim().to_owned()).collect();
+    let mut answers: Vec<String> = text
+        .split(PROMPT)
+        .map(|part| part.trim().to_owned())
+        .collect();
     // After the last prompt stands nothing.
     answers.pop();
     answers.truncate(count);

@@ -193,7 +193,9 @@ impl Running {
     /// Takes over from an earlier reading what HAProxy itself does not know: which task stands behind which server.
     pub fn remember(&mut self, before: &Running) {
         for (name, servers) in &mut self.backends {
-            let Some(old) = before.backends.get(name) else { continue };
+            let Some(old) = before.backends.get(name) else {
+                continue;
+            };
             for (server, was) in servers.iter_mut().zip(old) {
                 if server.address.is_some() && server.address == was.address {
                     server.task.clone_from(&was.task);

@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why HAProxy does not run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The program cannot be started.
     #[error("{binary} cannot be started: {message}")]
     Start {
@@ -40,13 +40,13 @@ pub enum Error {
 
 /// How to run HAProxy.
 #[derive(Debug, Clone)]
-pub struct Runner {
+pub(crate) struct Runner {
     /// The program.
-    pub binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// The folder of configuration, maps and sockets.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The master socket.
-    pub master: PathBuf,
+    pub(crate) master: PathBuf,
 }
 
 impl Runner {
@@ -55,7 +55,7 @@ impl Runner {
     }
 
     /// The HAProxy that runs already, if one does.
-    pub async fn adopt(&self) -> Option<master::Processes> {
+    pub(crate) async fn adopt(&self) -> Option<master::Processes> {
         let seen = self.client().processes().await.ok()?;
         alive(seen.master).then_some(seen)
     }
@@ -64,7 +64,7 @@ impl Runner {
     ///
     /// # Errors
     /// HAProxy's own words when it would not.
-    pub async fn check(&self, config: &Path) -> Result<(), Error> {
+    pub(crate) async fn check(&self, config: &Path) -> Result<(), Error> {
         let output = Command::new(&self.binary)
             .args(["-c", "-q", "-f"])
             .arg(config)
@@ -93,7 +93,7 @@ impl Runner {
     ///
     /// # Errors
     /// When it does not come up; the message holds its own words.
-    pub async fn start(&self) -> Result<master::Processes, Error> {
+    pub(crate) async fn start(&self) -> Result<master::Processes, Error> {
         let log_path = self.dir.join("haproxy.log");
         let log = std::fs::File::create(&log_path).map_err(|error| self.not_started(&error))?;
         let log_again = log.try_clone().map_err(|error| self.not_started(&error))?;
@@ -139,7 +139,7 @@ impl Runner {
 }
 
 /// Keeps HAProxy alive until the shutdown, and tells its processes to whoever listens. It leaves HAProxy running.
-pub async fn keep_alive(
+pub(crate) async fn keep_alive(
     runner: Runner,
     told: tokio::sync::watch::Sender<Result<master::Processes, String>>,
     shutdown: tokio_util::sync::CancellationToken,
@@ -164,7 +164,7 @@ pub async fn keep_alive(
             pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(2));
         }
         let failed = next.is_err();
-        told.send_replace(next);
+        drop(told.send_replace(next));
         if failed {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -176,18 +176,29 @@ pub async fn keep_alive(
 
 /// Whether a process lives; one that has ended and was not yet collected does not.
 #[must_use]
-pub fn alive(pid: u32) -> bool {
+pub(crate) fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|text| text.rsplit_once(')').map(|(_, rest)| rest.trim_start().to_owned()))
+        .and_then(|text| {
+            text.rsplit_once(')')
+                .map(|(_, rest)| rest.trim_start().to_owned())
+        })
         .is_some_and(|rest| !rest.starts_with(['Z', 'X']))
 }
 
 /// What HAProxy says is wrong, without its chatter.
 fn alerts(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("[ALERT]")).take(5).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("[ALERT]"))
+        .take(5)
+        .collect();
     if lines.is_empty() {
-        return text.lines().last().unwrap_or("no reason was given").to_owned();
+        return text
+            .lines()
+            .last()
+            .unwrap_or("no reason was given")
+            .to_owned();
     }
     lines.join("; ")
 }

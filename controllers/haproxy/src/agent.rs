@@ -1,0 +1,284 @@
+//! The agent: one loop that owns everything between the store and one HAProxy.
+//!
+//! ```text
+//! targets, observed/swarm -> Desired ─┐
+//!                                     ├─ plan -> act -> report -> observed/haproxy/<instance>
+//! HAProxy's sockets -> Running ───────┘
+//! ```
+//!
+//! What must never happen: HAProxy stopped, or a share changed, because the agent, the daemon or the store went away.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fm_api::event::Severity;
+use fm_api::keys;
+use fm_api::observed::Agent as Alive;
+use fm_runtime::{Cache, Context, Recorder};
+use fm_telemetry::{Handle, Receiver};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::certs::Certs;
+use crate::config::Settings;
+use crate::inputs::Inputs;
+use crate::options::{Error, Mode, Options, max_connections};
+use crate::plan::Look;
+use crate::supervise::{self, Runner};
+use crate::turn::{Turn, Wake};
+use crate::{files, master, presence, runtime};
+
+/// How soon HAProxy is read again while something is under way, and otherwise.
+const SOON: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_secs(1);
+
+/// The agent beside one HAProxy.
+pub struct Agent {
+    ctx: Context,
+    options: Options,
+    settings: Settings,
+    receiver: Receiver,
+    handle: Handle,
+}
+
+impl Agent {
+    /// Checks the set-up, makes the folders and listens for HAProxy's log. HAProxy is not touched yet.
+    ///
+    /// # Errors
+    /// When the set-up is wrong, the folder cannot be used, or no port is free.
+    pub async fn new(ctx: Context, options: Options) -> Result<Self, Error> {
+        options.check()?;
+        files::make_folders(&options.dir).map_err(|error| Error::Folder {
+            path: options.dir.display().to_string(),
+            message: error.to_string(),
+        })?;
+        let receiver = listen(&options).await.map_err(Error::Receiver)?;
+        let settings = Settings {
+            dir: options.dir.display().to_string(),
+            admin_socket: options.admin().display().to_string(),
+            binds: options.config_binds(),
+            log: receiver.local_addr(),
+            maxconn: max_connections(),
+        };
+        let handle = receiver.handle();
+        let epoch = handle.epoch().to_owned();
+        let handle = handle.named(&options.instance, &epoch);
+        Ok(Self {
+            ctx,
+            options,
+            settings,
+            receiver,
+            handle,
+        })
+    }
+
+    /// The counters of this HAProxy's requests.
+    #[must_use]
+    pub fn telemetry(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until the shutdown. HAProxy goes on.
+    ///
+    /// # Errors
+    /// None at present: whatever goes wrong is reported and tried again.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self {
+            ctx,
+            options,
+            settings,
+            receiver,
+            ..
+        } = self;
+        let receiving = tokio::spawn(receiver.run(ctx.shutdown.clone()));
+        let (told, processes) = watch::channel(Err("HAProxy was not started yet".to_owned()));
+        let runner = options.binary().map(|binary| Runner {
+            binary,
+            dir: options.dir.clone(),
+            master: options.master(),
+        });
+        let (say, alive) = watch::channel(Alive {
+            instance: options.instance.clone(),
+            telemetry: options.telemetry_address.clone(),
+            haproxy: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: ctx.clock.now(),
+        });
+        let present = tokio::spawn(presence::keep(ctx.clone(), alive));
+        let mut keeper = Keeper::new(&ctx, &options, runner.clone(), told);
+        // A HAProxy that runs, or ran, is brought back from the files alone: the store may be away.
+        keeper.start_if_configured();
+        let cache = Cache::start(
+            &ctx,
+            vec![keys::prefix("targets"), keys::prefix("observed")],
+        );
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => {}
+            () = cache.synced() => {
+                let turn = Turn {
+                    recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
+                    inputs: Inputs::new(&options.dir),
+                    client: runtime::Client::new(&options.admin()),
+                    master: master::Client::new(&options.master()),
+                    checker: runner,
+                    on_disk: files::read(&options.dir),
+                    certs: Certs::default(),
+                    settings,
+                    cache: cache.clone(),
+                    ctx: ctx.clone(),
+                    instance: options.instance.clone(),
+                    dir: options.dir.clone(),
+                    observe_only: options.observe_only,
+                    processes: None,
+                    running: None,
+                    written: BTreeMap::new(),
+                    written_open: Instant::now(),
+                    down: BTreeMap::new(),
+                    maps_read: None,
+                    settled: false,
+                    told: None,
+                };
+                run_loop(turn, cache, keeper, processes, say).await;
+            }
+        }
+        let _ = receiving.await;
+        let _ = present.await;
+        Ok(())
+    }
+}
+
+/// Listens where it listened before if that is still free, so that an adopted HAProxy goes on logging to it.
+async fn listen(options: &Options) -> std::io::Result<Receiver> {
+    let path = options.dir.join("log.address");
+    let before = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<SocketAddr>().ok());
+    let receiver = match before {
+        Some(address) => match Receiver::bind(address).await {
+            Ok(receiver) => receiver,
+            Err(_) => Receiver::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+        },
+        None => Receiver::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+    };
+    files::replace(&path, &receiver.local_addr().to_string())?;
+    Ok(receiver)
+}
+
+/// Learns HAProxy's processes: from the supervisor where the agent owns HAProxy, else from its master socket.
+struct Keeper {
+    ctx: Context,
+    owned: bool,
+    observe_only: bool,
+    runner: Option<Runner>,
+    master: master::Client,
+    told: Option<watch::Sender<Result<master::Processes, String>>>,
+}
+
+impl Keeper {
+    fn new(
+        ctx: &Context,
+        options: &Options,
+        runner: Option<Runner>,
+        told: watch::Sender<Result<master::Processes, String>>,
+    ) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            owned: matches!(options.mode, Mode::Owned { .. }),
+            observe_only: options.observe_only,
+            runner,
+            master: master::Client::new(&options.master()),
+            told: Some(told),
+        }
+    }
+
+    /// Begins to keep HAProxy alive, once there is a configuration.
+    fn start_if_configured(&mut self) {
+        let Some(runner) = &self.runner else { return };
+        if !self.owned || self.observe_only || !files::config(&runner.dir).exists() {
+            return;
+        }
+        if let Some(told) = self.told.take() {
+            tokio::spawn(supervise::keep_alive(
+                runner.clone(),
+                told,
+                self.ctx.shutdown.clone(),
+            ));
+        }
+    }
+
+    /// The processes now. What the supervisor says is known at once when HAProxy is gone.
+    async fn processes(
+        &self,
+        told: &watch::Receiver<Result<master::Processes, String>>,
+    ) -> Result<master::Processes, String> {
+        if self.owned && !self.observe_only {
+            if let Err(error) = &*told.borrow() {
+                return Err(error.clone());
+            }
+        }
+        self.master
+            .processes()
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+async fn run_loop(
+    mut turn: Turn,
+    cache: Cache,
+    mut keeper: Keeper,
+    mut told: watch::Receiver<Result<master::Processes, String>>,
+    say: watch::Sender<Alive>,
+) {
+    let shutdown = turn.ctx.shutdown.clone();
+    let mut changes = cache.subscribe();
+    turn.inputs.read_all(&cache);
+    turn.forget_the_gone().await;
+    let mut wake = Wake::Look;
+    let mut resync = Instant::now() + turn.ctx.resync;
+    while !shutdown.is_cancelled() {
+        // A change of what is wanted acts on the picture we have; everything else looks first.
+        if wake == Wake::Look || turn.running.is_none() {
+            let seen = keeper.processes(&told).await;
+            if let Ok(seen) = &seen {
+                say.send_if_modified(|alive| {
+                    let other = alive.haproxy != seen.version;
+                    alive.haproxy.clone_from(&seen.version);
+                    other
+                });
+            }
+            turn.take_processes(seen);
+        }
+        let look = turn.turn(wake).await;
+        keeper.start_if_configured();
+        let pause = match look {
+            Look::Soon => SOON,
+            Look::Later => LATER,
+        };
+        wake = tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = changes.next() => match changed {
+                Some(keys) if turn.inputs.read_changed(&cache, &keys) => Wake::Inputs,
+                Some(_) => Wake::Nothing,
+                None => { tokio::time::sleep(pause).await; Wake::Look }
+            },
+            changed = told.changed() => {
+                if changed.is_err() {
+                    tokio::time::sleep(pause).await;
+                }
+                Wake::Look
+            }
+            () = tokio::time::sleep(pause) => Wake::Look,
+        };
+        if Instant::now() >= resync {
+            resync = Instant::now() + turn.ctx.resync;
+            turn.inputs.read_all(&cache);
+        }
+    }
+}
+
+/// Notes an event about this HAProxy as a whole.
+pub(crate) async fn note(recorder: &Recorder, severity: Severity, reason: &str, message: String) {
+    recorder.record(None, severity, reason, message).await;
+}

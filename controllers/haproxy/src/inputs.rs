@@ -1,0 +1,160 @@
+//! What the store says of each release, as last understood.
+//!
+//! Owner of the last good target of each release, also on disk, so that neither a broken object nor a restart with a
+//! broken object in the store takes a release's routes away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::observed::SwarmObserved;
+use fm_api::target::Target;
+use fm_runtime::{Cache, decode};
+
+use crate::desired::Input;
+
+/// All releases.
+pub(crate) struct Inputs {
+    path: PathBuf,
+    releases: BTreeMap<ReleaseKey, Known>,
+    last_good: BTreeMap<String, serde_json::Value>,
+}
+
+/// One release.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    target: Option<Arc<Target>>,
+    /// Why the stored target cannot be followed.
+    bad: Option<String>,
+    swarm: Option<Arc<SwarmObserved>>,
+}
+
+impl Inputs {
+    /// With the last good targets that were kept in this folder.
+    #[must_use]
+    pub(crate) fn new(dir: &Path) -> Self {
+        let path = dir.join("targets.json");
+        let last_good = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            path,
+            releases: BTreeMap::new(),
+            last_good,
+        }
+    }
+
+    /// Reads everything, at the start and on each resync.
+    pub(crate) fn read_all(&mut self, cache: &Cache) {
+        let mut all: BTreeSet<ReleaseKey> = self.releases.keys().cloned().collect();
+        all.extend(
+            cache
+                .list(&keys::prefix("targets"))
+                .iter()
+                .filter_map(|e| ReleaseKey::of(&e.key)),
+        );
+        for key in all {
+            self.read(cache, &key);
+        }
+        self.keep();
+    }
+
+    /// Reads the releases of these keys; returns whether any key was of interest.
+    pub(crate) fn read_changed(&mut self, cache: &Cache, changed: &[String]) -> bool {
+        let mut any = false;
+        let mut targets = false;
+        let releases: BTreeSet<ReleaseKey> = changed
+            .iter()
+            .filter_map(|text| {
+                let key = ReleaseKey::of(text)?;
+                targets |= *text == key.target();
+                (*text == key.target() || *text == key.observed_swarm()).then_some(key)
+            })
+            .collect();
+        for key in releases {
+            self.read(cache, &key);
+            any = true;
+        }
+        if targets {
+            self.keep();
+        }
+        any
+    }
+
+    fn read(&mut self, cache: &Cache, key: &ReleaseKey) {
+        let Some(entry) = cache.get(&key.target()) else {
+            self.releases.remove(key);
+            self.last_good.remove(&key.to_string());
+            return;
+        };
+        let known = self.releases.entry(key.clone()).or_default();
+        match decode::<Target>(&entry) {
+            Ok(target) => {
+                if let Ok(value) = serde_json::to_value(&target) {
+                    self.last_good.insert(key.to_string(), value);
+                }
+                known.target = Some(Arc::new(target));
+                known.bad = None;
+            }
+            Err(error) => {
+                known.bad = Some(error);
+                if known.target.is_none() {
+                    known.target = self
+                        .last_good
+                        .get(&key.to_string())
+                        .and_then(|value| serde_json::from_value(value.clone()).ok())
+                        .map(Arc::new);
+                }
+            }
+        }
+        // An observation that cannot be read says nothing: the last one stands.
+        match cache
+            .get(&key.observed_swarm())
+            .map(|entry| decode::<SwarmObserved>(&entry))
+        {
+            Some(Ok(seen)) => known.swarm = Some(Arc::new(seen)),
+            Some(Err(_)) => {}
+            None => known.swarm = None,
+        }
+    }
+
+    /// Keeps the last good targets on disk. A failure costs nothing now: the store still has them.
+    fn keep(&self) {
+        if let Ok(text) = serde_json::to_string(&self.last_good) {
+            if std::fs::read_to_string(&self.path).ok().as_ref() != Some(&text) {
+                let _ = crate::files::replace(&self.path, &text);
+            }
+        }
+    }
+
+    /// For [`crate::desired::Desired::of`].
+    #[must_use]
+    pub(crate) fn all(&self) -> Vec<Input<'_>> {
+        self.releases
+            .iter()
+            .filter_map(|(key, known)| {
+                Some(Input {
+                    key,
+                    target: known.target.as_deref()?,
+                    swarm: known.swarm.as_deref(),
+                })
+            })
+            .collect()
+    }
+
+    /// Targets that cannot be followed, and why.
+    pub(crate) fn bad(&self) -> impl Iterator<Item = (&ReleaseKey, &String)> {
+        self.releases
+            .iter()
+            .filter_map(|(key, known)| Some((key, known.bad.as_ref()?)))
+    }
+
+    /// Each release with the target that is followed.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = (&ReleaseKey, &Arc<Target>)> {
+        self.releases
+            .iter()
+            .filter_map(|(key, known)| Some((key, known.target.as_ref()?)))
+    }
+}

@@ -1,0 +1,459 @@
+//! One turn of the agent's loop: look, plan, act, report.
+//!
+//! Owner of the picture of HAProxy between turns. What must never happen: a report of something that was not read back
+//! from HAProxy or acknowledged by it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fm_api::event::Severity;
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::observed::HaproxyObserved;
+use fm_api::quantity::Span;
+use fm_runtime::{Cache, Context, Recorder, decode};
+use fm_store::Txn;
+use tokio::time::Instant;
+
+use crate::act::{self, Hands};
+use crate::agent::note;
+use crate::certs::{Certs, Renewal};
+use crate::config::Settings;
+use crate::desired::Desired;
+use crate::inputs::Inputs;
+use crate::plan::{self, Files, Look, Plan};
+use crate::report::{self, Down};
+use crate::state::{Action, Running};
+use crate::supervise::Runner;
+use crate::{master, observe, runtime};
+
+/// How often the maps are read back.
+const MAPS_EVERY: Duration = Duration::from_secs(1);
+/// How often a report is written that differs in open connections alone.
+const OPEN_EVERY: Duration = Duration::from_millis(500);
+/// Plans in one turn: a reload, what follows from it, and one more.
+const PLANS: usize = 4;
+/// How long a new worker may take to answer with its configuration.
+const NEW_WORKER: Duration = Duration::from_secs(3);
+
+/// Why there is a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// What is wanted changed: act on the picture we have.
+    Inputs,
+    /// Look at HAProxy.
+    Look,
+    /// Keys of no interest changed.
+    Nothing,
+}
+
+/// Everything between turns.
+pub(crate) struct Turn {
+    pub(crate) ctx: Context,
+    pub(crate) cache: Cache,
+    pub(crate) recorder: Recorder,
+    pub(crate) inputs: Inputs,
+    pub(crate) client: runtime::Client,
+    pub(crate) master: master::Client,
+    pub(crate) checker: Option<Runner>,
+    pub(crate) settings: Settings,
+    pub(crate) instance: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) observe_only: bool,
+    pub(crate) certs: Certs,
+    pub(crate) on_disk: Option<Files>,
+    /// HAProxy's processes, or why they are not known.
+    pub(crate) processes: Option<Result<master::Processes, String>>,
+    /// The picture; `None`: it must be read before anything is done.
+    pub(crate) running: Option<Running>,
+    pub(crate) written: BTreeMap<ReleaseKey, HaproxyObserved>,
+    pub(crate) written_open: Instant,
+    pub(crate) down: Down,
+    pub(crate) maps_read: Option<Instant>,
+    /// The last plan came to its end: what differs now was changed by somebody else.
+    pub(crate) settled: bool,
+    /// The last trouble that was told.
+    pub(crate) told: Option<String>,
+}
+
+impl Turn {
+    /// Reports of this agent on releases that have no target any more.
+    pub(crate) async fn forget_the_gone(&mut self) {
+        for entry in self.cache.list(&keys::prefix("observed")) {
+            let Some(key) = ReleaseKey::of(&entry.key) else {
+                continue;
+            };
+            if entry.key == key.observed_haproxy(&self.instance) {
+                if let Ok(seen) = decode::<HaproxyObserved>(&entry) {
+                    self.written.insert(key, seen);
+                }
+            }
+        }
+    }
+
+    /// Takes in which processes there are; another worker means another picture.
+    pub(crate) fn take_processes(&mut self, seen: Result<master::Processes, String>) {
+        let worker =
+            |seen: &Result<master::Processes, String>| seen.as_ref().ok().and_then(|p| p.worker);
+        let before = self.processes.as_ref().and_then(worker);
+        if before.is_none() || before != worker(&seen) {
+            self.client.reconnect();
+            self.forget();
+        }
+        self.processes = Some(seen);
+    }
+
+    fn forget(&mut self) {
+        self.running = None;
+        self.maps_read = None;
+        self.settled = false;
+    }
+
+    /// One turn.
+    pub(crate) async fn turn(&mut self, wake: Wake) -> Look {
+        if wake == Wake::Nothing && self.running.is_some() {
+            return Look::Later;
+        }
+        if wake == Wake::Look || self.running.is_none() {
+            self.look().await;
+        }
+        if wake == Wake::Inputs {
+            self.settled = false;
+        }
+        let lost_for = self.cache.lost_since().map(|since| {
+            let millis = self.ctx.clock.now().duration_since(since).as_millis();
+            Span::millis(u64::try_from(millis).unwrap_or(0))
+        });
+        // Law: what the store lost in a moment is no reason to act, unless a release asks for it.
+        let inputs = self.inputs.all();
+        let desired = Desired::of(&inputs, lost_for);
+        drop(inputs);
+        let mut next_look = Look::Later;
+        let mut in_full = false;
+        for _ in 0..PLANS {
+            let plan = plan::plan(
+                &self.settings,
+                &desired,
+                self.running.as_ref(),
+                &BTreeMap::new(),
+                self.on_disk.as_ref(),
+            );
+            next_look = plan.next_look;
+            if plan.actions.is_empty() {
+                in_full = self.running.is_some();
+                break;
+            }
+            if self.observe_only {
+                tracing::info!(actions = ?plan.actions, "would act");
+                break;
+            }
+            if !self.act(&plan, &desired).await {
+                next_look = Look::Soon;
+                break;
+            }
+        }
+        self.settled = in_full && self.told.is_none();
+        if in_full {
+            self.told = None;
+        }
+        self.renew_certificates().await;
+        self.report(&desired, in_full).await;
+        next_look
+    }
+
+    /// Reads HAProxy. A picture that cannot be read is no picture.
+    async fn look(&mut self) {
+        let Some(Ok(processes)) = &self.processes else {
+            self.running = None;
+            return;
+        };
+        let old = processes.old.clone();
+        let dir = self.settings.dir.clone();
+        let due = self.maps_read.is_none_or(|at| at.elapsed() >= MAPS_EVERY);
+        let known = self
+            .running
+            .as_ref()
+            .map(|running| &running.maps)
+            .filter(|_| !due);
+        match observe::read(&mut self.client, &dir, known).await {
+            Ok(mut fresh) => {
+                if let Some(before) = &self.running {
+                    fresh.remember(before);
+                }
+                for pid in old {
+                    if let Ok(text) = self.master.in_worker(pid, "show servers conn").await {
+                        for (address, open) in observe::connections_by_address(&text) {
+                            *fresh.old_open.entry(address).or_default() += open;
+                        }
+                    }
+                }
+                if due {
+                    self.maps_read = Some(Instant::now());
+                }
+                self.running = Some(fresh);
+                self.look_at_the_down().await;
+            }
+            Err(error) => {
+                self.trouble(error.to_string()).await;
+                self.forget();
+            }
+        }
+    }
+
+    async fn look_at_the_down(&mut self) {
+        let down = self
+            .running
+            .iter()
+            .flat_map(|running| running.backends.values())
+            .flatten()
+            .any(|server| {
+                server.admin == crate::state::Admin::Ready && !server.up && server.address.is_some()
+            });
+        self.down = if down {
+            observe::read_down(&mut self.client)
+                .await
+                .unwrap_or_default()
+        } else {
+            Down::new()
+        };
+    }
+
+    /// Carries out a plan; returns whether it came to its end.
+    async fn act(&mut self, plan: &Plan, desired: &Desired) -> bool {
+        self.tell_of_drift(plan, desired).await;
+        let old_workers = match &self.processes {
+            Some(Ok(processes)) => processes.old.clone(),
+            Some(Err(_)) | None => Vec::new(),
+        };
+        let mut hands = Hands {
+            client: &mut self.client,
+            master: &self.master,
+            checker: self.checker.as_ref(),
+            dir: &self.dir,
+            old_workers: &old_workers,
+        };
+        match hands
+            .carry_out(plan, self.running.as_mut(), &mut self.on_disk)
+            .await
+        {
+            Ok(act::Done { reloaded: None }) => true,
+            Ok(act::Done {
+                reloaded: Some(why),
+            }) => {
+                note(
+                    &self.recorder,
+                    Severity::Normal,
+                    "Reloaded",
+                    format!("HAProxy was reloaded: {why}"),
+                )
+                .await;
+                self.after_reload(plan).await
+            }
+            Err(error) => {
+                self.trouble(error.to_string()).await;
+                // What was done of it is not known for sure.
+                self.forget();
+                false
+            }
+        }
+    }
+
+    /// Waits until the new worker answers with the new configuration.
+    async fn after_reload(&mut self, plan: &Plan) -> bool {
+        let before = self.running.take().unwrap_or_default();
+        let planned = Running {
+            backends: plan.layout.clone(),
+            ..Running::default()
+        };
+        self.maps_read = None;
+        let deadline = Instant::now() + NEW_WORKER;
+        loop {
+            self.client.reconnect();
+            if let Ok(processes) = self.master.processes().await {
+                self.processes = Some(Ok(processes));
+            }
+            self.look().await;
+            if let Some(running) = &mut self.running {
+                running.remember(&before);
+                running.remember(&planned);
+                if running.structure == plan.structure {
+                    return true;
+                }
+            }
+            if Instant::now() >= deadline {
+                self.trouble(
+                    "the new worker does not answer with the new configuration".to_owned(),
+                )
+                .await;
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Somebody changed HAProxy beside us: it is put back, and told.
+    async fn tell_of_drift(&self, plan: &Plan, desired: &Desired) {
+        if !self.settled || self.cache.lost_since().is_some() {
+            return;
+        }
+        for action in &plan.actions {
+            let (group, what) = match action {
+                Action::SetMap(map, key, _)
+                | Action::AddMap(map, key, _)
+                | Action::DelMap(map, key) => (
+                    key.as_str(),
+                    format!("{} in {} was changed", key, map.file()),
+                ),
+                Action::Add(at, ..) => (at.backend.as_str(), format!("server {at} was taken out")),
+                Action::Resume(at) => {
+                    (at.backend.as_str(), format!("server {at} was set to drain"))
+                }
+                Action::Reweight(at) => (
+                    at.backend.as_str(),
+                    format!("server {at} was given another weight"),
+                ),
+                Action::Drain(at) => (at.backend.as_str(), format!("server {at} was put to work")),
+                Action::Reload(why) => ("", format!("HAProxy runs another configuration ({why})")),
+                Action::WriteFiles
+                | Action::Arm(_)
+                | Action::Fill(..)
+                | Action::Know(..)
+                | Action::Maint(_) => continue,
+            };
+            let release = desired
+                .groups
+                .get(group.get(..11).unwrap_or(""))
+                .map(|g| &g.release);
+            let message = format!("{what} by somebody else and is put back");
+            self.recorder
+                .record(release, Severity::Warning, "DriftRepaired", message)
+                .await;
+        }
+    }
+
+    async fn trouble(&mut self, words: String) {
+        if self.told.as_ref() != Some(&words) {
+            tracing::warn!(problem = %words, "HAProxy");
+            note(
+                &self.recorder,
+                Severity::Warning,
+                "HaproxyTrouble",
+                words.clone(),
+            )
+            .await;
+            self.told = Some(words);
+        }
+    }
+
+    async fn renew_certificates(&mut self) {
+        if self.running.is_none() || self.observe_only {
+            return;
+        }
+        let renewals = self
+            .certs
+            .renew(&mut self.client, &self.settings.binds)
+            .await;
+        for renewal in renewals.unwrap_or_default() {
+            let (severity, reason, message) = match renewal {
+                Renewal::Renewed(path) => (
+                    Severity::Normal,
+                    "CertificateInForce",
+                    format!("{} is in force", path.display()),
+                ),
+                Renewal::Refused(path, words) => (
+                    Severity::Warning,
+                    "CertificateRefused",
+                    format!(
+                        "{}: HAProxy keeps the old certificate: {words}",
+                        path.display()
+                    ),
+                ),
+            };
+            note(&self.recorder, severity, reason, message).await;
+        }
+    }
+
+    /// Writes what is in force for each release where it changed.
+    async fn report(&mut self, desired: &Desired, in_full: bool) {
+        let problem = match (&self.processes, &self.told) {
+            (Some(Err(words)), _) => Some(words.clone()),
+            (_, Some(words)) if !in_full => Some(words.clone()),
+            _ if self.running.is_none() => Some("HAProxy cannot be read yet".to_owned()),
+            _ => None,
+        };
+        let bad: BTreeMap<&ReleaseKey, &String> = self.inputs.bad().collect();
+        let mut changed: Vec<(ReleaseKey, HaproxyObserved)> = Vec::new();
+        for (key, target) in self.inputs.targets() {
+            let before = self.written.get(key).filter(|seen| seen.uid == target.uid);
+            let mut seen = match &self.running {
+                Some(running) => report::report(key, target, desired, running, in_full, &self.down),
+                None => before.cloned().unwrap_or_else(|| HaproxyObserved {
+                    uid: target.uid.clone(),
+                    ..HaproxyObserved::default()
+                }),
+            };
+            if !in_full {
+                seen.generation = before.map_or(0, |before| before.generation);
+            }
+            let unread = bad
+                .get(key)
+                .map(|words| format!("the target cannot be read: {words}"));
+            seen.problem = problem.clone().or(unread).or(seen.problem);
+            if before != Some(&seen) && !self.is_idle_change(before, &seen) {
+                changed.push((key.clone(), seen));
+            }
+        }
+        for (key, seen) in changed {
+            self.write(key, seen).await;
+        }
+        self.remove_reports().await;
+    }
+
+    /// Whether only counts of open connections differ, and the last write was a moment ago.
+    fn is_idle_change(&self, before: Option<&HaproxyObserved>, seen: &HaproxyObserved) -> bool {
+        let Some(before) = before else { return false };
+        let ended = seen.revisions.iter().any(|(id, revision)| {
+            revision.open == 0 && before.revisions.get(id).is_some_and(|old| old.open > 0)
+        });
+        let without = |of: &HaproxyObserved| {
+            let mut of = of.clone();
+            of.revisions
+                .values_mut()
+                .for_each(|revision| revision.open = 0);
+            of
+        };
+        !ended && without(before) == without(seen) && self.written_open.elapsed() < OPEN_EVERY
+    }
+
+    async fn write(&mut self, key: ReleaseKey, seen: HaproxyObserved) {
+        let Ok(bytes) = serde_json::to_vec(&seen) else {
+            return;
+        };
+        let txn = Txn::new().put(key.observed_haproxy(&self.instance), bytes);
+        match self.ctx.store.commit(txn).await {
+            Ok(_) => {
+                self.written_open = Instant::now();
+                self.written.insert(key, seen);
+            }
+            Err(error) => tracing::debug!(%error, %key, "a report could not be written"),
+        }
+    }
+
+    async fn remove_reports(&mut self) {
+        let here: std::collections::BTreeSet<ReleaseKey> =
+            self.inputs.targets().map(|(key, _)| key.clone()).collect();
+        let gone: Vec<ReleaseKey> = self
+            .written
+            .keys()
+            .filter(|key| !here.contains(key))
+            .cloned()
+            .collect();
+        for key in gone {
+            // Its servers and routes go first, and its report last.
+            let txn = Txn::new().delete(key.observed_haproxy(&self.instance));
+            if self.ctx.store.commit(txn).await.is_ok() {
+                self.written.remove(&key);
+            }
+        }
+    }
+}
