@@ -2,10 +2,13 @@
 //!
 //! A wake-up says *look*, never *what changed*; a slow resync gives certainty. No key is ever reconciled twice at once.
 
+mod backoff;
 mod cache;
 mod context;
 mod controller;
 mod events;
+mod leader;
+mod queue;
 
 pub use cache::{Cache, Changes, decode};
 pub use context::Context;

@@ -1,0 +1,178 @@
+//! Leader election on one key, bound to a lease.
+//!
+//! Who creates the key leads while its lease lives. The revision of that creation is the fence: a write that carries it
+//! fails once the key is gone. Leadership is lost at once when the key changes, or when the lease was not renewed for its
+//! whole time by this machine's own clock, which ends no later than the store's. What must never happen: two that both
+//! believe for longer than the fence can catch.
+
+use std::time::Duration;
+
+use fm_api::keys;
+use fm_store::{Change, Fence, LeaseId, SharedStore, StoreError, Txn, Watch};
+use tokio::time::Instant;
+
+use crate::Context;
+use crate::backoff::Backoff;
+
+/// How long a leader that died keeps the others waiting.
+pub(crate) const TTL: Duration = Duration::from_secs(5);
+/// How often a candidate looks by itself, should it miss the change.
+const LOOK: Duration = Duration::from_secs(2);
+/// What giving the key back may take at the end.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// Leadership; it must be [held](Leadership::hold).
+pub(crate) struct Leadership {
+    store: SharedStore,
+    ttl: Duration,
+    lease: LeaseId,
+    /// What every write must carry.
+    pub(crate) fence: Fence,
+    /// Until when the lease lives, whatever happens.
+    until: Instant,
+}
+
+/// Waits until this process leads. Tries again whatever the store says.
+pub(crate) async fn elect(ctx: &Context, name: &str, ttl: Duration) -> Leadership {
+    let key = keys::lease(name);
+    let mut backoff = Backoff::for_store();
+    loop {
+        match try_elect(ctx, &key, ttl).await {
+            Ok(Some(leadership)) => {
+                tracing::info!(controller = name, identity = %ctx.identity, "leading");
+                return leadership;
+            }
+            Ok(None) => backoff.reset(),
+            Err(error) => {
+                let pause = backoff.next();
+                tracing::warn!(controller = name, %error, ?pause, "cannot be elected");
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// One attempt; when another leads, returns after it stopped, or after a while.
+async fn try_elect(
+    ctx: &Context,
+    key: &str,
+    ttl: Duration,
+) -> Result<Option<Leadership>, StoreError> {
+    let store = &ctx.store;
+    let listing = store.list(key).await?;
+    if listing.entries.iter().any(|entry| entry.key == key) {
+        let watch = store.watch(key, listing.revision + 1).await?;
+        // At its end the caller looks again, and again sees who leads.
+        let _ = tokio::time::timeout(LOOK, gone(watch, key, None)).await;
+        return Ok(None);
+    }
+    let asked = Instant::now();
+    let lease = store.grant(ttl).await?;
+    let txn = Txn::new()
+        .expect(fm_store::Expect::Absent(key.to_owned()))
+        .put_leased(key, ctx.identity.clone().into_bytes(), lease);
+    match store.commit(txn).await {
+        Ok(revision) => Ok(Some(Leadership {
+            store: SharedStore::clone(store),
+            ttl,
+            lease,
+            fence: Fence {
+                key: key.to_owned(),
+                revision,
+            },
+            until: asked + ttl,
+        })),
+        Err(error) => {
+            // It may have happened, unseen: without its lease the key goes again.
+            if let Err(error) = store.revoke(lease).await {
+                tracing::debug!(%error, "a lease is left to end by itself");
+            }
+            match error {
+                StoreError::Conflict { .. } => Ok(None),
+                error => Err(error),
+            }
+        }
+    }
+}
+
+/// Returns when the key is gone, or is not the one created at `ours`, or that can no longer be known.
+async fn gone(mut watch: Watch, key: &str, ours: Option<u64>) {
+    while let Some(Ok(batch)) = watch.next().await {
+        for change in batch.iter().filter(|change| change.key() == key) {
+            match change {
+                Change::Deleted { .. } => return,
+                Change::Put(entry) if ours.is_some_and(|ours| entry.revision != ours) => return,
+                Change::Put(_) => {}
+            }
+        }
+    }
+}
+
+impl Leadership {
+    /// Keeps it; returns why it was lost.
+    pub(crate) async fn hold(&mut self) -> String {
+        let (store, fence) = (SharedStore::clone(&self.store), self.fence.clone());
+        tokio::select! {
+            why = self.renew() => why,
+            () = changed(&store, &fence) => "its key was changed or removed".to_owned(),
+        }
+    }
+
+    async fn renew(&mut self) -> String {
+        let mut pause = self.ttl / 3;
+        loop {
+            tokio::time::sleep_until((Instant::now() + pause).min(self.until)).await;
+            let asked = Instant::now();
+            let renewed =
+                tokio::time::timeout_at(self.until, self.store.keep_alive(self.lease)).await;
+            match renewed {
+                Ok(Ok(())) => {
+                    self.until = asked + self.ttl;
+                    pause = self.ttl / 3;
+                }
+                Ok(Err(StoreError::LeaseEnded)) => return "its lease has ended".to_owned(),
+                Ok(Err(error)) if Instant::now() < self.until => {
+                    tracing::warn!(key = %self.fence.key, %error, "cannot renew the lease yet");
+                    pause = self.ttl / 10;
+                }
+                Ok(Err(error)) => return format!("its lease could not be renewed: {error}"),
+                Err(_) => return "its lease could not be renewed in time".to_owned(),
+            }
+        }
+    }
+
+    /// Gives it back, so that another need not wait.
+    pub(crate) async fn release(self) {
+        let revoked = tokio::time::timeout(RELEASE, self.store.revoke(self.lease)).await;
+        if !matches!(revoked, Ok(Ok(()))) {
+            tracing::debug!(key = %self.fence.key, "the lease is left to end by itself");
+        }
+    }
+}
+
+/// Returns when the fence no longer stands. Where that cannot be seen, the lease decides.
+async fn changed(store: &SharedStore, fence: &Fence) {
+    let mut backoff = Backoff::for_store();
+    loop {
+        match stands(store, fence).await {
+            Ok(true) => backoff.reset(),
+            Ok(false) => return,
+            Err(_) => tokio::time::sleep(backoff.next()).await,
+        }
+    }
+}
+
+/// Watches the fence until it may have fallen, then looks; `false` when it has.
+async fn stands(store: &SharedStore, fence: &Fence) -> Result<bool, StoreError> {
+    let listing = store.list(&fence.key).await?;
+    let standing = listing
+        .entries
+        .iter()
+        .any(|entry| entry.key == fence.key && entry.revision == fence.revision);
+    if !standing {
+        return Ok(false);
+    }
+    let watch = store.watch(&fence.key, listing.revision + 1).await?;
+    gone(watch, &fence.key, Some(fence.revision)).await;
+    Ok(true)
+}
