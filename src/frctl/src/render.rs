@@ -4,6 +4,8 @@ mod describe;
 mod estimate;
 mod frame;
 mod releases;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use describe::describe;
 pub(crate) use estimate::estimate;

@@ -93,7 +93,7 @@ async fn one(
         .document
         .map_err(|problems| refused(&source.name, None, &problems))?;
     let release = in_namespace(session, release)
-        .map_err(|problem| refused(&source.name, None, &[problem]))?;
+        .map_err(|problems| refused(&source.name, None, &problems))?;
     let key = release.key();
     let Some(client) = client else {
         say(session, &key.to_string(), "valid (nothing was sent)")?;
@@ -186,7 +186,10 @@ fn outlook(
 }
 
 /// The release in the namespace that `-n` names.
-pub(super) fn in_namespace(session: &Session, mut release: Release) -> Result<Release, Problem> {
+pub(super) fn in_namespace(
+    session: &Session,
+    mut release: Release,
+) -> Result<Release, Vec<Problem>> {
     let Some(named) = session.named_namespace() else {
         return Ok(release);
     };
@@ -197,7 +200,8 @@ pub(super) fn in_namespace(session: &Session, mut release: Release) -> Result<Re
     }
     if written != named {
         let message = format!("`{written}` is not the namespace that -n names");
-        return Err(Problem::new("metadata.namespace", message).allowed(named.to_owned()));
+        let problem = Problem::new("metadata.namespace", message);
+        return Err(vec![problem.allowed(named)]);
     }
     Ok(release)
 }

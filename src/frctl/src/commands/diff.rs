@@ -18,9 +18,9 @@ pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
     let mut failed = 0usize;
     let mut different = false;
     for source in files::read(files)? {
-        let release = source.document.and_then(|release| {
-            super::apply::in_namespace(session, release).map_err(|problem| vec![problem])
-        });
+        let release = source
+            .document
+            .and_then(|release| super::apply::in_namespace(session, release));
         let outcome = match release {
             Ok(release) => one(&client, &release, paint).await,
             Err(problems) => Err(Refusal {

@@ -71,9 +71,9 @@ async fn history(session: &Session, name: &str) -> Result<Exit> {
     let value = client
         .get(&format!("{}/view", Client::release(&key)))
         .await?;
-    let entries = match &value["target"]["history"] {
-        Value::Null => Value::Array(Vec::new()),
-        entries => entries.clone(),
+    let entries = match value.pointer("/target/history") {
+        Some(entries) => entries.clone(),
+        None => Value::Array(Vec::new()),
     };
     if session.object(&serde_json::json!({ "items": entries }))? {
         return Ok(Exit::Done);

@@ -1,0 +1,174 @@
+//! Pictures and tables as golden files: `SNAPSHOTS=overwrite cargo test -p frctl` writes them again.
+
+use fm_api::event::Event;
+use fm_api::http::View;
+use jiff::tz::TimeZone;
+use snapbox::{assert_data_eq, file};
+
+use super::*;
+use crate::error::Exit;
+use crate::text::{Look, Paint};
+use crate::wait;
+
+fn view(name: &str) -> View {
+    let text = match name {
+        "canary" => include_str!("../../tests/views/canary.json"),
+        "approval" => include_str!("../../tests/views/approval.json"),
+        "healthy" => include_str!("../../tests/views/healthy.json"),
+        "fresh" => include_str!("../../tests/views/fresh.json"),
+        other => panic!("no view {other}"),
+    };
+    serde_json::from_str(text).unwrap()
+}
+
+fn events() -> Vec<Event> {
+    serde_json::from_str(include_str!("../../tests/views/events.json")).unwrap()
+}
+
+fn look(width: Option<usize>, colours: bool) -> Look {
+    Look {
+        now: "2026-03-06T09:00:00Z".parse().unwrap(),
+        width,
+        paint: Paint(colours),
+        zone: TimeZone::UTC,
+    }
+}
+
+fn drawn(name: &str, width: usize, lost: Option<&str>) -> String {
+    let view = view(name);
+    let events = events();
+    let shown = Frame {
+        view: &view,
+        events: &events,
+        lost,
+    };
+    let picture = frame(&shown, &look(Some(width), false));
+    for line in picture.lines() {
+        assert!(crate::text::width(line) <= width.max(40), "{line}");
+    }
+    picture
+}
+
+#[test]
+fn a_canary_under_way() {
+    assert_data_eq!(
+        drawn("canary", 100, None),
+        file!["../../tests/golden/canary-100.txt"]
+    );
+}
+
+#[test]
+fn a_canary_on_a_narrow_terminal() {
+    assert_data_eq!(
+        drawn("canary", 44, None),
+        file!["../../tests/golden/canary-44.txt"]
+    );
+}
+
+#[test]
+fn an_approval_is_waited_for_while_frd_restarts() {
+    assert_data_eq!(
+        drawn("approval", 80, Some("frd does not answer")),
+        file!["../../tests/golden/approval-80.txt"]
+    );
+}
+
+#[test]
+fn a_release_at_rest_and_one_nobody_has_looked_at() {
+    let both = drawn("healthy", 80, None) + "\n" + &drawn("fresh", 80, None);
+    assert_data_eq!(both, file!["../../tests/golden/rest-80.txt"]);
+}
+
+#[test]
+fn every_width_fits() {
+    for width in [1, 20, 40, 63, 64, 65, 79, 111, 300] {
+        for name in ["canary", "approval", "healthy", "fresh"] {
+            drawn(name, width, None);
+        }
+    }
+}
+
+#[test]
+fn colours_change_no_letter() {
+    let view = view("canary");
+    let events = events();
+    let shown = Frame {
+        view: &view,
+        events: &events,
+        lost: None,
+    };
+    let coloured = frame(&shown, &look(Some(100), true));
+    assert!(coloured.contains("\x1b["));
+    let mut plain = String::new();
+    let mut inside = false;
+    for c in coloured.chars() {
+        match c {
+            '\x1b' => inside = true,
+            'm' if inside => inside = false,
+            c if !inside => plain.push(c),
+            _ => {}
+        }
+    }
+    let lines = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    assert_eq!(lines(&plain), lines(&drawn("canary", 100, None)));
+}
+
+#[test]
+fn releases_in_columns() {
+    let views = [view("canary"), view("healthy"), view("fresh")];
+    let text = [
+        releases(&views, &look(None, false), false, true),
+        releases(&views, &look(Some(100), false), false, false),
+        releases(&views, &look(None, false), true, false),
+    ]
+    .join("\n");
+    assert_data_eq!(text, file!["../../tests/golden/get.txt"]);
+}
+
+#[test]
+fn everything_of_a_release() {
+    let text = describe(&view("canary"), &events(), &look(None, false));
+    assert_data_eq!(text, file!["../../tests/golden/describe.txt"]);
+}
+
+#[test]
+fn how_long_it_takes_is_said_with_what_is_known() {
+    let release = view("canary").release.unwrap();
+    let text = format!(
+        "{}\n{}\n{}\n",
+        estimate(&release, None),
+        estimate(&release, Some(2.0)),
+        estimate(&release, Some(200.0)),
+    );
+    assert_data_eq!(text, file!["../../tests/golden/estimate.txt"]);
+}
+
+#[test]
+fn a_rollout_ends_only_for_the_spec_that_was_applied() {
+    let healthy = view("healthy");
+    assert_eq!(wait::ended(&healthy, 4), Some(Exit::Done));
+    assert_eq!(
+        wait::ended(&healthy, 5),
+        None,
+        "the next spec is not taken in yet"
+    );
+    let mut resolving = healthy;
+    let workload = resolving.release.as_ref().unwrap().spec.workload.clone();
+    resolving.target.as_mut().unwrap().resolve = Some(fm_api::target::Resolve {
+        generation: 4,
+        workload,
+        ports: vec![8080],
+    });
+    assert_eq!(
+        wait::ended(&resolving, 4),
+        None,
+        "its revision is not known yet"
+    );
+    assert_eq!(wait::ended(&view("canary"), 4), None);
+    assert_eq!(wait::ended(&view("approval"), 4), Some(Exit::Person));
+    assert_eq!(wait::ended(&view("fresh"), 4), None);
+}
