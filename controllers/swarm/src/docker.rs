@@ -53,7 +53,9 @@ impl DockerError {
             "connection error",
         ];
         let words = words.to_owned();
-        if words.contains("update out of sequence") {
+        // A name that was taken since we looked is the same case as a version that grew.
+        let taken = status == 409 && words.contains("name conflicts");
+        if taken || words.contains("update out of sequence") {
             DockerError::Stale(words)
         } else if status == 503 || UNDECIDED.iter().any(|part| words.contains(part)) {
             DockerError::Silent(words)
@@ -155,9 +157,17 @@ impl Docker {
     /// Connects lazily: that Docker does not answer shows at the first request.
     pub(crate) fn new(address: &str) -> Result<Docker, DockerError> {
         let library = if address.starts_with("unix://") {
-            bollard::Docker::connect_with_unix(address, LIMIT.as_secs(), bollard::API_DEFAULT_VERSION)
+            bollard::Docker::connect_with_unix(
+                address,
+                LIMIT.as_secs(),
+                bollard::API_DEFAULT_VERSION,
+            )
         } else {
-            bollard::Docker::connect_with_http(address, LIMIT.as_secs(), bollard::API_DEFAULT_VERSION)
+            bollard::Docker::connect_with_http(
+                address,
+                LIMIT.as_secs(),
+                bollard::API_DEFAULT_VERSION,
+            )
         };
         Ok(Docker {
             raw: Raw::new(address, LIMIT)?,
@@ -422,6 +432,10 @@ mod tests {
             DockerError::from_answer(500, stale),
             DockerError::Stale(_)
         ));
+        assert!(matches!(
+            DockerError::from_answer(409, "name conflicts with an existing object"),
+            DockerError::Stale(_)
+        ));
         let constraint =
             "rpc error: code = Unknown desc = constraint expected one operator from ==, !=";
         assert!(matches!(
@@ -482,6 +496,9 @@ mod tests {
         let names = BTreeMap::from([("n1".to_owned(), "backend".to_owned())]);
         let service = read_service(found, &names);
         assert_eq!(service.replicas, Some(3));
-        assert_eq!(service.spec["TaskTemplate"]["Networks"][0]["Target"], "backend");
+        assert_eq!(
+            service.spec["TaskTemplate"]["Networks"][0]["Target"],
+            "backend"
+        );
     }
 }

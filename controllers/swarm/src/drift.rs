@@ -25,7 +25,11 @@ impl fmt::Display for Difference {
         if self.path.contains(".Env") {
             return write!(f, "{} was changed", self.path);
         }
-        write!(f, "{} is {} instead of {}", self.path, self.found, self.wanted)
+        write!(
+            f,
+            "{} is {} instead of {}",
+            self.path, self.found, self.wanted
+        )
     }
 }
 

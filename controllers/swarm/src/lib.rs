@@ -98,10 +98,18 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
     let Some(installation) = installation(&ctx).await? else {
         return Ok(());
     };
-    let prefixes = ["targets", "revisions", "observed"].map(keys::prefix).to_vec();
+    let prefixes = ["targets", "revisions", "observed"]
+        .map(keys::prefix)
+        .to_vec();
     let cache = Cache::start(&ctx, prefixes);
     let (wakes, woken) = tokio::sync::mpsc::channel(1024);
-    let observer = Observer::new(&ctx, docker.clone(), installation.clone(), wakes.clone());
+    let observer = Observer::new(
+        &ctx,
+        docker.clone(),
+        installation.clone(),
+        cache.clone(),
+        wakes.clone(),
+    );
     let resolver = Resolver {
         docker: docker.clone(),
         installation: installation.clone(),

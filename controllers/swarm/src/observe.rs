@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{EventMessage, EventMessageTypeEnum as Kind};
 use fm_api::keys::ReleaseKey;
-use fm_runtime::{Context, Wake};
+use fm_runtime::{Cache, Context, Wake};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -48,6 +48,7 @@ pub(crate) struct Look {
 pub(crate) struct Observer {
     docker: Docker,
     installation: String,
+    cache: Cache,
     resync: Duration,
     look: watch::Sender<Look>,
     poke: Notify,
@@ -76,6 +77,7 @@ impl Observer {
         ctx: &Context,
         docker: Docker,
         installation: String,
+        cache: Cache,
         wakes: mpsc::Sender<Wake>,
     ) -> Arc<Observer> {
         let unseen = Look {
@@ -86,6 +88,7 @@ impl Observer {
         Arc::new(Observer {
             docker,
             installation,
+            cache,
             resync: ctx.resync,
             look: watch::channel(unseen).0,
             poke: Notify::new(),
@@ -149,8 +152,9 @@ impl Observer {
             let whole = self.whole.swap(false, Ordering::SeqCst) || due;
             let began = Instant::now();
             let seen = self.fetch(whole).await;
-            if whole && seen.is_ok() {
+            if let Some(world) = seen.as_ref().ok().filter(|_| whole) {
                 last_whole = Some(began);
+                self.wake_orphans(world);
             }
             self.publish(began, seen);
             self.rest(&ctx, began).await;
@@ -266,6 +270,14 @@ impl Observer {
         // Whose name was taken or given back is found out by looking at all.
         if before.foreign != world.foreign {
             self.wake(Wake::All);
+        }
+    }
+
+    /// The store does not wake releases that it does not know, and an earlier wake-up may have come while another led.
+    fn wake_orphans(&self, world: &World) {
+        let known = |key: &ReleaseKey| self.cache.get(&key.target()).is_some();
+        for key in world.releases.keys().filter(|key| !known(key)) {
+            self.wake(Wake::One(key.clone()));
         }
     }
 

@@ -56,8 +56,14 @@ fn record(uid: &str, n: u8) -> RevisionRecord {
     }
 }
 
-fn records(uid: &str, numbers: impl IntoIterator<Item = u8>) -> BTreeMap<RevisionId, RevisionRecord> {
-    numbers.into_iter().map(|n| (id(n), record(uid, n))).collect()
+fn records(
+    uid: &str,
+    numbers: impl IntoIterator<Item = u8>,
+) -> BTreeMap<RevisionId, RevisionRecord> {
+    numbers
+        .into_iter()
+        .map(|n| (id(n), record(uid, n)))
+        .collect()
 }
 
 /// Docker, as far as a plan can see it.
@@ -80,7 +86,9 @@ impl Model {
             id: format!("s-{name}"),
             version: self.next,
             labels: serde_json::from_value(spec["Labels"].clone()).unwrap(),
-            replicas: spec["Mode"]["Replicated"]["Replicas"].as_u64().map(|n| n as u32),
+            replicas: spec["Mode"]["Replicated"]["Replicas"]
+                .as_u64()
+                .map(|n| n as u32),
             spec: shown,
             name,
         });
@@ -99,7 +107,11 @@ impl Model {
         World::sort(STORE, self.services.clone(), Vec::new(), BTreeMap::new())
     }
 
-    fn plan(&self, target: Option<&Target>, records: &BTreeMap<RevisionId, RevisionRecord>) -> Plan {
+    fn plan(
+        &self,
+        target: Option<&Target>,
+        records: &BTreeMap<RevisionId, RevisionRecord>,
+    ) -> Plan {
         plan_with(&self.world(), target, records, true)
     }
 
@@ -144,7 +156,11 @@ fn a_revision_without_a_service_gets_one() {
     };
     assert_eq!(post.name, "fm_default_shop_0000000001");
     assert_eq!(post.spec["Mode"]["Replicated"]["Replicas"], 3);
-    assert!(Model::settled(&target, &records).plan(Some(&target), &records).is_complete());
+    assert!(
+        Model::settled(&target, &records)
+            .plan(Some(&target), &records)
+            .is_complete()
+    );
 }
 
 #[test]
@@ -192,7 +208,10 @@ fn what_others_changed_is_put_back_or_only_told(
     assert!(told.actions.is_empty() && told.is_complete());
     assert!(matches!(&told.why[..], [Why::Drifted { found, .. }] if found == &[words.to_owned()]));
     let plan = model.plan(Some(&repair), &records);
-    assert_eq!(only_update(&plan), &UpdateReason::Repair(vec![words.to_owned()]));
+    assert_eq!(
+        only_update(&plan),
+        &UpdateReason::Repair(vec![words.to_owned()])
+    );
     model.act(&plan);
     assert!(model.plan(Some(&repair), &records).is_complete());
 }
@@ -244,7 +263,10 @@ fn without_a_release_everything_of_it_goes() {
     let plan = model.plan(None, &records);
     assert!(matches!(
         &plan.actions[..],
-        [Action::Remove { reason: RemoveReason::NoRelease, .. }]
+        [Action::Remove {
+            reason: RemoveReason::NoRelease,
+            ..
+        }]
     ));
 }
 
@@ -252,11 +274,17 @@ fn without_a_release_everything_of_it_goes() {
 fn a_deleted_namesakes_service_goes_before_the_new_one_comes() {
     let old = records("old", [1]);
     let mut model = Model::settled(&target("old", &[(1, 3, 0)], Drift::Repair), &old);
-    let (target, records) = (target("new", &[(1, 3, 0)], Drift::Repair), records("new", [1]));
+    let (target, records) = (
+        target("new", &[(1, 3, 0)], Drift::Repair),
+        records("new", [1]),
+    );
     let plan = model.plan(Some(&target), &records);
     assert!(matches!(
         &plan.actions[..],
-        [Action::Remove { reason: RemoveReason::Namesake, .. }]
+        [Action::Remove {
+            reason: RemoveReason::Namesake,
+            ..
+        }]
     ));
     assert_eq!(plan.why, [Why::NamesakeGoes(id(1))]);
     model.act(&plan);
@@ -284,7 +312,9 @@ fn a_service_of_others_under_our_name_is_left_alone(#[case] managed_by: Option<&
     match managed_by {
         None => service.labels.clear(),
         Some(other) => {
-            service.labels.insert(label::MANAGED_BY.to_owned(), other.to_owned());
+            service
+                .labels
+                .insert(label::MANAGED_BY.to_owned(), other.to_owned());
         }
     }
     let plan = model.plan(Some(&target), &records);

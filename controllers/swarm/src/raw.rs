@@ -124,9 +124,9 @@ impl Raw {
                 converse(stream, request).await?
             }
             Address::Tcp(host) => {
-                let stream = TcpStream::connect(host).await.map_err(|error| {
-                    DockerError::Silent(format!("Docker at {host}: {error}"))
-                })?;
+                let stream = TcpStream::connect(host)
+                    .await
+                    .map_err(|error| DockerError::Silent(format!("Docker at {host}: {error}")))?;
                 converse(stream, request).await?
             }
         };

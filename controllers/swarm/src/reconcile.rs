@@ -11,9 +11,7 @@ use fm_api::event::Severity;
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::{FailureKind, SwarmObserved, TaskFailure};
 use fm_api::target::{RevisionRecord, Target};
-use fm_runtime::{
-    Cache, Next, ReconcileError, Reconciler, Recorder, SharedClock, Wake, decode,
-};
+use fm_runtime::{Cache, Next, ReconcileError, Reconciler, Recorder, SharedClock, Wake, decode};
 use fm_store::{Entry, Fence, SharedStore, Txn};
 use tokio::sync::mpsc;
 
@@ -131,7 +129,8 @@ impl Swarm {
     ) -> Result<(Look, Plan), ReconcileError> {
         let mut plan = self.plan(round, &look.world);
         for _ in 0..ROUNDS {
-            let actions: Vec<&Action> = plan.actions.iter().filter(|a| self.due(round, a)).collect();
+            let actions: Vec<&Action> =
+                plan.actions.iter().filter(|a| self.due(round, a)).collect();
             if actions.is_empty() || self.options.observe_only {
                 break;
             }
@@ -195,6 +194,8 @@ impl Swarm {
     }
 
     async fn act(&self, round: &Round<'_>, action: &Action) -> Result<(), ReconcileError> {
+        // Also before: if this is broken off in the middle, an older look must not be trusted either.
+        lock(&round.memory).last_write = Some(Instant::now());
         let done = perform(&self.docker, &self.options.registry_auth, action).await;
         lock(&round.memory).last_write = Some(Instant::now());
         let post = match action {
@@ -392,7 +393,10 @@ impl Swarm {
                 .filter(|(about, (_, text))| memory.told.get(*about) != Some(text))
                 .map(|(_, said)| said.clone())
                 .collect();
-            memory.told = now.into_iter().map(|(about, (_, text))| (about, text)).collect();
+            memory.told = now
+                .into_iter()
+                .map(|(about, (_, text))| (about, text))
+                .collect();
             fresh
         };
         for (reason, text) in fresh {
@@ -428,7 +432,9 @@ impl Swarm {
         let (observed, next) = {
             let mut memory = lock(&round.memory);
             // A refusal ends with the wish for what was refused.
-            memory.refusals.retain(|id, _| target.revisions.contains_key(id));
+            memory
+                .refusals
+                .retain(|id, _| target.revisions.contains_key(id));
             let seen = Seen {
                 key: round.key,
                 target,
@@ -444,9 +450,13 @@ impl Swarm {
         };
         let wanted = |id: &RevisionId| target.revisions.get(id).map_or(0, |r| r.replicas);
         let unsettled = !plan.is_complete()
-            || observed.revisions.iter().any(|(id, seen)| moving(seen, wanted(id)));
+            || observed
+                .revisions
+                .iter()
+                .any(|(id, seen)| moving(seen, wanted(id)));
         self.observer.set_moving(round.key, unsettled);
-        self.tell_failures(round, previous.as_ref(), &observed).await;
+        self.tell_failures(round, previous.as_ref(), &observed)
+            .await;
         self.write(round, observed).await?;
         Ok(next)
     }
@@ -462,7 +472,11 @@ impl Swarm {
             let known = |failure: &TaskFailure| {
                 before.is_some_and(|before| before.failures.contains(failure))
             };
-            for failure in seen.failures.iter().filter(|f| f.task.is_some() && !known(f)) {
+            for failure in seen
+                .failures
+                .iter()
+                .filter(|f| f.task.is_some() && !known(f))
+            {
                 let text = format!("revision {id}: {}", failure.message);
                 self.recorder
                     .record(Some(round.key), Severity::Warning, "TaskFailed", text)

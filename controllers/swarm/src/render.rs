@@ -62,7 +62,10 @@ pub(crate) fn template(
     let restart = json!({ "Condition": "any", "Delay": nanoseconds(RESTART_DELAY) });
     task.insert("RestartPolicy".to_owned(), restart);
     put(&mut task, "Placement", placement(workload));
-    let networks = workload.networks.iter().map(|name| json!({ "Target": name }));
+    let networks = workload
+        .networks
+        .iter()
+        .map(|name| json!({ "Target": name }));
     put(&mut task, "Networks", networks.collect());
     let published = match endpoints {
         Endpoints::HostPorts => ports,
@@ -98,7 +101,10 @@ fn container(
     let mut spec = Map::from_iter([("Image".to_owned(), json!(pinned))]);
     let mut labels = workload.labels.clone();
     labels.extend([
-        (label::NAMESPACE.to_owned(), identity.key.namespace().to_owned()),
+        (
+            label::NAMESPACE.to_owned(),
+            identity.key.namespace().to_owned(),
+        ),
         (label::RELEASE.to_owned(), identity.key.name().to_owned()),
         (label::UID.to_owned(), identity.uid.to_owned()),
         (label::REVISION.to_owned(), identity.revision.to_string()),
@@ -106,10 +112,17 @@ fn container(
     put(&mut spec, "Labels", json!(labels));
     put(&mut spec, "Command", json!(workload.command));
     put(&mut spec, "Args", json!(workload.args));
-    let env = workload.env.iter().map(|(name, value)| json!(format!("{name}={value}")));
+    let env = workload
+        .env
+        .iter()
+        .map(|(name, value)| json!(format!("{name}={value}")));
     put(&mut spec, "Env", env.collect());
     put(&mut spec, "User", json!(workload.user));
-    put(&mut spec, "Mounts", workload.mounts.iter().map(mount).collect());
+    put(
+        &mut spec,
+        "Mounts",
+        workload.mounts.iter().map(mount).collect(),
+    );
     if let Some(grace) = workload.stop_grace_period {
         spec.insert("StopGracePeriod".to_owned(), json!(nanoseconds(grace)));
     }
@@ -189,7 +202,11 @@ fn amount(amount: &ResourceAmount) -> Value {
         // Validation keeps it between 0.001 and 4096, far inside the range of whole numbers.
         spec.insert("NanoCPUs".to_owned(), json!((cpus * 1e9).round() as i64));
     }
-    put(&mut spec, "MemoryBytes", json!(amount.memory.map(|m| m.bytes())));
+    put(
+        &mut spec,
+        "MemoryBytes",
+        json!(amount.memory.map(|m| m.bytes())),
+    );
     Value::Object(spec)
 }
 

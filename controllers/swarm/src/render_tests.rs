@@ -43,7 +43,14 @@ fn render(workload: &Workload, ports: &[u16], endpoints: Endpoints) -> Result<Va
         secrets: BTreeMap::from([("db-password".to_owned(), "secret1".to_owned())]),
         configs: BTreeMap::from([("shop.toml".to_owned(), "config1".to_owned())]),
     };
-    let template = template(identity, workload, "sha256:aa", ports, &references, endpoints)?;
+    let template = template(
+        identity,
+        workload,
+        "sha256:aa",
+        ports,
+        &references,
+        endpoints,
+    )?;
     Ok(at_use(identity, &template, 4, 1))
 }
 
@@ -92,7 +99,12 @@ fn scaling_and_relabelling_change_no_task_and_a_restart_changes_only_the_count()
             uid: "u1",
             revision: &revision,
         };
-        at_use(identity, &json!({ "TaskTemplate": { "X": 1 } }), replicas, restarts)
+        at_use(
+            identity,
+            &json!({ "TaskTemplate": { "X": 1 } }),
+            replicas,
+            restarts,
+        )
     };
     assert_eq!(of("a", 1, 0)["TaskTemplate"], of("b", 9, 0)["TaskTemplate"]);
     let hash = |spec: &Value| spec["Labels"][label::SPEC_HASH].clone();

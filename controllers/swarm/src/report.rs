@@ -60,7 +60,9 @@ fn revisions(
     named.extend(taken(seen.plan).map(|(revision, _)| revision.clone()));
     named.sort();
     named.dedup();
-    memory.tallies.retain(|revision, _| named.contains(revision));
+    memory
+        .tallies
+        .retain(|revision, _| named.contains(revision));
     named
         .into_iter()
         .filter_map(|id| {

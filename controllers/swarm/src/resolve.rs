@@ -50,7 +50,12 @@ impl From<DockerError> for Failure {
 
 impl Resolver {
     /// Answers a resolve request; that it cannot be resolved is an answer too.
-    pub(crate) async fn resolve(&self, key: &ReleaseKey, uid: &str, wanted: &Resolve) -> Resolution {
+    pub(crate) async fn resolve(
+        &self,
+        key: &ReleaseKey,
+        uid: &str,
+        wanted: &Resolve,
+    ) -> Resolution {
         let mut answer = Resolution {
             generation: wanted.generation,
             image: None,
@@ -110,7 +115,11 @@ impl Resolver {
                 let known: Vec<&str> = self.logins.keys().map(String::as_str).collect();
                 Failure::lasting(format!(
                     "registryAuth `{name}` is not in frd's configuration; it has: {}",
-                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
                 ))
             })?),
         };
@@ -125,7 +134,9 @@ impl Resolver {
             Ok(digest) => Ok(format!("{}@{digest}", repository(reference))),
             Err(error) => Err(Failure {
                 transient: is_transient(&error),
-                words: format!("the image is not on this machine, and its registry cannot give it: {error}"),
+                words: format!(
+                    "the image is not on this machine, and its registry cannot give it: {error}"
+                ),
             }),
         }
     }
@@ -238,6 +249,8 @@ mod tests {
         let refused = |words: &str| is_transient(&DockerError::Refused(words.to_owned()));
         assert!(refused("dial tcp: lookup registry.invalid: i/o timeout"));
         assert!(!refused("manifest unknown"));
-        assert!(!refused("denied: requested access to the resource is denied"));
+        assert!(!refused(
+            "denied: requested access to the resource is denied"
+        ));
     }
 }

@@ -48,7 +48,9 @@ impl Tally {
             .map(|task| task.id.clone())
             .collect();
         let new = failed.difference(&self.counted).count();
-        self.total = self.total.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        self.total = self
+            .total
+            .saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
         self.counted = failed;
     }
 }

@@ -99,7 +99,10 @@ fn a_running_task_without_its_published_port_is_still_starting() {
 
 #[test]
 fn a_worker_without_ports_is_ready_when_it_runs() {
-    let reach = Reach { ports: &[], ..REACH };
+    let reach = Reach {
+        ports: &[],
+        ..REACH
+    };
     let seen = look(&[running("t", "running")], NodeState::Ready, reach);
     assert_eq!(seen.ready.len(), 1);
     assert!(!moving(&seen, 1));
@@ -175,7 +178,11 @@ fn a_failure_is_told_in_dockers_words(
 
 #[test]
 fn a_task_that_was_told_to_stop_has_not_failed() {
-    let stopped = task("t", "shutdown", json!({ "State": "shutdown", "Message": "shutdown" }));
+    let stopped = task(
+        "t",
+        "shutdown",
+        json!({ "State": "shutdown", "Message": "shutdown" }),
+    );
     let seen = look(&[stopped], NodeState::Ready, REACH);
     assert_eq!((seen.failures.len(), seen.failed_tasks), (0, 0));
 }
@@ -213,5 +220,8 @@ fn after_a_restart_the_count_goes_on_from_what_was_written() {
 fn a_state_nobody_knows_is_neither_ready_nor_failed() {
     let strange = task("t", "running", json!({ "State": "levitating" }));
     let seen = look(&[strange], NodeState::Ready, REACH);
-    assert_eq!((seen.ready.len(), seen.starting, seen.failed_tasks), (0, 0, 0));
+    assert_eq!(
+        (seen.ready.len(), seen.starting, seen.failed_tasks),
+        (0, 0, 0)
+    );
 }

@@ -272,7 +272,12 @@ impl World {
                 .filter(|_| service.label(label::MANAGED_BY) == installation);
             // A name that is not exactly what we would give is not ours, whatever its labels say.
             match key.filter(|key| service.name == service_name(key, &service.revision())) {
-                Some(key) => world.releases.entry(key).or_default().services.push(service),
+                Some(key) => world
+                    .releases
+                    .entry(key)
+                    .or_default()
+                    .services
+                    .push(service),
                 None => {
                     world.foreign.insert(service.name);
                 }
