@@ -192,10 +192,12 @@ impl<'a> Finding<'a> {
     fn missing(&self, property: &Value) -> Option<Problem> {
         let name = property.as_str().unwrap_or_default();
         if self.path == "spec.strategy" {
-            let given =
-                self.error.instance().as_object().is_some_and(|map| {
-                    map.contains_key("blueGreen") || map.contains_key("preview")
-                });
+            // What is given instead is a problem of its own.
+            let given = self
+                .error
+                .instance()
+                .as_object()
+                .is_some_and(|map| !map.is_empty());
             let none = Problem::new(
                 &self.path,
                 "there is no strategy, but a release has exactly one",
@@ -229,6 +231,12 @@ impl<'a> Finding<'a> {
         let instance: &Value = self.error.instance();
         let text = instance.as_str().unwrap_or_default();
         match self.error.kind() {
+            Kind::Type { .. }
+                if instance.is_number()
+                    && self.schema.get("format").and_then(Value::as_str) == Some(SPAN) =>
+            {
+                format!("{instance} has no unit: is it {instance}s?")
+            }
             Kind::Type { kind } => wrong_type(instance, kind),
             Kind::Minimum { limit } if self.path.ends_with(".weight") => {
                 format!(
@@ -253,6 +261,9 @@ impl<'a> Finding<'a> {
             }
             Kind::MultipleOf { multiple_of } => {
                 format!("{} is finer than {multiple_of}", what(instance))
+            }
+            Kind::MinItems { .. } if length(instance) == 0 => {
+                "the list is empty, but at least one is needed".to_owned()
             }
             Kind::MinItems { limit } => format!(
                 "the list has {} items, fewer than the minimum {limit}",

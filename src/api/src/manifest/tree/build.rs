@@ -15,6 +15,9 @@ const MOST_NODES: usize = 50_000;
 /// Bytes of text of one document, aliases written out.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 
+/// Nothing that we know lies deeper, so a longer path helps nobody.
+const LONGEST_PATH: usize = 12;
+
 /// What a node costs when an alias repeats it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
@@ -109,7 +112,7 @@ impl Builder {
     /// The path of what is being read.
     pub(super) fn path(&self) -> String {
         let mut path = String::new();
-        for frame in &self.frames {
+        for frame in self.frames.iter().take(LONGEST_PATH) {
             match (&frame.node.kind, &frame.name) {
                 (Kind::List(items), _) => path.push_str(&format!("[{}]", items.len())),
                 (_, Some((name, _))) => join(&mut path, name),

@@ -1,0 +1,375 @@
+//! Bad input: each case is one change of a good manifest, and the whole text of what a person is told is in the snapshot.
+
+use fm_api::manifest;
+
+const GOOD: &str = include_str!("manifests/good.yaml");
+
+fn told(bytes: &[u8]) -> String {
+    let mut lines = Vec::new();
+    for document in manifest::read("shop.yaml", bytes) {
+        match document {
+            Ok(release) => lines.push(format!("ok {}", release.key())),
+            Err(problems) => lines.extend(problems.iter().map(ToString::to_string)),
+        }
+    }
+    lines.join("\n")
+}
+
+/// The good manifest with `from` replaced.
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the good manifest has no {from:?}");
+    GOOD.replacen(from, to, 1)
+}
+
+const CASES: &[(&str, &str, &str)] = &[
+    ("an unknown field", "  replicas: 4", "  replica: 4"),
+    (
+        "an unknown field nothing is like",
+        "  replicas: 4",
+        "  frobnicate: 4",
+    ),
+    (
+        "a field in the wrong place",
+        "  replicas: 4",
+        "  image: shop:2",
+    ),
+    (
+        "a field in snake case",
+        "    stopGracePeriod: 40s",
+        "    stop_grace_period: 40s",
+    ),
+    ("a fraction", "  replicas: 4", "  replicas: 1.5"),
+    ("a negative count", "  replicas: 4", "  replicas: -1"),
+    ("a count in quotes", "  replicas: 4", "  replicas: \"4\""),
+    ("too many", "  replicas: 4", "  replicas: 10001"),
+    (
+        "far too many",
+        "  replicas: 4",
+        "  replicas: 99999999999999999999",
+    ),
+    ("nothing", "  replicas: 4", "  replicas:"),
+    (
+        "a whole number with a point is one",
+        "  replicas: 4",
+        "  replicas: 4.0",
+    ),
+    ("weight 101", "weight: 50", "weight: 101"),
+    ("weight 0", "weight: 1,", "weight: 0,"),
+    ("a weight below zero", "weight: 1,", "weight: -1,"),
+    ("a weight too fine", "weight: 1,", "weight: 0.001,"),
+    ("a weight that is no number", "weight: 1,", "weight: .nan,"),
+    ("a weight in percent", "weight: 1,", "weight: 1%,"),
+    ("steps that go down", "weight: 50", "weight: 5"),
+    ("steps that stay", "weight: 50", "weight: 10"),
+    ("no steps", "steps:", "steps: []\n      old:"),
+    (
+        "a step without weight",
+        "{ weight: 1, hold: 60s }",
+        "{ hold: 60s }",
+    ),
+    (
+        "both strategies",
+        "  strategy:",
+        "  strategy:\n    blueGreen: { approval: manual }",
+    ),
+    ("blue-green alone", "    canary:", "    blueGreen:"),
+    ("a strategy nobody knows", "    canary:", "    cannary:"),
+    ("no strategy", "  strategy:", "  strategy: {}\n  other:"),
+    ("a hold that is no duration", "hold: 60s", "hold: 60"),
+    ("a hold without sense", "hold: 60s", "hold: soon"),
+    ("a hold longer than a month", "hold: 60s", "hold: 31d"),
+    ("a hold longer than all", "hold: 60s", "hold: 4000d"),
+    ("an unknown approval", "approval: manual", "approval: manul"),
+    (
+        "metrics of other systems",
+        "  analysis:",
+        "  analysis:\n    metrics: []",
+    ),
+    (
+        "a quantile of 1",
+        "  analysis:",
+        "  analysis:\n    latency: { rollback: { quantiles: [0.5, 1] } }",
+    ),
+    (
+        "a quantile twice",
+        "  analysis:",
+        "  analysis:\n    latency: { rollback: { quantiles: [0.5, 0.5] } }",
+    ),
+    (
+        "an image with spaces",
+        "image: shop:1.4.2",
+        "image: shop 1.4.2",
+    ),
+    (
+        "an image in upper case",
+        "image: shop:1.4.2",
+        "image: Shop:1.4.2",
+    ),
+    (
+        "an image with a bad digest",
+        "image: shop:1.4.2",
+        "image: shop@sha256:12",
+    ),
+    (
+        "an image that is a number",
+        "image: shop:1.4.2",
+        "image: 1.4",
+    ),
+    ("an image of nothing", "image: shop:1.4.2", "image: \"\""),
+    ("no image", "    image: shop:1.4.2\n", ""),
+    ("a number as a variable", "LOG_LEVEL: info", "LOG_LEVEL: 3"),
+    (
+        "a truth value as a variable",
+        "LOG_LEVEL: info",
+        "LOG_LEVEL: true",
+    ),
+    ("yes is text", "LOG_LEVEL: info", "LOG_LEVEL: yes"),
+    (
+        "a variable's bad name",
+        "LOG_LEVEL: info",
+        "1LOG-LEVEL: info",
+    ),
+    (
+        "a label that is ours",
+        "  workload:",
+        "  workload:\n    labels: { fridaymorning.uid: x }",
+    ),
+    ("memory in MB", "memory: 256Mi", "memory: 256MB"),
+    ("too little memory", "memory: 256Mi", "memory: 1Mi"),
+    (
+        "a mount nowhere",
+        "  workload:",
+        "  workload:\n    mounts: [{ source: data, target: data }]",
+    ),
+    (
+        "a check without CMD",
+        "[\"CMD\", \"/app\", \"health\"]",
+        "[\"/app\", \"health\"]",
+    ),
+    (
+        "a constraint nobody understands",
+        "constraints: []",
+        "constraints: [\"node.size > 3\"]",
+    ),
+    (
+        "a host in upper case",
+        "[shop.example.com]",
+        "[Shop.example.com]",
+    ),
+    (
+        "a host with a port",
+        "[shop.example.com]",
+        "[\"shop.example.com:8080\"]",
+    ),
+    ("no host", "[shop.example.com]", "[]"),
+    (
+        "a host twice",
+        "[shop.example.com]",
+        "[shop.example.com, shop.example.com]",
+    ),
+    (
+        "a path out of HAProxy's words",
+        "paths: [/]",
+        "paths: [\"/a } || { always_true\"]",
+    ),
+    (
+        "a path with a newline",
+        "paths: [/]",
+        "paths: [\"/a\\n  server evil 1.2.3.4:80\"]",
+    ),
+    (
+        "a path that is an option",
+        "paths: [/]",
+        "paths: [\"-f /etc/passwd\"]",
+    ),
+    (
+        "a path with a secret",
+        "paths: [/]",
+        "paths: ['\"/${SECRET}\"']",
+    ),
+    (
+        "a path with a format",
+        "paths: [/]",
+        "paths: [\"%[env(SECRET)]\"]",
+    ),
+    (
+        "a path with a semicolon",
+        "paths: [/]",
+        "paths: [\"/a;set map\"]",
+    ),
+    ("a path with dots", "paths: [/]", "paths: [\"/a/../b\"]"),
+    ("a path twice", "paths: [/]", "paths: [/a, /a/]"),
+    (
+        "a check's path with a newline",
+        "path: /healthz",
+        "path: \"/h\\r\\nX: y\"",
+    ),
+    (
+        "a header with a newline",
+        "value: canary",
+        "value: \"a\\nb\"",
+    ),
+    ("a header's bad name", "header: x-qa", "header: \"x qa\""),
+    ("a port too high", "port: 8080", "port: 80800"),
+    ("a port of nothing", "port: 8080", "port: 0"),
+    (
+        "two affinities",
+        "affinity: { cookie: {} }",
+        "affinity: { cookie: {}, source: {} }",
+    ),
+    ("no affinity", "affinity: { cookie: {} }", "affinity: {}"),
+    ("a name in upper case", "name: shop", "name: Shop"),
+    (
+        "a name too long",
+        "name: shop",
+        "name: shop-that-has-a-name-much-too-long",
+    ),
+    ("another kind", "kind: Release", "kind: Deployment"),
+    (
+        "another version",
+        "fridaymorning.dev/v1",
+        "fridaymorning.dev/v2",
+    ),
+    (
+        "a duplicate key",
+        "  replicas: 4",
+        "  replicas: 4\n  replicas: 5",
+    ),
+    ("a tab", "  replicas: 4", "\treplicas: 4"),
+    (
+        "a broken bracket",
+        "[shop.example.com]",
+        "[shop.example.com",
+    ),
+    ("an unknown alias", "  replicas: 4", "  replicas: *four"),
+    ("an unknown tag", "  replicas: 4", "  replicas: !!set 4"),
+    ("a list as a name", "  replicas: 4", "  ? [a]\n  : 4"),
+    (
+        "a terminal's escape",
+        "LOG_LEVEL: info",
+        "LOG_LEVEL: \"\\e[2J\"",
+    ),
+    (
+        "two things at once",
+        "  replicas: 4",
+        "  replicas: x\n  drift: fix",
+    ),
+    ("a worker with traffic's fields", "  routes:", "  other:"),
+];
+
+#[test]
+fn each_gets_one_clear_error() {
+    let mut text = String::new();
+    for (name, from, to) in CASES {
+        text.push_str(&format!(
+            "## {name}\n{}\n\n",
+            told(with(from, to).as_bytes())
+        ));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_worker_needs_no_traffic_and_says_what_it_cannot_have() {
+    let mut said = Vec::new();
+    let worker = GOOD.replace(
+        &GOOD[GOOD.find("  routes:").unwrap()..GOOD.find("  affinity:").unwrap()],
+        "",
+    );
+    said.push(told(worker.as_bytes()));
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn a_document_fails_alone() {
+    let bad = with("  replicas: 4", "  replicas: x");
+    let broken = with("[shop.example.com]", "[shop.example.com");
+    let other = with("name: shop", "name: other");
+    let comments = "# only words\n";
+    let file = format!("{GOOD}---\n{bad}---\n{broken}---\n{comments}---\n---\n{other}...\n");
+    let read = manifest::read("all.yaml", file.as_bytes());
+    let outcomes: Vec<bool> = read.iter().map(Result::is_ok).collect();
+    assert_eq!(outcomes, [true, false, false, true]);
+    let lines = GOOD.lines().count();
+    let line = |index: usize| read[index].as_ref().unwrap_err()[0].line.unwrap();
+    assert!((lines..2 * lines + 2).contains(&line(1)), "{}", line(1));
+    assert!(line(2) > 2 * lines + 1, "{}", line(2));
+}
+
+#[test]
+fn what_is_no_text_is_named_by_its_place() {
+    let mut said = Vec::new();
+    let mut bytes = GOOD.as_bytes().to_vec();
+    let at = GOOD.find("info").unwrap();
+    bytes[at] = 0xff;
+    bytes.extend_from_slice(b"---\n");
+    bytes.extend_from_slice(with("name: shop", "name: other").as_bytes());
+    said.push(told(&bytes));
+    said.push(told(b"\xff\xfea\x00p\x00"));
+    said.push(told("kind: Rel\u{0}ease".as_bytes()));
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn ten_megabytes_are_one_error_and_cost_nothing() {
+    let mut said = Vec::new();
+    let big = "a: b\n".repeat(2_000_000);
+    said.push(told(big.as_bytes()));
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn bombs_do_not_go_off() {
+    let mut said = Vec::new();
+    let mut laughs = String::from("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for level in 1..20 {
+        let below = level - 1;
+        laughs.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![format!("*a{below}"); 9].join(", ")
+        ));
+    }
+    said.push(told(laughs.as_bytes()));
+    let text = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(300_000),
+        vec!["*a"; 2000].join(", ")
+    );
+    said.push(told(text.as_bytes()));
+    said.push(told(
+        format!("a: {}{}", "[".repeat(5000), "]".repeat(5000)).as_bytes(),
+    ));
+    said.push(told(format!("{}x", "- ".repeat(5000)).as_bytes()));
+    said.push(told(b"a: &a [*a]"));
+    said.push(told(b"a: &a\n  <<: *a\n"));
+    said.push(told("--- x\n".repeat(100_000).as_bytes()));
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn many_mistakes_are_told_within_bounds() {
+    let many: String = (0..20_000).map(|n| format!("  field{n}: 1\n")).collect();
+    let text = with("  replicas: 4\n", &many);
+    let read = manifest::read("many.yaml", text.as_bytes());
+    assert!(read[0].as_ref().unwrap_err().len() <= 100);
+    let twice = with("  replicas: 4\n", &"  x: 1\n".repeat(20_000));
+    let read = manifest::read("many.yaml", twice.as_bytes());
+    assert!(read[0].as_ref().unwrap_err().len() <= 100);
+}
+
+#[test]
+fn a_large_release_is_refused() {
+    let mut said = Vec::new();
+    let text = with(
+        "LOG_LEVEL: info",
+        &format!(
+            "{}",
+            (0..8)
+                .map(|n| format!("V{n}: {}", "x".repeat(60_000)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    );
+    said.push(told(text.as_bytes()));
+    insta::assert_snapshot!(said.join("\n\n"));
+}
