@@ -91,7 +91,12 @@ pub(crate) fn share(target: &Target) -> (Weight, u64) {
 impl Run {
     /// A run without any evidence. `revision`: of an older run's verdict, which the first write replaces.
     #[must_use]
-    pub(crate) fn new(identity: Identity, target: &Target, revision: Option<u64>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        target: &Target,
+        revision: Option<u64>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             identity,
             judge: Judge::new(Findings::default(), now),
@@ -200,7 +205,12 @@ impl Run {
 
     /// The first verdict of a run, before any batch: it marks where the counters stood.
     #[must_use]
-    pub(crate) fn begin(&self, target: &Target, analysis: &AnalysisTarget, now: Timestamp) -> Verdict {
+    pub(crate) fn begin(
+        &self,
+        target: &Target,
+        analysis: &AnalysisTarget,
+        now: Timestamp,
+    ) -> Verdict {
         let tick = Tick {
             target: analysis,
             weight: share(target).0,
