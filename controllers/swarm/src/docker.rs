@@ -13,12 +13,12 @@ use bollard::auth::DockerCredentials;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::Stream;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::RegistryLogin;
 use crate::raw::{Raw, escape};
-use crate::world::{NAME_PREFIX, Node, NodeState, Service, Task, label};
+use crate::read::{RawNetwork, RawNode, RawService, networks, read_nodes, read_service};
+use crate::world::{NAME_PREFIX, Node, Service, Task, label};
 
 /// Longer than a leader election is not waited: the caller freezes and looks again.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -93,64 +93,6 @@ pub(crate) struct LocalImage {
     pub(crate) id: String,
     /// `name@sha256:…` for each registry it came from or went to.
     pub(crate) digests: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawService {
-    #[serde(rename = "ID")]
-    id: String,
-    version: RawVersion,
-    spec: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawVersion {
-    index: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawNode {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(default)]
-    description: RawDescription,
-    status: RawNodeStatus,
-    #[serde(default)]
-    manager_status: Option<RawManager>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase")]
-struct RawDescription {
-    #[serde(default)]
-    hostname: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawNodeStatus {
-    state: NodeState,
-    #[serde(default)]
-    addr: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawManager {
-    #[serde(default)]
-    leader: bool,
-    #[serde(default)]
-    addr: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawNetwork {
-    id: String,
-    name: String,
 }
 
 impl Docker {
@@ -363,64 +305,6 @@ fn header(login: &RegistryLogin) -> String {
     base64::engine::general_purpose::URL_SAFE.encode(text.to_string())
 }
 
-fn networks(spec: &Value) -> Option<&Vec<Value>> {
-    spec.get("TaskTemplate")?.get("Networks")?.as_array()
-}
-
-fn read_service(found: RawService, names: &BTreeMap<String, String>) -> Service {
-    let mut spec = found.spec;
-    let attached = spec
-        .get_mut("TaskTemplate")
-        .and_then(|template| template.get_mut("Networks"))
-        .and_then(Value::as_array_mut);
-    for network in attached.into_iter().flatten() {
-        // We post names, Docker shows ids: compare names.
-        let name = network["Target"].as_str().and_then(|id| names.get(id));
-        if let Some(name) = name {
-            network["Target"] = json!(name);
-        }
-    }
-    let labels = spec["Labels"].as_object().into_iter().flatten();
-    Service {
-        id: found.id,
-        version: found.version.index,
-        name: spec["Name"].as_str().unwrap_or_default().to_owned(),
-        labels: labels
-            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-            .collect(),
-        replicas: spec["Mode"]["Replicated"]["Replicas"]
-            .as_u64()
-            .and_then(|n| u32::try_from(n).ok()),
-        spec,
-    }
-}
-
-fn read_nodes(found: Vec<RawNode>) -> BTreeMap<String, Node> {
-    let usable = |address: &str| !address.is_empty() && address != "0.0.0.0" && address != "::";
-    let leader = found
-        .iter()
-        .filter_map(|node| node.manager_status.as_ref())
-        .find(|manager| manager.leader)
-        .and_then(|manager| manager.addr.rsplit_once(':'))
-        .map(|(host, _)| host.trim_matches(['[', ']']).to_owned())
-        .filter(|host| usable(host))
-        .unwrap_or_else(|| "127.0.0.1".to_owned());
-    let read = |node: RawNode| {
-        let address = if usable(&node.status.addr) {
-            node.status.addr
-        } else {
-            leader.clone()
-        };
-        let seen = Node {
-            hostname: node.description.hostname,
-            state: node.status.state,
-            address,
-        };
-        (node.id, seen)
-    };
-    found.into_iter().map(read).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,37 +352,5 @@ mod tests {
         let task = json!({ "ID": "t", "NetworksAttachments": [{ "Addresses": ["10.0.1.5/24"] }] });
         let read: bollard::models::Task = serde_json::from_value(task).unwrap();
         assert!(!serde_json::to_string(&read).unwrap().contains("10.0.1.5"));
-    }
-
-    #[test]
-    fn a_node_without_an_address_is_reached_where_the_leader_is() {
-        let nodes: Vec<RawNode> = serde_json::from_value(json!([
-            { "ID": "a", "Status": { "State": "ready", "Addr": "0.0.0.0" },
-              "ManagerStatus": { "Leader": true, "Addr": "10.1.2.3:2377" } },
-            { "ID": "b", "Status": { "State": "unknown", "Addr": "10.1.2.4" } },
-        ]))
-        .unwrap();
-        let nodes = read_nodes(nodes);
-        assert_eq!(nodes["a"].address, "10.1.2.3");
-        assert_eq!(nodes["b"].address, "10.1.2.4");
-        assert_eq!(nodes["b"].state, NodeState::Unknown);
-    }
-
-    #[test]
-    fn a_service_read_back_names_its_networks() {
-        let found: RawService = serde_json::from_value(json!({
-            "ID": "s", "Version": { "Index": 7 },
-            "Spec": { "Name": "fm_a_b_c", "Labels": { "x": "y" },
-                "TaskTemplate": { "Networks": [{ "Target": "n1" }] },
-                "Mode": { "Replicated": { "Replicas": 3 } } }
-        }))
-        .unwrap();
-        let names = BTreeMap::from([("n1".to_owned(), "backend".to_owned())]);
-        let service = read_service(found, &names);
-        assert_eq!(service.replicas, Some(3));
-        assert_eq!(
-            service.spec["TaskTemplate"]["Networks"][0]["Target"],
-            "backend"
-        );
     }
 }

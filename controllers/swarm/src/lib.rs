@@ -14,11 +14,14 @@ mod memory;
 mod observe;
 mod plan;
 mod raw;
+mod read;
 mod reconcile;
 mod render;
 mod report;
 mod resolve;
+mod resolving;
 mod tasks;
+mod tell;
 mod world;
 
 use std::collections::BTreeMap;

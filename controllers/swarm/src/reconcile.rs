@@ -19,9 +19,9 @@ use crate::Options;
 use crate::act::{describe, perform};
 use crate::docker::{Docker, DockerError};
 use crate::drift::differences;
-use crate::memory::{Attempt, Memory, Refusal, Retry};
+use crate::memory::{Memory, Refusal, Retry};
 use crate::observe::{Look, Observer, lock};
-use crate::plan::{Action, Input, Plan, Post, Why, plan};
+use crate::plan::{Action, Input, Plan, Post, plan};
 use crate::report::{Seen, report};
 use crate::resolve::Resolver;
 use crate::tasks::moving;
@@ -32,8 +32,6 @@ use crate::world::World;
 const ROUNDS: usize = 4;
 /// While Docker or the store does not answer.
 const AWAY: Duration = Duration::from_secs(1);
-/// So long a resolution may hold up the round; an image of this machine takes milliseconds, a registry may take long.
-const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The controller.
 pub(crate) struct Swarm {
@@ -51,13 +49,13 @@ pub(crate) struct Swarm {
 }
 
 /// What one round works with.
-struct Round<'a> {
-    key: &'a ReleaseKey,
+pub(crate) struct Round<'a> {
+    pub(crate) key: &'a ReleaseKey,
     fence: Option<&'a Fence>,
     entry: Option<Arc<Entry>>,
     target: Option<Target>,
     records: BTreeMap<RevisionId, RevisionRecord>,
-    memory: Arc<Mutex<Memory>>,
+    pub(crate) memory: Arc<Mutex<Memory>>,
 }
 
 #[async_trait]
@@ -286,127 +284,6 @@ impl Swarm {
         memory.tolerated.retain(|id, _| ids.contains(&id));
     }
 
-    /// Asks for a resolution in the background if the target wants one that is not there yet.
-    async fn resolve(&self, round: &Round<'_>, target: &Target) {
-        let Some(wanted) = target.resolve.clone() else {
-            lock(&round.memory).resolved = None;
-            return;
-        };
-        let (earlier, epoch) = {
-            let mut memory = lock(&round.memory);
-            self.remember_resolution(round, target, &mut memory);
-            let asked = (target.uid.clone(), wanted.generation);
-            if memory.resolving.as_ref() == Some(&asked) {
-                return;
-            }
-            let epoch = self.observer.epoch();
-            let answered = memory.resolved.as_ref().filter(|attempt| {
-                attempt.uid == target.uid && attempt.answer.generation == wanted.generation
-            });
-            let keep = answered.is_some_and(|attempt| {
-                let waits = !attempt.answer.transient || !attempt.retry.pause().is_zero();
-                attempt.answer.error.is_none() || (waits && !attempt.retry.is_worth_it(epoch))
-            });
-            if keep {
-                return;
-            }
-            let earlier = answered.map(|attempt| attempt.retry);
-            memory.resolving = Some(asked);
-            (earlier, epoch)
-        };
-        let (resolver, key, uid) = (self.resolver.clone(), round.key.clone(), target.uid.clone());
-        let (memory, wakes, recorder) = (
-            Arc::clone(&round.memory),
-            self.wakes.clone(),
-            self.recorder.clone(),
-        );
-        let work = tokio::spawn(async move {
-            let answer = resolver.resolve(&key, &uid, &wanted).await;
-            let problem = answer.error.clone();
-            {
-                let mut memory = lock(&memory);
-                memory.resolving = None;
-                memory.resolved = Some(Attempt {
-                    uid,
-                    answer,
-                    retry: Retry::after(earlier, epoch),
-                });
-            }
-            if let Some(problem) = problem {
-                let message = format!("{}: {problem}", wanted.workload.image);
-                recorder
-                    .record(Some(&key), Severity::Warning, "Unresolved", message)
-                    .await;
-            }
-            // Nobody listens any more only at the end.
-            let _ = wakes.send(Wake::One(key)).await;
-        });
-        // If it takes longer, it goes on and wakes the release when it is done.
-        let _ = tokio::time::timeout(PATIENCE, work).await;
-    }
-
-    /// After a restart the store still knows the answer: it must not change without a reason.
-    fn remember_resolution(&self, round: &Round<'_>, target: &Target, memory: &mut Memory) {
-        if memory.resolved.is_some() {
-            return;
-        }
-        let earlier = self.stored(round.key).filter(|p| p.uid == target.uid);
-        if let Some(answer) = earlier.and_then(|p| p.resolution) {
-            memory.resolved = Some(Attempt {
-                uid: target.uid.clone(),
-                answer,
-                retry: Retry::after(None, self.observer.epoch()),
-            });
-        }
-    }
-
-    /// Says, once each, why nothing is done where something could be.
-    async fn tell(&self, round: &Round<'_>, plan: &Plan) {
-        let mut now: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
-        for why in &plan.why {
-            match why {
-                Why::Drifted { name, found } => {
-                    let text = format!(
-                        "service {name} was changed by somebody else and is left so: {}",
-                        found.join("; ")
-                    );
-                    now.insert(format!("drift {name}"), ("DriftFound", text));
-                }
-                Why::NameTaken { name, .. } => {
-                    let text = format!("service {name} is not ours and is left untouched");
-                    now.insert(format!("taken {name}"), ("NameTaken", text));
-                }
-                Why::NoRecord(_) | Why::StoreUnknown | Why::NamesakeGoes(_) => {}
-            }
-        }
-        if self.options.observe_only {
-            for action in &plan.actions {
-                let (_, reason, message) = describe(action);
-                let text = format!("only observing; would have: {message}");
-                now.insert(format!("{reason} {message}"), ("WouldAct", text));
-            }
-        }
-        let fresh: Vec<(&'static str, String)> = {
-            let mut memory = lock(&round.memory);
-            let fresh = now
-                .iter()
-                .filter(|(about, (_, text))| memory.told.get(*about) != Some(text))
-                .map(|(_, said)| said.clone())
-                .collect();
-            memory.told = now
-                .into_iter()
-                .map(|(about, (_, text))| (about, text))
-                .collect();
-            fresh
-        };
-        for (reason, text) in fresh {
-            tracing::warn!(release = %round.key, reason, "{text}");
-            self.recorder
-                .record(Some(round.key), Severity::Warning, reason, text)
-                .await;
-        }
-    }
-
     /// Docker cannot be seen: what was seen last stays, with the reason.
     async fn freeze(&self, round: &Round<'_>, problem: String) -> Result<Next, ReconcileError> {
         if let Some(target) = &round.target {
@@ -461,30 +338,6 @@ impl Swarm {
         Ok(next)
     }
 
-    async fn tell_failures(
-        &self,
-        round: &Round<'_>,
-        previous: Option<&SwarmObserved>,
-        observed: &SwarmObserved,
-    ) {
-        for (id, seen) in &observed.revisions {
-            let before = previous.and_then(|p| p.revisions.get(id));
-            let known = |failure: &TaskFailure| {
-                before.is_some_and(|before| before.failures.contains(failure))
-            };
-            for failure in seen
-                .failures
-                .iter()
-                .filter(|f| f.task.is_some() && !known(f))
-            {
-                let text = format!("revision {id}: {}", failure.message);
-                self.recorder
-                    .record(Some(round.key), Severity::Warning, "TaskFailed", text)
-                    .await;
-            }
-        }
-    }
-
     /// The target is gone. When the services are too, nothing is left to be observed.
     async fn forget(&self, round: &Round<'_>, world: &World) -> Result<Next, ReconcileError> {
         let left = world.releases.contains_key(round.key);
@@ -501,7 +354,7 @@ impl Swarm {
         Ok(Next::OnChange)
     }
 
-    fn stored(&self, key: &ReleaseKey) -> Option<SwarmObserved> {
+    pub(crate) fn stored(&self, key: &ReleaseKey) -> Option<SwarmObserved> {
         let entry = self.cache.get(&key.observed_swarm())?;
         decode(&entry).ok()
     }

@@ -148,6 +148,7 @@ pub(crate) struct Lab {
     pub(crate) key: ReleaseKey,
     pub(crate) image: String,
     pub(crate) uid: String,
+    image_id: String,
     folder: TempDir,
     controller: Option<(JoinHandle<()>, CancellationToken)>,
     address: String,
@@ -171,6 +172,7 @@ impl Lab {
             key: ReleaseKey::new(&namespace, name),
             image: format!("fm-test/{namespace}-{name}:1"),
             uid: format!("uid-{name}"),
+            image_id: String::new(),
             folder,
             controller: None,
             address,
@@ -182,7 +184,7 @@ impl Lab {
         lab
     }
 
-    fn build_image(&self) {
+    fn build_image(&mut self) {
         let context = self.folder.path().join("image");
         std::fs::create_dir_all(&context).unwrap();
         std::fs::copy(program(), context.join("served")).unwrap();
@@ -194,13 +196,8 @@ impl Lab {
             "FROM scratch\nLABEL lab={label}\nCOPY served /served\nENTRYPOINT [\"/served\"]\n"
         )
         .unwrap();
-        docker(&[
-            "build",
-            "-q",
-            "-t",
-            &self.image,
-            &context.display().to_string(),
-        ]);
+        let context = context.display().to_string();
+        self.image_id = docker(&["build", "-q", "-t", &self.image, &context]);
     }
 
     pub(crate) fn start_controller(&mut self) {
@@ -400,9 +397,10 @@ impl Drop for Lab {
                 let _ = try_docker(&["service", "rm", service]);
             }
         }
-        // Containers of removed services may hold the image for a moment.
-        for _ in 0..20 {
-            match try_docker(&["image", "rm", "-f", &self.image]) {
+        // Containers of removed services hold the image for a moment; by its tag alone it would stay behind unnamed.
+        let _ = try_docker(&["image", "rm", &self.image]);
+        for _ in 0..30 {
+            match try_docker(&["image", "rm", &self.image_id]) {
                 Err(error) if !error.contains("No such image") => {
                     std::thread::sleep(Duration::from_millis(300));
                 }
