@@ -1,5 +1,11 @@
 //! The schemas say what the types say.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the steps that tests share fail the test"
+)]
+
 use std::path::Path;
 
 use fm_api::schema;

@@ -61,7 +61,7 @@ pub(super) struct Entry {
 }
 
 /// A document: its first line, and its tree, nothing, or why it could not be read.
-pub(super) type Parsed = (usize, Result<Option<Node>, Fault>);
+pub(super) type Parsed = (usize, Result<Option<Node>, Box<Fault>>);
 
 /// Reads every document of a text.
 pub(super) fn read(text: &str) -> Vec<Parsed> {
@@ -108,19 +108,18 @@ pub(super) fn read(text: &str) -> Vec<Parsed> {
             let line = documents.last().map_or(1, |(line, _)| *line);
             let problem = Problem::new("", "the file has too many documents")
                 .allowed(format!("at most {MOST_DOCUMENTS}"));
-            return vec![(
-                1,
-                Err(Fault {
-                    problem,
-                    mark: Mark { line, column: 1 },
-                }),
-            )];
+            let mark = Mark { line, column: 1 };
+            return vec![(1, Err(Box::new(Fault { problem, mark })))];
         }
     }
     documents
 }
 
-fn syntax(error: &ScanError, builder: Option<&Builder>) -> Fault {
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parser's errors are not ours: most are well said by itself"
+)]
+fn syntax(error: &ScanError, builder: Option<&Builder>) -> Box<Fault> {
     let mark = Mark {
         line: error.marker().line(),
         column: error.marker().col() + 1,
@@ -150,7 +149,7 @@ fn syntax(error: &ScanError, builder: Option<&Builder>) -> Fault {
         .allowed("YAML or JSON"),
         kind => Problem::new(path, format!("this is no YAML: {kind}")).allowed("YAML or JSON"),
     };
-    Fault { problem, mark }
+    Box::new(Fault { problem, mark })
 }
 
 impl Node {

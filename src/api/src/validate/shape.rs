@@ -128,6 +128,10 @@ impl<'a> Finding<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the validator's findings are not ours, and our schema can cause few of them"
+    )]
     fn problems(&self) -> Vec<Problem> {
         match self.error.kind() {
             Kind::AdditionalProperties { unexpected } => unexpected
@@ -227,75 +231,25 @@ impl<'a> Finding<'a> {
     }
 
     /// What is wrong with a value, in words.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the validator's findings are not ours, and our schema can cause few of them"
+    )]
     fn value(&self) -> String {
         let instance: &Value = self.error.instance();
         let text = instance.as_str().unwrap_or_default();
         match self.error.kind() {
-            Kind::Type { .. }
-                if instance.is_number()
-                    && self.schema.get("format").and_then(Value::as_str) == Some(SPAN) =>
-            {
-                format!("{instance} has no unit: is it {instance}s?")
+            Kind::Type { .. } if instance.is_u64() && self.is_quantity() => {
+                format!("{instance} has no unit")
             }
             Kind::Type { kind } => wrong_type(instance, kind),
-            Kind::Minimum { limit } if self.path.ends_with(".weight") => {
-                format!(
-                    "{} is less than the minimum {}: a step needs traffic",
-                    what(instance),
-                    schema::plain(limit)
-                )
-            }
-            Kind::Minimum { limit } | Kind::ExclusiveMinimum { limit } => {
-                format!(
-                    "{} is less than the minimum {}",
-                    what(instance),
-                    schema::plain(limit)
-                )
-            }
-            Kind::Maximum { limit } | Kind::ExclusiveMaximum { limit } => {
-                format!(
-                    "{} is more than the maximum {}",
-                    what(instance),
-                    schema::plain(limit)
-                )
-            }
-            Kind::MultipleOf { multiple_of } => {
-                format!("{} is finer than {multiple_of}", what(instance))
-            }
-            Kind::MinItems { .. } if length(instance) == 0 => {
-                "the list is empty, but at least one is needed".to_owned()
-            }
-            Kind::MinItems { limit } => format!(
-                "the list has {} items, fewer than the minimum {limit}",
-                length(instance)
-            ),
-            Kind::MaxItems { limit } => format!(
-                "the list has {} items, more than the maximum {limit}",
-                length(instance)
-            ),
             Kind::MinLength { .. } => format!("{} is too short", shown(text)),
-            Kind::MaxLength { limit } => {
-                format!(
-                    "{} has {} characters, more than the maximum {limit}",
-                    shown(text),
-                    text.chars().count()
-                )
-            }
-            Kind::MinProperties { .. } | Kind::MaxProperties { .. } => {
-                let names: Vec<&str> = instance
-                    .as_object()
-                    .into_iter()
-                    .flat_map(Map::keys)
-                    .map(String::as_str)
-                    .collect();
-                match names.as_slice() {
-                    [] => "none is given, but exactly one is needed".to_owned(),
-                    names => format!(
-                        "{} are given, but exactly one is allowed",
-                        names.join(" and ")
-                    ),
-                }
-            }
+            Kind::MaxLength { limit } => format!(
+                "{} has {} characters, more than the maximum {limit}",
+                shown(text),
+                text.chars().count()
+            ),
+            Kind::MinProperties { .. } | Kind::MaxProperties { .. } => one_of(instance),
             Kind::Enum { options } => self.no_such_word(text, instance, options),
             Kind::Format { format } => match format.as_str() {
                 SPAN => quantity(text.parse::<crate::quantity::Span>().err()),
@@ -305,8 +259,44 @@ impl<'a> Finding<'a> {
             Kind::Pattern { .. } | Kind::Constant { .. } => {
                 format!("{} is not allowed here", what(instance))
             }
-            _ => self.error.to_string().chars().take(200).collect(),
+            kind => self
+                .out_of_bounds(kind, instance)
+                .unwrap_or_else(|| self.error.to_string().chars().take(200).collect()),
         }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the validator's findings are not ours, and the others are none of bounds"
+    )]
+    fn out_of_bounds(&self, kind: &Kind, instance: &Value) -> Option<String> {
+        let value = what(instance);
+        let length = instance.as_array().map_or(0, Vec::len);
+        Some(match kind {
+            Kind::Minimum { limit } if self.path.ends_with(".weight") => {
+                format!(
+                    "{value} is less than the minimum {}: a step needs traffic",
+                    schema::plain(limit)
+                )
+            }
+            Kind::Minimum { limit } | Kind::ExclusiveMinimum { limit } => {
+                format!("{value} is less than the minimum {}", schema::plain(limit))
+            }
+            Kind::Maximum { limit } | Kind::ExclusiveMaximum { limit } => {
+                format!("{value} is more than the maximum {}", schema::plain(limit))
+            }
+            Kind::MultipleOf { multiple_of } => format!("{value} is finer than {multiple_of}"),
+            Kind::MinItems { .. } if length == 0 => {
+                "the list is empty, but at least one is needed".to_owned()
+            }
+            Kind::MinItems { limit } => {
+                format!("the list has {length} items, fewer than the minimum {limit}")
+            }
+            Kind::MaxItems { limit } => {
+                format!("the list has {length} items, more than the maximum {limit}")
+            }
+            _ => return None,
+        })
     }
 
     fn no_such_word(&self, text: &str, instance: &Value, options: &Value) -> String {
@@ -332,8 +322,20 @@ fn quantity(error: Option<crate::quantity::ParseQuantityError>) -> String {
     }
 }
 
-fn length(value: &Value) -> usize {
-    value.as_array().map_or(0, Vec::len)
+fn one_of(instance: &Value) -> String {
+    let names: Vec<&str> = instance
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .map(String::as_str)
+        .collect();
+    match names.as_slice() {
+        [] => "none is given, but exactly one is needed".to_owned(),
+        names => format!(
+            "{} are given, but exactly one is allowed",
+            names.join(" and ")
+        ),
+    }
 }
 
 fn wrong_type(value: &Value, wanted: &TypeKind) -> String {

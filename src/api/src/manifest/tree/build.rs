@@ -48,7 +48,11 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Takes the parser's next event.
-    pub(super) fn take(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Fault> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser's events are not ours: what holds no value is left out"
+    )]
+    pub(super) fn take(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Box<Fault>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let bytes = text.len();
@@ -122,7 +126,13 @@ impl Builder {
         path
     }
 
-    fn begin(&mut self, kind: Kind, anchor: usize, foreign: bool, mark: Mark) -> Result<(), Fault> {
+    fn begin(
+        &mut self,
+        kind: Kind,
+        anchor: usize,
+        foreign: bool,
+        mark: Mark,
+    ) -> Result<(), Box<Fault>> {
         let cost = Cost {
             nodes: 1,
             bytes: 0,
@@ -139,7 +149,7 @@ impl Builder {
         Ok(())
     }
 
-    fn spend(&mut self, cost: Cost, mark: Mark) -> Result<(), Fault> {
+    fn spend(&mut self, cost: Cost, mark: Mark) -> Result<(), Box<Fault>> {
         self.nodes += cost.nodes;
         self.bytes += cost.bytes;
         if self.frames.len() + cost.height > DEEPEST {
@@ -159,11 +169,9 @@ impl Builder {
         Ok(())
     }
 
-    fn fault(&self, wrong: &str, allowed: &str, mark: Mark) -> Fault {
-        Fault {
-            problem: Problem::new(self.path(), wrong).allowed(allowed),
-            mark,
-        }
+    fn fault(&self, wrong: &str, allowed: &str, mark: Mark) -> Box<Fault> {
+        let problem = Problem::new(self.path(), wrong).allowed(allowed);
+        Box::new(Fault { problem, mark })
     }
 
     /// Puts a finished node where it belongs; `name` is what it is called if it turns out to be a mapping's name.
@@ -173,7 +181,7 @@ impl Builder {
         anchor: usize,
         cost: Cost,
         name: Option<String>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Box<Fault>> {
         if anchor != 0 {
             // The copy is paid for too: anchors within anchors would multiply for nothing.
             self.spend(Cost { height: 0, ..cost }, node.mark)?;
@@ -242,7 +250,9 @@ fn name_of(written: &str, value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         _ if !written.is_empty() => written.to_owned(),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }
 
@@ -266,7 +276,7 @@ fn merged(mut node: Node) -> Node {
     for merge in merges {
         let sources = match merge.value.kind {
             Kind::List(items) => items.into_iter().map(|item| item.kind).collect(),
-            kind => vec![kind],
+            kind @ (Kind::Scalar(_) | Kind::Mapping(_)) => vec![kind],
         };
         for source in sources {
             match source {
