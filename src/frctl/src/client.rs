@@ -120,29 +120,18 @@ impl Client {
 
     /// Sends a request and reads the JSON of the answer.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Value, Refusal> {
-        Ok(self.exchange(request).await?.0)
-    }
-
-    /// The same, with the answer's ETag.
-    async fn exchange(&self, request: RequestBuilder) -> Result<(Value, Option<String>), Refusal> {
         let response = request
             .timeout(Duration::from_secs(30))
             .send()
             .await
             .map_err(|error| self.unreachable(error))?;
         let status = response.status();
-        let tag = response
-            .headers()
-            .get("etag")
-            .and_then(|tag| tag.to_str().ok())
-            .map(str::to_owned);
         let body = response
             .bytes()
             .await
             .map_err(|error| self.unreachable(error))?;
         if status.is_success() {
-            let value = serde_json::from_slice(&body).map_err(unexpected)?;
-            return Ok((value, tag));
+            return Ok(serde_json::from_slice(&body).map_err(unexpected)?);
         }
         Err(refusal(status, &body))
     }
@@ -164,24 +153,17 @@ impl Client {
             .await?)
     }
 
-    /// A release as it is stored, and the tag that says which version of it was read.
-    pub(crate) async fn read(&self, key: &ReleaseKey) -> Result<(Value, Option<String>)> {
-        let request = self.request(Method::GET, &Self::release(key));
-        let (value, tag) = self.exchange(request).await?;
-        Ok((value, tag))
-    }
-
-    /// Stores a release.
+    /// Stores a release; with a generation only if that is the stored one's.
     pub(crate) async fn put(
         &self,
         release: &Release,
         query: &str,
-        tag: Option<&str>,
+        generation: Option<u64>,
     ) -> Result<ApplyResult, Refusal> {
         let path = format!("{}{query}", Self::release(&release.key()));
         let mut request = self.request(Method::PUT, &path).json(release);
-        if let Some(tag) = tag {
-            request = request.header("if-match", tag);
+        if let Some(generation) = generation {
+            request = request.header("if-match", generation.to_string());
         }
         Ok(typed(self.send(request).await?)?)
     }

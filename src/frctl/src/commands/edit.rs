@@ -49,16 +49,18 @@ async fn edit(
 ) -> Result<ApplyResult> {
     let mut faster = None;
     for _ in 0..TRIES {
-        let (value, tag) = client.read(key).await?;
-        let before: Release = typed(value)?;
+        let before: Release = typed(client.get(&Client::release(key)).await?)?;
+        let generation = before.metadata.generation;
         let mut release = portable(&before);
         change(&mut release);
-        match client.put(&release, "", tag.as_deref()).await {
+        match client.put(&release, "", generation).await {
             Ok(result) => {
                 say(session, key, &before, &result)?;
                 return Ok(result);
             }
-            Err(refusal) if refusal.error.is(ErrorKind::Conflict) && tag.is_some() => {
+            Err(refusal)
+                if refusal.error.is(ErrorKind::Conflict) && refusal.problems.is_empty() =>
+            {
                 faster = Some(Error::from(refusal));
             }
             Err(refusal) => {

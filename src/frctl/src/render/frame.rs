@@ -430,8 +430,12 @@ fn bars(metric: &MetricVerdict, look: &Look) -> Vec<String> {
         };
         lines.extend(labelled(&metric.name, word, look));
     } else {
+        let what = match metric.name.as_str() {
+            "latency" => "slow requests, ",
+            _ => "",
+        };
         let difference = format!(
-            "canary minus stable: {:+.2} to {:+.2} percentage points (95 %)",
+            "{what}canary minus stable: {:+.2} to {:+.2} percentage points (95 %)",
             metric.lower * 100.0,
             metric.upper * 100.0
         );

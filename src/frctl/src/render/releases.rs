@@ -145,14 +145,14 @@ fn healthy(status: Option<&Status>) -> String {
 }
 
 fn rate(view: &View) -> String {
-    match &view.verdict {
+    match super::frame::judged(view) {
         Some(verdict) => format!("{:.1}+{:.1}/s", verdict.stable.rps, verdict.canary.rps),
         None => dash(),
     }
 }
 
 fn errors(view: &View) -> String {
-    match &view.verdict {
+    match super::frame::judged(view) {
         Some(verdict) => format!(
             "{} vs {}",
             share(verdict.stable.error_rate),
