@@ -19,7 +19,7 @@ use crate::api::{self, Api};
 use crate::settings::{self, Controller, Settings, Store};
 use crate::source::{AllAgents, LocalTelemetry};
 use crate::supervise::{Health, supervise};
-use crate::{cli, parts};
+use crate::cli;
 
 /// How often everything is looked at without any wake-up.
 const RESYNC: Duration = Duration::from_secs(10);
@@ -86,7 +86,10 @@ fn start(
 ) -> tokio::task::JoinHandle<std::io::Result<()>> {
     let (health, telemetry) = (Health::default(), LocalTelemetry::default());
     let runs = |controller| settings.controllers.contains(&controller);
-    let agent = runs(Controller::Haproxy).then(|| settings.instance.clone());
+    let agent = runs(Controller::Haproxy).then(|| api::Agent {
+        instance: settings.instance.clone(),
+        observes: settings.observe_only,
+    });
     let address = format!("unix:{}", settings.socket.display());
     let api = Api::new(ctx.clone(), health.clone(), telemetry.clone(), agent);
     let part = |name| (name, ctx.clone(), health.clone());
@@ -103,11 +106,11 @@ fn start(
         tasks.spawn(supervise(name, context, known, move |ctx| fm_swarm::run(ctx, options.clone())));
     }
     if runs(Controller::Haproxy) {
-        let options = parts::haproxy_options(settings, &address);
+        let options = haproxy(settings, &address);
         let (name, context, known) = part(Controller::Haproxy.name());
         let telemetry = telemetry.clone();
         tasks.spawn(supervise(name, context, known, move |ctx| {
-            parts::haproxy(ctx, options.clone(), telemetry.clone())
+            agent_life(ctx, options.clone(), telemetry.clone())
         }));
     }
     if runs(Controller::Analysis) {
@@ -130,6 +133,29 @@ fn swarm(settings: &Settings) -> fm_swarm::Options {
         registry_auth: settings.registries.clone(),
         observe_only: settings.observe_only,
     }
+}
+
+fn haproxy(settings: &Settings, telemetry_address: &str) -> fm_haproxy::Options {
+    fm_haproxy::Options {
+        instance: settings.instance.clone(),
+        dir: settings.haproxy_dir.clone(),
+        mode: settings.haproxy.clone(),
+        binds: settings.binds.clone(),
+        telemetry_address: telemetry_address.to_owned(),
+        observe_only: settings.observe_only,
+    }
+}
+
+/// One life of the haproxy agent. Its counters are served from now on.
+async fn agent_life(
+    ctx: Context,
+    options: fm_haproxy::Options,
+    telemetry: LocalTelemetry,
+) -> Result<(), fm_haproxy::Error> {
+    let instance = options.instance.clone();
+    let agent = fm_haproxy::Agent::new(ctx, options).await?;
+    telemetry.set(&instance, agent.telemetry());
+    agent.run().await
 }
 
 /// Opens the store. An etcd that does not answer yet is waited for; everything else is an error at once.

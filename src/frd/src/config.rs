@@ -82,9 +82,11 @@ pub(crate) struct Owned {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct External {
     pub(crate) dir: PathBuf,
-    pub(crate) stats_socket: PathBuf,
-    #[serde(default)]
-    pub(crate) master_socket: Option<PathBuf>,
+    /// Its runtime socket, with level admin.
+    pub(crate) admin_socket: PathBuf,
+    pub(crate) master_socket: PathBuf,
+    /// The program, to ask it about a configuration before a reload.
+    pub(crate) binary: Option<PathBuf>,
 }
 
 /// The daemon's own log.
@@ -154,8 +156,8 @@ impl File {
             }
             if let Some(external) = &mut haproxy.external {
                 below(&mut external.dir);
-                below(&mut external.stats_socket);
-                maybe(&mut external.master_socket);
+                below(&mut external.admin_socket);
+                below(&mut external.master_socket);
             }
         }
     }

@@ -9,7 +9,6 @@ pub mod cli;
 pub mod compose;
 mod config;
 pub mod logging;
-mod parts;
 pub mod settings;
 mod source;
 pub mod supervise;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use fm_haproxy::{Bind, Mode};
 use fm_swarm::RegistryLogin;
 
 use crate::cli::{Arguments, Endpoints, LogFormat};
@@ -40,7 +41,7 @@ pub struct Settings {
     /// HAProxy's configuration, maps and sockets.
     pub haproxy_dir: PathBuf,
     /// Who starts HAProxy.
-    pub haproxy: Haproxy,
+    pub haproxy: Mode,
     /// How HAProxy reaches tasks.
     pub endpoints: Endpoints,
     /// Change nothing; say what would be done.
@@ -93,34 +94,6 @@ impl Controller {
             Controller::Analysis => "analysis",
         }
     }
-}
-
-/// An address of HAProxy's public side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bind {
-    /// `address:port`.
-    pub address: String,
-    /// A certificate, or a folder of them.
-    pub crt: Option<PathBuf>,
-    /// The protocols offered over TLS.
-    pub alpn: Vec<String>,
-}
-
-/// Who starts HAProxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Haproxy {
-    /// The daemon.
-    Owned {
-        /// The program.
-        binary: PathBuf,
-    },
-    /// Somebody else.
-    External {
-        /// Its runtime socket.
-        stats_socket: PathBuf,
-        /// Its master's socket, if it can be reloaded by it.
-        master_socket: Option<PathBuf>,
-    },
 }
 
 /// The daemon's own log.
@@ -272,8 +245,8 @@ fn store(flags: &Arguments, file: &File) -> Result<Store, Wrong> {
     }))
 }
 
-fn haproxy(flags: &Arguments, file: &File) -> Result<(Haproxy, Option<PathBuf>), Wrong> {
-    let owned = |binary: Option<&PathBuf>| Haproxy::Owned {
+fn haproxy(flags: &Arguments, file: &File) -> Result<(Mode, Option<PathBuf>), Wrong> {
+    let owned = |binary: Option<&PathBuf>| Mode::Owned {
         binary: flags
             .haproxy_binary
             .as_ref()
@@ -287,16 +260,12 @@ fn haproxy(flags: &Arguments, file: &File) -> Result<(Haproxy, Option<PathBuf>),
             Ok((owned(of_file.binary.as_ref()), of_file.dir.clone()))
         }
         Some(config::Haproxy { owned: None, external: Some(external) }) => {
-            if flags.haproxy_binary.is_some() {
-                return Err(Wrong::Flag(
-                    "--haproxy-binary: the file says that HAProxy is external: it is not started here".to_owned(),
-                ));
-            }
-            let external_haproxy = Haproxy::External {
-                stats_socket: absolute(&external.stats_socket)?,
-                master_socket: external.master_socket.as_deref().map(absolute).transpose()?,
+            let mode = Mode::External {
+                master: absolute(&external.master_socket)?,
+                admin: absolute(&external.admin_socket)?,
+                binary: flags.haproxy_binary.clone().or_else(|| external.binary.clone()),
             };
-            Ok((external_haproxy, Some(external.dir.clone())))
+            Ok((mode, Some(external.dir.clone())))
         }
         Some(_) => Err(Wrong::File("haproxy: exactly one of owned and external is needed".to_owned())),
     }
@@ -340,8 +309,11 @@ fn docker(address: Option<String>) -> Result<String, Wrong> {
 fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong> {
     let binds: Vec<Bind> = if flags.is_empty() {
         file.into_iter()
-            .map(|bind| Bind { address: bind.address, crt: bind.crt, alpn: bind.alpn })
-            .collect()
+            .map(|bind| {
+                let crt = bind.crt.as_deref().map(absolute).transpose()?;
+                Ok(Bind { address: bind.address, crt, alpn: bind.alpn })
+            })
+            .collect::<Result<_, Wrong>>()?
     } else {
         flags
             .into_iter()
@@ -350,7 +322,7 @@ fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong
     };
     for bind in &binds {
         let port = bind.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let safe = bind.address.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]*-_@".contains(c));
+        let safe = bind.address.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]*-".contains(c));
         if port.is_none_or(|port| port == 0) || !safe {
             return Err(Wrong::Flag(format!(
                 "binds: `{}` is no address for HAProxy; allowed: ADDRESS:PORT, *:PORT, [V6]:PORT",

@@ -83,7 +83,7 @@ impl Api {
         let mut release = decision.release.clone();
         if before.is_none_or(|before| before.routes != release.spec.routes) {
             // Whoever asks for routes now comes after all who have theirs.
-            release.metadata.created_at = Some(self.ctx.clock.now());
+            release.metadata.created_at = None;
         }
         let own = release.key();
         let listing = self.ctx.store.list(&keys::releases_prefix()).await?;

@@ -7,9 +7,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fm_api::http::{ReadyBody, ReadyCheck, VersionBody};
 use fm_api::keys;
+use fm_api::observed::Agent;
 
 use super::Api;
 use super::doors::Shared;
+use super::stored::decode;
 
 /// The store must answer within this time to count as there.
 const TIME: Duration = Duration::from_secs(2);
@@ -23,7 +25,7 @@ pub(super) async fn version(State(api): State<Shared>) -> Json<VersionBody> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: api.ctx.store.describe(),
         identity: api.ctx.identity.clone(),
-        instance: api.agent.clone().unwrap_or_default(),
+        instance: api.agent.as_ref().map(|agent| agent.instance.clone()).unwrap_or_default(),
     })
 }
 
@@ -47,8 +49,7 @@ impl Api {
                 format!("it is started again: {}", part.last_error.unwrap_or_else(|| "unknown".to_owned()))
             });
             let problem = match (&self.agent, problem) {
-                // The agent's key is bound to a lease, and it is there once HAProxy answers.
-                (Some(instance), None) if name == "haproxy" => self.agent_problem(instance).await,
+                (Some(agent), None) if name == "haproxy" && !agent.observes => self.agent_problem(&agent.instance).await,
                 (_, problem) => problem,
             };
             checks.push(check(name, problem));
@@ -65,13 +66,18 @@ impl Api {
         }
     }
 
+    /// The agent's key is bound to a lease, and it names HAProxy's version once HAProxy has answered.
     async fn agent_problem(&self, instance: &str) -> Option<String> {
         let key = keys::agent(instance);
-        match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
-            Ok(Ok(Some(_))) => None,
-            Ok(Ok(None)) => Some(format!("HAProxy does not answer: its agent {instance} is not alive yet")),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the store does not answer".to_owned()),
+        let entry = match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
+            Ok(Ok(entry)) => entry,
+            Ok(Err(error)) => return Some(error.to_string()),
+            Err(_) => return Some("the store does not answer".to_owned()),
+        };
+        match entry.as_ref().and_then(decode::<Agent>) {
+            None => Some(format!("its agent {instance} is not alive yet")),
+            Some(agent) if agent.haproxy.is_empty() => Some("HAProxy does not answer yet".to_owned()),
+            Some(_) => None,
         }
     }
 }

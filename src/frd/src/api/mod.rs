@@ -42,7 +42,7 @@ pub struct Api {
     health: Health,
     telemetry: LocalTelemetry,
     /// The haproxy agent of this process; absent: none runs here.
-    agent: Option<String>,
+    agent: Option<Agent>,
     /// Makes ids that no other object has.
     ids: fn() -> String,
     /// One change at a time: two releases that claim one host at once must not both pass. Reads do not wait for it.
@@ -50,10 +50,19 @@ pub struct Api {
     requests: metrics::Requests,
 }
 
+/// The haproxy agent of this process.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Its name.
+    pub instance: String,
+    /// It only says what it would do.
+    pub observes: bool,
+}
+
 impl Api {
     /// An API over this store.
     #[must_use]
-    pub fn new(ctx: Context, health: Health, telemetry: LocalTelemetry, agent: Option<String>) -> Arc<Self> {
+    pub fn new(ctx: Context, health: Health, telemetry: LocalTelemetry, agent: Option<Agent>) -> Arc<Self> {
         Arc::new(Self {
             recorder: Recorder::new(&ctx, "api"),
             ctx,

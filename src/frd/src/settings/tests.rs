@@ -83,10 +83,10 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
 
 #[test]
 fn external_and_owned_exclude_each_other() {
-    let both = "haproxy: { owned: {}, external: { dir: /a, statsSocket: /b } }\n";
+    let both = "haproxy: { owned: {}, external: { dir: /a, adminSocket: /b, masterSocket: /c } }\n";
     assert!(with_file(both, &[]).unwrap_err().contains("exactly one"));
-    let one = "haproxy: { external: { dir: /a, statsSocket: /b } }\n";
+    let one = "haproxy: { external: { dir: /a, adminSocket: /b, masterSocket: /c } }\n";
     let settings = with_file(one, &[]).unwrap();
-    assert!(matches!(settings.haproxy, Haproxy::External { .. }));
+    assert!(matches!(settings.haproxy, Mode::External { .. }));
     assert_eq!(settings.haproxy_dir, Path::new("/a"));
 }

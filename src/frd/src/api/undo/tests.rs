@@ -1,1 +1,135 @@
+use std::collections::BTreeMap;
 
+use fm_api::rollout::{Failed, HistoryEntry};
+use fm_api::validate;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn record(number: u64) -> RevisionRecord {
+    serde_json::from_value(json!({
+        "id": format!("{number}aaaaaaaa{number}"),
+        "uid": "uid",
+        "number": number,
+        "generation": number,
+        "createdAt": "2026-01-01T00:00:00Z",
+        "workload": workload(number),
+        "image": { "reference": format!("shop:{number}"), "pinned": format!("shop@sha256:{number:064}") },
+        "ports": [8080],
+        "service": {},
+    }))
+    .unwrap()
+}
+
+fn workload(number: u64) -> Value {
+    json!({ "image": format!("shop:{number}") })
+}
+
+fn id(number: u64) -> RevisionId {
+    record(number).id
+}
+
+fn promoted(number: u64, outcome: Outcome) -> HistoryEntry {
+    HistoryEntry {
+        revision: id(number),
+        number,
+        image: format!("shop:{number}"),
+        by: None,
+        started_at: Timestamp::UNIX_EPOCH,
+        ended_at: Timestamp::UNIX_EPOCH,
+        outcome,
+        reason: String::new(),
+        why: String::new(),
+    }
+}
+
+fn target(stable: u64, wanted: u64, history: &[(u64, Outcome)]) -> Target {
+    Target {
+        stable: Some(id(stable)),
+        wanted: Some(id(wanted)),
+        spec_generation: 9,
+        history: history.iter().map(|(number, outcome)| promoted(*number, *outcome)).collect(),
+        ..Target::default()
+    }
+}
+
+fn chosen(request: &UndoRequest, target: &Target) -> Result<u64, ApiError> {
+    let key = ReleaseKey::new("default", "shop");
+    let records: Vec<RevisionRecord> = (1..=3).map(record).collect();
+    choose(&key, request, target, &records, target.wanted.as_ref()).map(|record| record.number)
+}
+
+fn last() -> UndoRequest {
+    UndoRequest::default()
+}
+
+fn to(text: &str) -> UndoRequest {
+    UndoRequest { to: Some(text.to_owned()), force: false }
+}
+
+#[test]
+fn without_a_rollout_it_is_the_one_promoted_before() {
+    let history = [(1, Outcome::Promoted), (2, Outcome::Promoted), (3, Outcome::Promoted)];
+    assert_eq!(chosen(&last(), &target(3, 3, &history)).unwrap(), 2);
+}
+
+#[test]
+fn one_that_failed_in_between_is_passed_over() {
+    let history = [(1, Outcome::Promoted), (2, Outcome::RolledBack), (3, Outcome::Promoted)];
+    assert_eq!(chosen(&last(), &target(3, 3, &history)).unwrap(), 1);
+}
+
+#[test]
+fn while_something_else_is_asked_for_it_is_stable() {
+    let history = [(1, Outcome::Promoted), (2, Outcome::Promoted)];
+    assert_eq!(chosen(&last(), &target(2, 3, &history)).unwrap(), 2);
+}
+
+#[test]
+fn the_first_revision_has_none_before_it() {
+    assert!(chosen(&last(), &target(1, 1, &[(1, Outcome::Promoted)])).is_err());
+}
+
+#[test]
+fn a_revision_is_named_by_id_number_or_a_unique_beginning() {
+    let target = target(3, 3, &[]);
+    assert_eq!(chosen(&to("1aaaaaaaa1"), &target).unwrap(), 1);
+    assert_eq!(chosen(&to("2"), &target).unwrap(), 2);
+    assert_eq!(chosen(&to("2aaa"), &target).unwrap(), 2);
+    assert!(chosen(&to("2aa"), &target).is_err(), "too short");
+    assert!(chosen(&to("7"), &target).is_err());
+    assert!(chosen(&to("../../x"), &target).is_err());
+}
+
+#[test]
+fn a_failed_one_is_refused_unless_it_serves() {
+    let key = ReleaseKey::new("default", "shop");
+    let failed = Failed { at: Timestamp::UNIX_EPOCH, reason: String::new(), why: "20 % errors".to_owned() };
+    let mut target = target(3, 3, &[]);
+    target.failed = BTreeMap::from([(id(2), failed)]);
+    let error = not_failed(&key, &record(2), &target).unwrap_err();
+    assert!(format!("{error:?}").contains("20 % errors"));
+    target.stable = Some(id(2));
+    assert!(not_failed(&key, &record(2), &target).is_ok());
+}
+
+#[test]
+fn what_is_asked_for_is_known_before_promotion_has_looked() {
+    let release = validate::json(&json!({
+        "apiVersion": "fridaymorning.dev/v1",
+        "kind": "Release",
+        "metadata": { "name": "shop" },
+        "spec": {
+            "workload": workload(2),
+            "routes": [{ "hosts": ["a.example.com"], "port": 8080 }],
+            "strategy": { "canary": { "steps": [{ "weight": 10 }] } },
+        },
+    }))
+    .unwrap();
+    let mut records: Vec<RevisionRecord> = (1..=3).map(record).collect();
+    records[1].workload = release.spec.workload.clone();
+    let target = target(3, 3, &[]);
+    assert_eq!(wanted(&release.spec, 10, &target, &records), Some(&id(2)));
+    assert_eq!(wanted(&release.spec, 9, &target, &records), Some(&id(3)));
+}
