@@ -10,6 +10,8 @@
 mod act;
 mod observe;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

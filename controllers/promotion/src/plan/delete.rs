@@ -22,14 +22,15 @@ pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
     operations::refuse_all(draft, "the release is being deleted");
     if !draft.target.deleting {
         begin(draft);
-        return (waits("traffic is taken away first"), false);
     }
     if let Some(agents) = still_routed(draft) {
         return (waits(&agents), false);
     }
+    let had = !draft.target.revisions.is_empty();
     draft.target.revisions.clear();
     draft.target.leaving.clear();
-    match services(draft) {
+    let generation = if had { draft.next } else { draft.target.generation };
+    match services(draft, generation) {
         Some(left) => (waits(&left), false),
         None => (waits("nothing is left"), true),
     }
@@ -99,15 +100,15 @@ fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
     left
 }
 
-/// What of it Swarm still shows.
-fn services(draft: &Draft<'_>) -> Option<String> {
+/// What of it Swarm still shows, or may have before it took `generation` in.
+fn services(draft: &Draft<'_>, generation: u64) -> Option<String> {
     match draft.swarm() {
         None if draft.world.records.is_empty() => None,
         None => Some("the swarm controller has not reported yet".to_owned()),
         Some(seen) => {
             if let Some(problem) = &seen.problem {
                 Some(format!("Swarm cannot be seen ({problem})"))
-            } else if !seen.revisions.is_empty() || seen.generation < draft.target.generation {
+            } else if !seen.revisions.is_empty() || seen.generation < generation {
                 Some("Swarm removes its services".to_owned())
             } else {
                 None

@@ -46,7 +46,7 @@ fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
         return;
     }
     let slot = draft.target.revisions.get(revision).and_then(|r| r.slot);
-    if slot.is_none() || !draft.routed() {
+    if slot.is_none() {
         remove(draft, revision);
         return;
     }

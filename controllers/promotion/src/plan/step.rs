@@ -94,12 +94,25 @@ fn decide(draft: &mut Draft<'_>) -> Why {
     if draft.settings().is_none() {
         return intake.unwrap_or(Why::SpecMissing);
     }
-    let rollout = rollout::run(draft);
-    removal::step(draft);
+    let rollout = settle(draft);
     match intake {
         Some(why @ (Why::InvalidSpec { .. } | Why::SpecMissing)) => why,
         Some(why) if draft.target.rollout.is_none() => why,
         Some(_) | None => rollout,
+    }
+}
+
+/// What leaves may make room for what waits, so both are looked at until neither moves.
+fn settle(draft: &mut Draft<'_>) -> Why {
+    loop {
+        let before = draft.target.clone();
+        let why = rollout::run(draft);
+        let moved = draft.target.clone();
+        removal::step(draft);
+        // Each round ends a rollout or removes a revision, and begins none twice.
+        if draft.target == moved || draft.target == before {
+            return why;
+        }
     }
 }
 

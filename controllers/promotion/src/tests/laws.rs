@@ -1,0 +1,332 @@
+//! The laws, checked on every plan of every test, and under anything that can happen in any order.
+
+use fm_api::observed::TrafficInForce;
+use fm_api::operation::Verb;
+use fm_api::release::{OnFailure, OnNewRevision};
+use fm_api::rollout::Stage;
+use fm_api::target::Target;
+use fm_api::verdict::Decision;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::sim::{Sim, release};
+use crate::plan::{Plan, World};
+
+/// Every law that one plan can break.
+pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
+    let Some(new) = &plan.target else {
+        return;
+    };
+    let empty = Target::default();
+    let old = before.target.as_ref().unwrap_or(&empty);
+    assert!(new.generation == old.generation + 1, "each write is a generation");
+    traffic_moves_only_to_capacity(before, old, new);
+    stable_keeps_its_capacity(before, old, new);
+    stable_is_never_lost(old, new);
+    rollback_comes_first(before, old, new, now);
+    failed_is_not_tried_again(old, new, plan);
+}
+
+fn ready(world: &World, revision: &fm_api::keys::RevisionId) -> u32 {
+    let seen = world.swarm.as_ref().and_then(|seen| seen.revisions.get(revision));
+    seen.map_or(0, |seen| u32::try_from(seen.ready.len()).unwrap())
+}
+
+fn healthy(world: &World, revision: &fm_api::keys::RevisionId) -> Vec<u32> {
+    let seen = |instance| world.haproxy.get(instance)?.revisions.get(revision);
+    world.live.iter().map(|instance| seen(instance).map_or(0, |s| s.healthy)).collect()
+}
+
+/// Law 1.
+fn traffic_moves_only_to_capacity(world: &World, old: &Target, new: &Target) {
+    let Some(split) = &new.traffic else {
+        return;
+    };
+    assert_eq!(split.shares().values().map(|share| u32::from(*share)).sum::<u32>(), 10_000);
+    let before = old.traffic.as_ref().map(|t| t.shares()).unwrap_or_default();
+    for (revision, share) in split.shares() {
+        let had = before.get(&revision).copied().unwrap_or(0);
+        let back = old.stable.as_ref() == Some(&revision);
+        if share <= had || back {
+            continue;
+        }
+        let kept = new.rollout.as_ref().is_some_and(|r| r.stage == Stage::RollingBack);
+        let full = u64::from(new.settings.as_ref().unwrap().replicas);
+        let needed = if kept { 1 } else { (full * u64::from(share)).div_ceil(10_000) };
+        assert!(u64::from(ready(world, &revision)) >= needed, "ready in Swarm before traffic");
+        let healthy = healthy(world, &revision);
+        assert!(!healthy.is_empty(), "no rise without a live agent");
+        let first = old.stable.is_none();
+        if kept || first {
+            assert!(healthy.iter().any(|n| u64::from(*n) >= needed), "healthy somewhere");
+        } else {
+            assert!(healthy.iter().all(|n| u64::from(*n) >= needed), "healthy everywhere");
+            let gone = world.haproxy.iter().any(|(instance, seen)| {
+                seen.uid == new.uid && seen.traffic.is_some() && !world.live.contains(instance)
+            });
+            assert!(!gone, "an agent that has gone freezes every rise");
+        }
+    }
+}
+
+/// Law 2, and: no tasks are taken from where requests may still go.
+fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
+    if new.deleting {
+        return;
+    }
+    if let Some(stable) = &new.stable {
+        let wanted = &new.revisions[stable];
+        assert_eq!(wanted.replicas, new.settings.as_ref().unwrap().replicas, "stable has full capacity");
+        assert!(!wanted.draining, "stable does not drain");
+        assert!(!new.leaving.contains_key(stable));
+    }
+    let slots: Vec<_> = new.revisions.values().filter_map(|r| r.slot).collect();
+    let distinct: std::collections::BTreeSet<_> = slots.iter().collect();
+    assert_eq!(slots.len(), distinct.len(), "no two revisions share a backend");
+    for revision in old.revisions.keys() {
+        let goes = !new.revisions.contains_key(revision);
+        let drains = new.revisions.get(revision).is_some_and(|r| r.draining);
+        if !goes && !drains {
+            continue;
+        }
+        assert!(new.canary.as_ref() != Some(revision) && new.stable.as_ref() != Some(revision));
+        let names = |split: &TrafficInForce, live: bool| {
+            split.stable == *revision || (live && split.canary.as_ref() == Some(revision))
+        };
+        for (instance, seen) in &world.haproxy {
+            let live = world.live.contains(instance);
+            let serves = seen.uid == new.uid && seen.traffic.as_ref().is_some_and(|t| names(t, live));
+            assert!(!serves, "{instance} may still send requests to {revision}");
+        }
+    }
+    for revision in [&new.stable, &new.canary].into_iter().flatten() {
+        assert!(new.revisions.contains_key(revision), "what is named has a service");
+    }
+    for revision in new.revisions.keys() {
+        let named = [&new.stable, &new.canary].into_iter().flatten().any(|r| r == revision);
+        assert!(named || new.leaving.contains_key(revision), "nothing is forgotten");
+    }
+}
+
+/// Law 3.
+fn stable_is_never_lost(old: &Target, new: &Target) {
+    assert!(old.stable.is_none() || new.stable.is_some());
+    if let (Some(split), Some(stable)) = (&new.traffic, &new.stable) {
+        assert_eq!(&split.stable, stable);
+    }
+}
+
+/// Law 4.
+fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timestamp) {
+    let Some(rollout) = &old.rollout else {
+        return;
+    };
+    let trial = matches!(rollout.stage, Stage::Scaling | Stage::Shifting | Stage::Holding);
+    if !trial || old.stable.is_none() || new.deleting {
+        return;
+    }
+    let aborted = world.operations.iter().any(|op| {
+        op.verb == Verb::Abort && !old.answered.contains(&op.id) && op.revision.is_none()
+    });
+    let run = new.analysis.as_ref().or(old.analysis.as_ref()).map(|a| &a.run);
+    let harm = world.verdict.as_ref().is_some_and(|v| {
+        Some(&v.run) == run && v.decision == Decision::Rollback
+    }) && !rollout.overruled
+        && new.rollout.as_ref().is_none_or(|r| !r.overruled)
+        && new.settings.as_ref().is_some_and(|s| s.on_failure == OnFailure::Rollback);
+    if !aborted && !harm {
+        return;
+    }
+    let Some(split) = &new.traffic else {
+        return;
+    };
+    let stable = new.stable.as_ref().unwrap();
+    let broken = ready(world, stable) == 0 && ready(world, &rollout.revision) > 0;
+    let back = split.canary.as_ref() != Some(&rollout.revision) && split.weight.basis_points() == 0;
+    assert!(back || broken, "stable gets everything back at once: {split:?}");
+}
+
+/// Law 8.
+fn failed_is_not_tried_again(old: &Target, new: &Target, plan: &Plan) {
+    if let Some(rollout) = &new.rollout {
+        let begins = old.rollout.as_ref().is_none_or(|r| r.revision != rollout.revision);
+        assert!(!begins || !new.failed.contains_key(&rollout.revision) || rollout.ending.is_some());
+    }
+    let retried = plan.events.iter().any(|event| event.message.contains("asked to retry"));
+    for revision in old.failed.keys() {
+        let still = new.failed.contains_key(revision) || plan.forget.contains(revision);
+        let promoted = new.stable.as_ref() == Some(revision);
+        assert!(still || retried || promoted, "only a person forgives {revision}");
+    }
+}
+
+/// A plan made again after a perfect act is empty.
+pub(super) fn empty(world: &World, again: &Plan) {
+    assert_eq!(again.target, None, "planned again: {:?} over {:?}", again.why, world.target);
+    assert!(again.records.is_empty() && again.events.is_empty(), "{again:?}");
+    assert!(again.forget.is_empty() && again.answered.is_empty(), "{again:?}");
+    assert!(again.remove || again.status == world.status, "{:?}", again.status);
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Promote,
+    Swarm(u32),
+    Haproxy(usize),
+    Dies(usize),
+    Lives(usize),
+    Blind,
+    TasksDie(usize, u32),
+    TasksReturn,
+    Pass(u64),
+    Verdict(Decision),
+    Ask(Verb, bool),
+    Image(usize),
+    Scale(u32),
+    Steps(Vec<u16>),
+    Spoil,
+    Unroute,
+    Route,
+}
+
+const EDGES: [&str; 2] = ["edge", "edge-2"];
+const IMAGES: [&str; 6] = ["good:1", "good:2", "good:3", "crash:1", "sick:1", "lost:1"];
+
+fn act() -> impl Strategy<Value = Act> {
+    let decision = prop_oneof![
+        Just(Decision::Wait),
+        Just(Decision::Promote),
+        Just(Decision::Rollback),
+        Just(Decision::Inconclusive)
+    ];
+    let verb = prop_oneof![
+        Just(Verb::Promote),
+        Just(Verb::Abort),
+        Just(Verb::Retry),
+        Just(Verb::Pause),
+        Just(Verb::Resume),
+        Just(Verb::Restart)
+    ];
+    prop_oneof![
+        12 => Just(Act::Promote),
+        8 => prop_oneof![Just(u32::MAX), 0..6_u32].prop_map(Act::Swarm),
+        8 => (0..2_usize).prop_map(Act::Haproxy),
+        1 => (0..2_usize).prop_map(Act::Dies),
+        2 => (0..2_usize).prop_map(Act::Lives),
+        1 => Just(Act::Blind),
+        1 => (0..4_usize, 1..5_u32).prop_map(|(r, n)| Act::TasksDie(r, n)),
+        1 => Just(Act::TasksReturn),
+        4 => prop_oneof![1..40_u64, Just(700)].prop_map(Act::Pass),
+        3 => decision.prop_map(Act::Verdict),
+        3 => (verb, any::<bool>()).prop_map(|(v, f)| Act::Ask(v, f)),
+        3 => (0..IMAGES.len()).prop_map(Act::Image),
+        1 => (0..6_u32).prop_map(Act::Scale),
+        1 => proptest::collection::vec(0..=100_u16, 1..4).prop_map(|mut w| { w.sort_unstable(); Act::Steps(w) }),
+        1 => Just(Act::Spoil),
+        1 => Just(Act::Unroute),
+        1 => Just(Act::Route),
+    ]
+}
+
+fn perform(sim: &mut Sim, act: &Act) {
+    match act {
+        Act::Promote => {
+            sim.promote();
+        }
+        Act::Swarm(most) => sim.swarm(*most),
+        Act::Haproxy(n) => sim.haproxy(EDGES[*n]),
+        Act::Dies(n) => {
+            sim.world.live.remove(EDGES[*n]);
+        }
+        Act::Lives(n) => {
+            sim.world.live.insert(EDGES[*n].to_owned());
+        }
+        Act::Blind => {
+            if let Some(seen) = &mut sim.world.swarm {
+                seen.problem = Some("the Docker socket does not answer".to_owned());
+            }
+        }
+        Act::TasksDie(which, count) => {
+            let Some(target) = &sim.world.target else { return };
+            if let Some(revision) = target.revisions.keys().nth(*which) {
+                sim.dead.insert(revision.clone(), *count);
+                sim.swarm(u32::MAX);
+            }
+        }
+        Act::TasksReturn => sim.dead.clear(),
+        Act::Pass(seconds) => sim.pass(*seconds),
+        Act::Verdict(decision) => sim.verdict(*decision),
+        Act::Ask(verb, full) => {
+            sim.ask(*verb, *full);
+        }
+        Act::Image(n) => sim.image(IMAGES[*n]),
+        Act::Scale(replicas) => sim.apply(|release| release.spec.replicas = *replicas),
+        Act::Steps(weights) => sim.apply(|release| {
+            let canary = release.spec.strategy.canary.as_mut().unwrap();
+            let mut step = canary.steps[0].clone();
+            canary.steps = weights
+                .iter()
+                .map(|weight| {
+                    step.weight = fm_api::quantity::Weight::percent(*weight);
+                    step.clone()
+                })
+                .collect();
+        }),
+        Act::Spoil => sim.spoil(),
+        Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
+        Act::Route => {
+            let routes = release("any").spec.routes;
+            sim.apply(|release| release.spec.routes = routes);
+        }
+    }
+}
+
+/// The world is well again, and everybody acts until nothing is left to wait for.
+fn calm(sim: &mut Sim) {
+    for edge in EDGES {
+        sim.world.live.insert(edge.to_owned());
+    }
+    sim.dead.clear();
+    sim.world.operations.clear();
+    sim.apply(|_| {});
+    sim.run(40);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn laws_hold_whatever_happens_and_abort_reaches_stable(
+        acts in proptest::collection::vec(act(), 1..80),
+        pause in any::<bool>(),
+        policy in prop_oneof![Just(OnNewRevision::Replace), Just(OnNewRevision::Queue)],
+        keep in prop_oneof![Just(0_u64), Just(60)],
+        started in any::<bool>(),
+    ) {
+        let mut first = release("good:0");
+        first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
+        first.spec.on_new_revision = policy;
+        let canary = first.spec.strategy.canary.as_mut().unwrap();
+        canary.keep_previous = fm_api::quantity::Span::secs(keep);
+        let mut sim = if started { Sim::serving(first) } else { Sim::new(first) };
+        for act in &acts {
+            perform(&mut sim, act);
+        }
+        calm(&mut sim);
+        for _ in 0..3 {
+            sim.ask(Verb::Abort, false);
+            sim.run(40);
+        }
+        let target = sim.target();
+        if target.stable.is_some() {
+            prop_assert!(target.rollout.is_none(), "{:?}", sim.status());
+            prop_assert!(target.leaving.is_empty(), "{:?}", target.leaving);
+            prop_assert_eq!(target.revisions.len(), 1);
+            prop_assert_eq!(target.traffic.as_ref().map_or(0, |t| t.weight.basis_points()), 0);
+        }
+        sim.apply(|release| release.metadata.deleted_at = Some(Timestamp::UNIX_EPOCH));
+        sim.run(10);
+        prop_assert!(sim.world.target.is_none(), "{:?}", sim.status());
+        prop_assert!(sim.world.status.is_none() && sim.world.records.is_empty());
+    }
+}
