@@ -282,9 +282,9 @@ impl FromStr for Memory {
     }
 }
 
-/// At most forty characters of what somebody wrote, for error messages.
+/// At most forty characters of what somebody wrote, harmless to a terminal.
 fn clip(text: &str) -> String {
-    text.chars().take(40).collect()
+    text.chars().take(40).flat_map(char::escape_debug).collect()
 }
 
 macro_rules! written_as_string {

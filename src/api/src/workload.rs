@@ -54,7 +54,8 @@ pub struct Workload {
     /// On which nodes tasks may run.
     #[serde(default)]
     pub placement: Placement,
-    /// Time between SIGTERM and SIGKILL; by default ten seconds longer than the longest server timeout of the routes.
+    /// Time between SIGTERM and SIGKILL. Default: ten seconds longer than the longest server timeout of the routes, 10 s without routes;
+    /// it is part of the revision, so without one of your own another server timeout makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_grace_period: Option<Span>,
 }

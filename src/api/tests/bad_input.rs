@@ -250,6 +250,21 @@ const CASES: &[(&str, &str, &str)] = &[
         "LOG_LEVEL: \"\\e[2J\"",
     ),
     (
+        "a duration with a terminal's escape",
+        "hold: 60s",
+        "hold: \"\\e[2J\"",
+    ),
+    (
+        "an escape of eight bits",
+        "labels: {}",
+        "labels: { a: \"\\x9b2J\" }",
+    ),
+    (
+        "an invisible end of line",
+        "labels: {}",
+        "labels: { a: \"a\\u2028b\" }",
+    ),
+    (
         "two things at once",
         "  replicas: 4",
         "  replicas: x\n  drift: fix",

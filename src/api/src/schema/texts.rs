@@ -46,9 +46,9 @@ const OBJECT_WORDS: &str = "letters, digits, `_`, `.` and `-`, a letter or digit
 const LABEL: &str = r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$";
 const LABEL_WORDS: &str =
     "letters, digits, `.`, `_`, `/` and `-`, a letter or digit at both ends, at most 253";
-const LINE: &str = r"^[^\x00-\x1F\x7F]*$";
+const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]*$";
 const LINE_WORDS: &str = "one line of text without control characters";
-const LINES: &str = r"^[^\x00-\x08\x0B-\x1F\x7F]*$";
+const LINES: &str = r"^[^\x00-\x08\x0B-\x1F\x7F-\x9F\u2028\u2029]*$";
 const LINES_WORDS: &str = "text without control characters other than newline and tab";
 const NUMBER_WORDS: &str = "digits";
 
@@ -99,14 +99,14 @@ const TEXTS: &[Text] = &[
     text(
         "Mount",
         "source",
-        r"^[^\x00-\x1F\x7F,]+$",
+        r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029,]+$",
         1024,
         "a volume's name or a path, without commas and control characters",
     ),
     text(
         "Mount",
         "target",
-        r"^/[^\x00-\x1F\x7F,]*$",
+        r"^/[^\x00-\x1F\x7F-\x9F\u2028\u2029,]*$",
         1024,
         "an absolute path, without commas and control characters",
     ),
@@ -114,7 +114,7 @@ const TEXTS: &[Text] = &[
     text(
         "FileReference",
         "target",
-        r"^[^\x00-\x1F\x7F]+$",
+        r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$",
         1024,
         "a path or a file's name, without control characters",
     ),
