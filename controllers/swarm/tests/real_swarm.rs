@@ -115,6 +115,8 @@ async fn what_others_change_is_put_back_and_what_is_theirs_is_left_alone() {
             "-d",
             "-q",
             "--no-resolve-image",
+            "--stop-grace-period",
+            "1s",
             "--name",
             name,
             &lab.image,

@@ -49,19 +49,25 @@ pub(crate) struct Engine {
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
-        let usual = "unix:///var/run/docker.sock";
-        let state = |address: &str| {
-            Command::new("docker")
-                .args(["-H", address, "info", "-f", "{{.Swarm.LocalNodeState}}"])
-                .output()
-                .ok()
-                .filter(|output| output.status.success())
-                .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let usual = std::env::var("DOCKER_HOST");
+        let usual = usual.unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("docker");
+            let output = command.args(["-H", &usual]).args(arguments).output();
+            let output = output.expect("the docker command is needed");
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            output.status.success().then_some(text)
         };
-        // A Docker that is no Swarm is somebody's: it stays as it is.
-        let address = match state(usual).as_deref() {
-            Some("active") => usual.to_owned(),
-            _ => start_engine(),
+        let address = match run(&["info", "-f", "{{.Swarm.LocalNodeState}}"]).as_deref() {
+            Some("active") => usual,
+            // Without a manager's answer at all there is nothing to disturb.
+            None | Some("") => start_engine(),
+            Some(_) => {
+                eprintln!("this Docker becomes a Swarm; `docker swarm leave --force` undoes it");
+                run(&["swarm", "init", "--advertise-addr", "127.0.0.1"])
+                    .expect("a Docker that can become a Swarm");
+                usual
+            }
         };
         Engine { address }
     })
@@ -72,10 +78,10 @@ fn start_engine() -> String {
     let folder = std::env::temp_dir().join(format!("fm-swarm-test-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let script = r#"
-        cd "$0" && dockerd -H "unix://$0/docker.sock" --data-root "$0/data" --exec-root "$0/exec" \
+        ip link add fmtest0 type bridge; ip addr add 172.31.253.1/24 dev fmtest0; ip link set fmtest0 up
+        cd "$0"; dockerd -H "unix://$0/docker.sock" --data-root "$0/data" --exec-root "$0/exec" \
             -p "$0/pid" --bridge=fmtest0 >"$0/log" 2>&1 &
         engine=$!
-        ip link add fmtest0 type bridge 2>/dev/null; ip addr add 172.31.253.1/24 dev fmtest0 2>/dev/null; ip link set fmtest0 up
         cat >/dev/null
         kill "$engine"; wait "$engine"; ip link del fmtest0; rm -rf "$0"
     "#;
@@ -138,7 +144,10 @@ fn program() -> &'static PathBuf {
             .status()
             .expect("rustc is needed");
         assert!(status.success(), "the test's program does not compile");
-        out
+        // Under one name in the end, so that runs do not pile up.
+        let kept = folder.join("served");
+        std::fs::rename(&out, &kept).unwrap();
+        kept
     })
 }
 
