@@ -1,4 +1,5 @@
-//! What the analysis reaches, by simulation with fixed seeds: `cargo run -p fm-analysis --release --example sim_stats [RUNS]`.
+//! What the analysis reaches, by simulation with fixed seeds:
+//! `cargo run -p fm-analysis --release --example sim_stats [RUNS [PART]]`.
 //! Exits with 1 when a goal is missed.
 
 #[path = "../tests/sim/mod.rs"]
@@ -163,11 +164,19 @@ fn main() -> ExitCode {
         .nth(1)
         .and_then(|n| n.parse().ok())
         .unwrap_or(2000);
+    let only = std::env::args().nth(2).unwrap_or_default();
     let mut report = Report { missed: 0 };
-    false_rollbacks(&mut report, runs);
-    detection(&mut report, runs);
-    promotion(&mut report, runs);
-    latency(&mut report, (runs / 5).max(1));
+    let parts: [(&str, fn(&mut Report, u64)); 4] = [
+        ("false-rollbacks", false_rollbacks),
+        ("detection", detection),
+        ("promotion", promotion),
+        ("latency", |report, runs| latency(report, (runs / 5).max(1))),
+    ];
+    for (name, part) in parts {
+        if name.contains(&only) {
+            part(&mut report, runs);
+        }
+    }
     println!("{} goals missed", report.missed);
     ExitCode::from(u8::from(report.missed > 0))
 }

@@ -284,3 +284,6 @@ pub fn requests_needed(criteria: &Analysis, errors: &Errors, weight: Weight) -> 
     }
     Some(high)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ fn healthy_canaries_are_left_alone() {
 #[test]
 fn bad_canaries_are_found_in_few_requests() {
     for (rate, most) in [(0.01, 2170), (0.02, 380), (0.05, 66), (0.2, 12), (1.0, 2)] {
-        let found = median_requests_to_harm(201, rate);
+        let found = median_requests_to_harm(601, rate);
         assert!(found <= most, "{rate}: {found} requests");
     }
 }
@@ -71,7 +71,8 @@ fn a_canary_at_the_margin_is_rarely_promoted() {
     };
     let decided = many(&criteria, 200, 900, true, worse);
     let promoted = decided.iter().filter(|d| d.non_inferior.is_some()).count();
-    assert!(promoted <= 10, "{promoted} of 200");
+    // One in twenty is allowed; among so few, chance alone makes it up to sixteen. The long form is exact.
+    assert!(promoted <= 16, "{promoted} of 200");
 }
 
 #[test]

@@ -1,0 +1,347 @@
+use fm_api::criteria::DeadlineSpan;
+use fm_api::keys::RevisionId;
+use jiff::SignedDuration;
+
+use super::*;
+use crate::evidence::{Batch, Tally};
+use fm_telemetry::histogram::Histogram;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
+}
+
+fn target(criteria: Analysis) -> AnalysisTarget {
+    AnalysisTarget {
+        run: "run".into(),
+        canary: RevisionId::new("bbbb"),
+        stable: RevisionId::new("aaaa"),
+        criteria,
+        criteria_hash: "hash".into(),
+        request_timeout: Span::secs(10),
+        last_hold: Span::secs(20),
+        since: Some(at(0)),
+        awaiting_since: None,
+    }
+}
+
+fn tally((bad, requests): (u64, u64)) -> Tally {
+    Tally {
+        counted: Counted { requests, bad },
+        latency: None,
+    }
+}
+
+/// One batch a second: bad and all requests of canary and stable.
+fn evidence(criteria: &Analysis, seconds: i64, canary: (u64, u64), stable: (u64, u64)) -> Evidence {
+    let mut evidence = Evidence::default();
+    for second in 0..seconds {
+        let batch = Batch {
+            begun: at(second),
+            ended: at(second + 1),
+            canary: tally(canary),
+            stable: tally(stable),
+        };
+        evidence.add(criteria, &batch, second < 10);
+    }
+    evidence
+}
+
+fn conclude_at(target: &AnalysisTarget, evidence: &Evidence, now: i64) -> Plan {
+    let situation = Situation {
+        target,
+        weight: Weight::percent(5),
+        evidence,
+        harm: None,
+        unseen: None,
+        hold_until: None,
+    };
+    plan(&situation, at(now))
+}
+
+fn guarded() -> Analysis {
+    let mut criteria = Analysis::default();
+    criteria.guards.max_error_rate = Some(0.05);
+    criteria
+}
+
+#[test]
+fn each_situation_has_its_reason() {
+    let plain = Analysis::default();
+    for (name, criteria, seconds, canary, stable, decision, why) in [
+        (
+            "no canary request",
+            &plain,
+            30,
+            (0, 0),
+            (0, 190),
+            Decision::Wait,
+            Reason::NoTraffic,
+        ),
+        (
+            "no stable request",
+            &plain,
+            30,
+            (5, 10),
+            (0, 0),
+            Decision::Wait,
+            Reason::NoBaseline,
+        ),
+        (
+            "a little",
+            &plain,
+            30,
+            (0, 10),
+            (1, 190),
+            Decision::Wait,
+            Reason::Gathering,
+        ),
+        (
+            "two bad ones are too few",
+            &plain,
+            1,
+            (2, 2),
+            (0, 190),
+            Decision::Wait,
+            Reason::Gathering,
+        ),
+        (
+            "harm",
+            &plain,
+            3,
+            (2, 10),
+            (1, 190),
+            Decision::Rollback,
+            Reason::ErrorsHarm,
+        ),
+        (
+            "harm in the warm-up",
+            &plain,
+            1,
+            (10, 10),
+            (0, 190),
+            Decision::Rollback,
+            Reason::ErrorsHarm,
+        ),
+        (
+            "shared outage",
+            &plain,
+            60,
+            (5, 10),
+            (95, 190),
+            Decision::Wait,
+            Reason::Gathering,
+        ),
+        (
+            "guard with nothing to compare",
+            &guarded(),
+            20,
+            (1, 10),
+            (0, 0),
+            Decision::Rollback,
+            Reason::ErrorGuard,
+        ),
+        (
+            "guard while stable is beyond it too",
+            &guarded(),
+            20,
+            (1, 10),
+            (19, 190),
+            Decision::Wait,
+            Reason::StableUnhealthy,
+        ),
+        (
+            "the same with few canary requests",
+            &guarded(),
+            5,
+            (1, 10),
+            (19, 190),
+            Decision::Wait,
+            Reason::StableUnhealthy,
+        ),
+        (
+            "early",
+            &plain,
+            200,
+            (0, 50),
+            (0, 150),
+            Decision::Promote,
+            Reason::NonInferior,
+        ),
+    ] {
+        let evidence = evidence(criteria, seconds, canary, stable);
+        let plan = conclude_at(&target(criteria.clone()), &evidence, seconds);
+        assert_eq!(
+            (plan.decision, plan.why),
+            (decision, why),
+            "{name}: {}",
+            plan.sentence
+        );
+    }
+}
+
+#[test]
+fn evidence_waits_for_bake_and_hold() {
+    let criteria = Analysis::default();
+    let evidence = evidence(&criteria, 40, (0, 100), (0, 100));
+    let target = target(criteria);
+    assert!(evidence.errors.non_inferior);
+    let plan_at = |now| conclude_at(&target, &evidence, now);
+    assert_eq!(plan_at(59).why, Reason::Baking);
+    assert_eq!(
+        plan_at(59).sentence,
+        "the evidence suffices; the canary must serve 1m in all, another 1s"
+    );
+    assert_eq!(plan_at(60).decision, Decision::Promote);
+    let situation = Situation {
+        target: &target,
+        weight: Weight::FULL,
+        evidence: &evidence,
+        harm: None,
+        unseen: None,
+        hold_until: Some(at(100)),
+    };
+    assert_eq!(plan(&situation, at(99)).why, Reason::Holding);
+    assert_eq!(
+        plan(&situation, at(100)).decision,
+        Decision::Promote,
+        "what was shown before full weight counts"
+    );
+    let blind = Situation {
+        unseen: Some("edge is away"),
+        ..situation
+    };
+    assert_eq!(plan(&blind, at(100)).why, Reason::TelemetryUnavailable);
+    let harm = Harm {
+        reason: Reason::LatencyHarm,
+        sentence: "slow".into(),
+    };
+    let harmed = Situation {
+        harm: Some(&harm),
+        ..blind
+    };
+    assert_eq!(
+        plan(&harmed, at(100)).decision,
+        Decision::Rollback,
+        "harm stays, whatever else"
+    );
+}
+
+#[test]
+fn the_longest_of_three_is_the_bake() {
+    let mut target = target(Analysis::default());
+    assert_eq!(bake(&target), Span::secs(60));
+    target.request_timeout = Span::secs(31);
+    assert_eq!(bake(&target), Span::secs(62));
+    target.last_hold = Span::secs(300);
+    assert_eq!(bake(&target), Span::secs(300));
+    target.criteria.bake = Some(Span::secs(1));
+    assert_eq!(bake(&target), Span::secs(1));
+}
+
+#[test]
+fn the_deadline_is_extended_once_and_harm_is_still_seen_after_it() {
+    let criteria = Analysis {
+        deadline: DeadlineSpan(Span::secs(100)),
+        ..Analysis::default()
+    };
+    let mut few = evidence(&criteria, 20, (0, 5), (0, 95));
+    let mut target = target(criteria.clone());
+    assert_eq!(
+        conclude_at(&target, &few, 100_000).decision,
+        Decision::Wait,
+        "nobody awaits it"
+    );
+    target.awaiting_since = Some(at(1000));
+    assert_eq!(conclude_at(&target, &few, 1199).decision, Decision::Wait);
+    let plan = conclude_at(&target, &few, 1200);
+    assert_eq!(
+        (plan.decision, plan.why),
+        (Decision::Inconclusive, Reason::DeadlinePassed)
+    );
+    let nothing = Evidence::default();
+    assert_eq!(
+        conclude_at(&target, &nothing, 1200).decision,
+        Decision::Inconclusive
+    );
+    let bad = Batch {
+        begun: at(1200),
+        ended: at(1201),
+        canary: tally((20, 20)),
+        stable: tally((0, 380)),
+    };
+    few.add(&criteria, &bad, false);
+    assert_eq!(
+        conclude_at(&target, &few, 1201).decision,
+        Decision::Rollback
+    );
+}
+
+#[test]
+fn the_window_of_the_limits_slides() {
+    let criteria = guarded();
+    let mut evidence = evidence(&criteria, 20, (10, 10), (190, 190));
+    for second in 20..80 {
+        let batch = Batch {
+            begun: at(second),
+            ended: at(second + 1),
+            canary: tally((0, 10)),
+            stable: tally((0, 190)),
+        };
+        evidence.add(&criteria, &batch, false);
+    }
+    assert_eq!(
+        evidence.lately().0,
+        Counted {
+            requests: 600,
+            bad: 0
+        }
+    );
+}
+
+#[test]
+fn a_slow_canary_is_harm_and_an_equal_one_is_as_good() {
+    let criteria = Analysis::default();
+    let times = |ms: f64, n: usize| {
+        let mut histogram = Histogram::default();
+        (0..n).for_each(|i| histogram.record(ms * (1.0 + i as f64 / n as f64)));
+        histogram
+    };
+    for (by, wanted) in [(2.0, Decision::Rollback), (1.0, Decision::Promote)] {
+        let mut evidence = Evidence::default();
+        for second in 0..600 {
+            let side = |ms, n: usize| Tally {
+                counted: Counted {
+                    requests: n as u64,
+                    bad: 0,
+                },
+                latency: Some(times(ms, n)),
+            };
+            let batch = Batch {
+                begun: at(second),
+                ended: at(second + 1),
+                canary: side(50.0 * by, 20),
+                stable: side(50.0, 180),
+            };
+            evidence.add(&criteria, &batch, second < 10);
+        }
+        let plan = conclude_at(&target(criteria.clone()), &evidence, 600);
+        assert_eq!(plan.decision, wanted, "{}", plan.sentence);
+        assert_eq!(plan.metrics.len(), 2);
+    }
+}
+
+#[test]
+fn sentences_tell_the_numbers() {
+    let criteria = guarded();
+    let told =
+        |evidence: &Evidence, now| conclude_at(&target(criteria.clone()), evidence, now).sentence;
+    let lines = [
+        told(&evidence(&criteria, 6, (2, 10), (1, 190)), 6),
+        told(&evidence(&criteria, 20, (1, 10), (0, 0)), 20),
+        told(&evidence(&criteria, 20, (1, 10), (19, 190)), 20),
+        told(&evidence(&criteria, 30, (0, 10), (1, 190)), 30),
+        told(&evidence(&criteria, 200, (0, 50), (0, 150)), 200),
+        told(&Evidence::default(), 0),
+    ];
+    insta::assert_snapshot!(lines.join("\n"));
+}

@@ -1,0 +1,213 @@
+use std::collections::BTreeMap;
+
+use fm_api::criteria::Analysis;
+use fm_api::keys::RevisionId;
+use fm_api::quantity::Span;
+use fm_api::target::Traffic;
+use fm_telemetry::SourceError;
+use fm_telemetry::counters::{Counters, Snapshot};
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second as i64)
+}
+
+fn target(weight: u16, generation: u64) -> Target {
+    let (stable, canary) = (RevisionId::new("aaaa"), RevisionId::new("bbbb"));
+    let mut target: Target = serde_json::from_value(serde_json::json!({
+        "uid": "u", "generation": generation, "specGeneration": 1,
+    }))
+    .unwrap();
+    target.traffic = Some(Traffic {
+        stable: stable.clone(),
+        canary: Some(canary.clone()),
+        weight: Weight::percent(weight),
+        seed: "0badcafe".into(),
+        generation,
+    });
+    target.analysis = Some(AnalysisTarget {
+        run: "run".into(),
+        canary,
+        stable,
+        criteria: Analysis::default(),
+        criteria_hash: "hash".into(),
+        request_timeout: Span::secs(30),
+        last_hold: Span::secs(60),
+        since: Some(at(0)),
+        awaiting_since: None,
+    });
+    target
+}
+
+fn identity(target: &Target) -> Identity {
+    Identity::of(target, target.analysis.as_ref().unwrap(), None)
+}
+
+/// What an agent has counted by then, with canary and stable growing as told each second.
+fn pulled(epoch: &str, sides: [&Counters; 2], second: u64) -> Pulled {
+    let revisions = BTreeMap::from([
+        ("bbbb".to_owned(), sides[0].clone()),
+        ("aaaa".to_owned(), sides[1].clone()),
+    ]);
+    Pulled {
+        at: at(second),
+        answers: vec![Ok(Snapshot {
+            instance: "edge".into(),
+            epoch: epoch.into(),
+            releases: BTreeMap::from([("default/shop".to_owned(), revisions)]),
+            ..Snapshot::default()
+        })],
+    }
+}
+
+fn grow(counters: &mut Counters, requests: u64, bad: u64, ms: f64) {
+    counters.requests += requests;
+    counters.bad += bad.min(requests);
+    for n in 0..requests - bad.min(requests) {
+        counters.latency.record(ms + n as f64 * 1.7);
+    }
+}
+
+/// Plays the same traffic; after each tick in `kills` only what was written is left.
+fn play(traffic: &[(u64, u64, u64)], kills: impl Fn(usize) -> bool, restart: bool) -> Verdict {
+    let key = ReleaseKey::new("default", "shop");
+    let (mut canary, mut stable) = (Counters::default(), Counters::default());
+    grow(&mut stable, 5000, 40, 20.0);
+    let first = target(5, 1);
+    let mut run = Run::new(identity(&first), &first, None, at(0));
+    run.count(
+        &key,
+        first.analysis.as_ref().unwrap(),
+        &pulled("1", [&canary, &stable], 0),
+        at(0),
+    );
+    let mut last = run.begin(&first, first.analysis.as_ref().unwrap(), at(0));
+    let mut epoch = "1";
+    for (tick, (requests, bad, stable_bad)) in traffic.iter().enumerate() {
+        let second = tick as u64 + 1;
+        let target = target(
+            if second < 20 { 5 } else { 20 },
+            if second < 20 { 1 } else { 2 },
+        );
+        let analysis = target.analysis.as_ref().unwrap();
+        if restart && tick == traffic.len() / 2 {
+            // The agent begins a new epoch with empty counters.
+            (canary, stable, epoch) = (Counters::default(), Counters::default(), "2");
+        }
+        grow(&mut canary, *requests, *bad, 22.0);
+        grow(&mut stable, 90, *stable_bad, 20.0);
+        run.count(
+            &key,
+            analysis,
+            &pulled(epoch, [&canary, &stable], second),
+            at(second),
+        );
+        if let Some(verdict) = run.tick(&target, analysis, at(second)) {
+            last = verdict;
+            if kills(tick) {
+                let text = serde_json::to_string(&last).unwrap();
+                let read: Verdict = serde_json::from_str(&text).unwrap();
+                run = Run::resume(identity(&target), &read, 7, at(second)).unwrap();
+            }
+        }
+    }
+    last
+}
+
+fn assert_same(a: &Verdict, b: &Verdict) {
+    assert_eq!(
+        (a.batch, a.decision, a.reason, &a.sentence),
+        (b.batch, b.decision, b.reason, &b.sentence)
+    );
+    assert_eq!(
+        (a.first_bad_at, a.metrics.len()),
+        (b.first_bad_at, b.metrics.len())
+    );
+    for (a, b) in a.metrics.iter().zip(&b.metrics) {
+        for (x, y) in [
+            (a.log_e_harm, b.log_e_harm),
+            (a.log_e_ni, b.log_e_ni),
+            (a.lower, b.lower),
+            (a.upper, b.upper),
+        ] {
+            assert!((x - y).abs() <= 1e-9, "{}: {x} and {y}", a.name);
+        }
+        assert_eq!((a.canary, a.stable), (b.canary, b.stable));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn killed_at_any_batch_it_goes_on_as_if_it_had_not_been(
+        traffic in proptest::collection::vec((0u64..15, 0u64..2, 0u64..3), 5..60),
+        kills in proptest::collection::vec(any::<bool>(), 60), restart in any::<bool>(),
+    ) {
+        let whole = play(&traffic, |_| false, restart);
+        assert_same(&whole, &play(&traffic, |_| true, restart));
+        assert_same(&whole, &play(&traffic, |tick| kills[tick], restart));
+    }
+}
+
+#[test]
+fn what_was_counted_before_the_run_belongs_to_no_batch() {
+    let verdict = play(&[(10, 0, 1); 12], |_| false, true);
+    let errors = &verdict.metrics[0];
+    assert_eq!(
+        (errors.canary.requests, errors.stable.requests),
+        (120, 12 * 90)
+    );
+    assert_eq!((errors.canary.bad, errors.stable.bad), (0, 12));
+    assert!((verdict.canary.rps - 10.0).abs() < 1e-9 && (verdict.stable.rps - 90.0).abs() < 1e-9);
+    assert!(verdict.canary.p50_ms.is_some());
+}
+
+#[test]
+fn a_change_of_shares_closes_the_batch_and_evidence_goes_on() {
+    let verdict = play(&[(2, 0, 0); 20], |_| false, false);
+    // Seconds 3, 6, 9, 12, 15, 18 by count, and 20 by the change.
+    assert_eq!(verdict.batch, 7);
+    assert_eq!(verdict.metrics[0].canary.requests, 40);
+}
+
+#[test]
+fn another_run_or_form_is_not_resumed() {
+    let verdict = play(&[(10, 0, 0); 3], |_| false, false);
+    let same = target(5, 1);
+    assert!(Run::resume(identity(&same), &verdict, 1, at(9)).is_some());
+    for change in [
+        |i: &mut Identity| i.run = "other".into(),
+        |i: &mut Identity| i.uid = "other".into(),
+        |i: &mut Identity| i.criteria_hash = "other".into(),
+    ] {
+        let mut other = identity(&same);
+        change(&mut other);
+        assert!(Run::resume(other, &verdict, 1, at(9)).is_none());
+    }
+    let mut newer = verdict.clone();
+    newer.state["form"] = 2.into();
+    assert!(Run::resume(identity(&same), &newer, 1, at(9)).is_none());
+    newer.state = serde_json::Value::Null;
+    assert!(Run::resume(identity(&same), &newer, 1, at(9)).is_none());
+}
+
+#[test]
+fn agents_that_cannot_be_read_are_told_and_hold_everything() {
+    let target = target(5, 1);
+    let analysis = target.analysis.as_ref().unwrap();
+    let mut run = Run::new(identity(&target), &target, None, at(0));
+    let answers = vec![Err(SourceError {
+        instance: "edge".into(),
+        message: "refused".into(),
+    })];
+    let key = ReleaseKey::new("default", "shop");
+    run.count(&key, analysis, &Pulled { at: at(0), answers }, at(0));
+    let verdict = run.tick(&target, analysis, at(10)).unwrap();
+    assert_eq!(
+        verdict.reason,
+        fm_api::verdict::Reason::TelemetryUnavailable
+    );
+    assert!(verdict.sentence.contains("edge") && verdict.sentence.contains("refused"));
+}

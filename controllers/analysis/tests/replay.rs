@@ -1,0 +1,163 @@
+//! Recorded traffic, decided offline.
+
+use fm_analysis::replay::Replay;
+use fm_api::criteria::{Analysis, WarmupSpan};
+use fm_api::quantity::Span;
+use fm_api::release::Release;
+use fm_api::verdict::{Decision, Reason};
+use proptest::prelude::*;
+
+fn release(analysis: Analysis) -> Release {
+    let mut release: Release = serde_json::from_value(serde_json::json!({
+        "apiVersion": "fridaymorning.dev/v1", "kind": "Release",
+        "metadata": { "name": "shop" },
+        "spec": {
+            "workload": { "image": "shop:1" },
+            "strategy": { "canary": { "steps": [{ "weight": 5, "hold": "60s" }, { "weight": 50, "hold": "30s" }] } },
+        },
+    }))
+    .unwrap();
+    release.spec.analysis = analysis;
+    release
+}
+
+fn at_once() -> Analysis {
+    Analysis {
+        warmup: WarmupSpan(Span::ZERO),
+        ..Analysis::default()
+    }
+}
+
+fn line(canary: (u64, u64), stable: (u64, u64)) -> String {
+    format!(
+        r#"{{"canary":{{"requests":{},"errors":{}}},"stable":{{"requests":{},"errors":{}}}}}"#,
+        canary.1, canary.0, stable.1, stable.0
+    )
+}
+
+#[test]
+fn one_line_of_output_for_each_of_input_and_the_decision_stays() {
+    let mut replay = Replay::new(&release(at_once()));
+    let first = replay.line(&line((0, 10), (1, 190))).unwrap();
+    assert_eq!(
+        (first.tick, first.verdict, first.reason),
+        (1, Decision::Wait, Reason::Gathering)
+    );
+    let mut before = first.log_e_harm;
+    for _ in 0..3 {
+        replay.line(&line((5, 10), (1, 190))).unwrap();
+    }
+    let harmed = replay.line(&line((5, 10), (1, 190))).unwrap();
+    assert_eq!(
+        (harmed.verdict, harmed.reason),
+        (Decision::Rollback, Reason::ErrorsHarm)
+    );
+    before = before.max(harmed.log_e_harm);
+    let later = replay.line(&line((5, 10), (1, 190))).unwrap();
+    assert_eq!(
+        (later.tick, later.verdict, &later.sentence),
+        (6, Decision::Rollback, &harmed.sentence)
+    );
+    assert!(later.log_e_harm > before, "the evidence goes on");
+    let text = serde_json::to_value(&later).unwrap();
+    for key in [
+        "tick", "logEHarm", "logENi", "lower", "upper", "verdict", "reason",
+    ] {
+        assert!(text.get(key).is_some(), "{key}");
+    }
+    assert_eq!(text["verdict"], "rollback");
+}
+
+#[test]
+fn without_errors_it_is_promoted_after_the_holds() {
+    let mut criteria = at_once();
+    criteria.errors.promote.margin = 0.01;
+    let mut replay = Replay::new(&release(criteria));
+    let mut reasons = Vec::new();
+    for _ in 1..=95 {
+        let output = replay.line(&line((0, 10), (0, 190))).unwrap();
+        if reasons.last() != Some(&(output.reason, output.tick)) {
+            reasons.push((output.reason, output.tick));
+        }
+    }
+    let first = |reason| {
+        reasons
+            .iter()
+            .find(|(r, _)| *r == reason)
+            .map(|(_, tick)| *tick)
+    };
+    assert_eq!(first(Reason::Holding), Some(41), "410 canary requests");
+    assert_eq!(first(Reason::NonInferior), Some(90), "the sum of the holds");
+}
+
+#[test]
+fn batches_close_as_they_do_online() {
+    let mut replay = Replay::new(&release(at_once()));
+    for tick in 1..=10 {
+        // One canary request every third second: the batch closes for its age.
+        let output = replay
+            .line(&line((0, u64::from(tick % 3 == 0)), (0, 20)))
+            .unwrap();
+        assert_eq!(output.log_e_ni != 0.0, tick == 10, "tick {tick}");
+        assert_eq!(output.lower > -1.0, tick == 10, "tick {tick}");
+    }
+}
+
+#[test]
+fn response_times_are_judged_where_they_are_recorded() {
+    let mut replay = Replay::new(&release(at_once()));
+    let times = |ms: f64, n: usize| vec![ms; n];
+    let mut last = None;
+    for _ in 0..30 {
+        let text = serde_json::json!({
+            "canary": { "requests": 10, "errors": 0, "latencyMs": times(100.0, 10) },
+            "stable": { "requests": 190, "errors": 0, "latencyMs": times(50.0, 190) },
+        });
+        last = Some(replay.line(&text.to_string()).unwrap());
+    }
+    assert_eq!(last.unwrap().reason, Reason::LatencyHarm);
+}
+
+#[test]
+fn what_cannot_be_decided_is_an_error_with_its_line() {
+    let mut replay = Replay::new(&release(at_once()));
+    replay.line(&line((0, 10), (0, 190))).unwrap();
+    for (text, word) in [
+        (r#"{"metric":"checkout","value":0.3}"#, "metric"),
+        ("", "no JSON"),
+        (
+            r#"{"canary":{"requests":1,"errors":2},"stable":{"requests":1,"errors":0}}"#,
+            "2 errors",
+        ),
+        (
+            r#"{"canary":{"requests":-1,"errors":0},"stable":{"requests":1,"errors":0}}"#,
+            "-1",
+        ),
+        (r#"{"canary":{"requests":1,"errors":0}}"#, "stable"),
+        (
+            r#"{"canary":{"requests":1,"errors":0,"oops":1},"stable":{"requests":1,"errors":0}}"#,
+            "oops",
+        ),
+        (
+            r#"{"canary":{"requests":1,"errors":0,"latencyMs":[-1]},"stable":{"requests":1,"errors":0}}"#,
+            "response time",
+        ),
+    ] {
+        let error = replay.line(text).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    assert_eq!(replay.line("{").unwrap_err().line, 9);
+}
+
+proptest! {
+    #[test]
+    fn no_line_makes_it_panic(text in ".{0,80}", canary in any::<u64>(), bad in any::<u64>(), ms in any::<f64>()) {
+        let mut replay = Replay::new(&release(Analysis::default()));
+        let _ = replay.line(&text);
+        let _ = replay.line(&line((bad, canary), (canary, bad)));
+        let _ = replay.line(&serde_json::json!({
+            "canary": { "requests": canary, "errors": bad.min(canary), "latencyMs": [ms] },
+            "stable": { "requests": bad, "errors": 0, "latencyMs": [ms, 1.0] },
+        }).to_string());
+    }
+}
