@@ -29,7 +29,11 @@ pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
     let had = !draft.target.revisions.is_empty();
     draft.target.revisions.clear();
     draft.target.leaving.clear();
-    let generation = if had { draft.next } else { draft.target.generation };
+    let generation = if had {
+        draft.next
+    } else {
+        draft.target.generation
+    };
     match services(draft, generation) {
         Some(left) => (waits(&left), false),
         None => (waits("nothing is left"), true),

@@ -28,8 +28,8 @@ const MOVES: usize = 1000;
 
 /// Moves the rollout as far as it goes now.
 pub(super) fn run(draft: &mut Draft<'_>) -> Why {
-    serve(draft);
     for _ in 0..MOVES {
+        serve(draft);
         match one(draft) {
             Move::Again => {}
             Move::Wait(why) => {
@@ -74,6 +74,9 @@ fn one(draft: &mut Draft<'_>) -> Move {
             why: pause.why,
         });
     }
+    if let Some(why) = not_yet_routed(draft) {
+        return Move::Wait(why);
+    }
     match stage {
         Stage::Scaling => scaling(draft),
         Stage::Shifting => shifting(draft),
@@ -105,15 +108,37 @@ fn keep_capacity(draft: &mut Draft<'_>) {
     }
 }
 
-/// Stable serves whatever routes there are; without routes there is no split.
+/// Stable serves whatever routes there are, once it can; without routes there is no split.
 fn serve(draft: &mut Draft<'_>) {
     if !draft.routed() {
         draft.target.traffic = None;
     } else if draft.target.traffic.is_none()
         && let Some(stable) = draft.target.stable.clone()
+        && (draft.replicas() == 0
+            || (draft.ready(&stable) > 0 && draft.healthy_somewhere(&stable) > 0))
     {
         traffic::set(draft, &stable, None, Weight::ZERO);
     }
+}
+
+/// Routes that a worker was given: what of stable's tasks is waited for before they lead to it.
+fn not_yet_routed(draft: &Draft<'_>) -> Option<Why> {
+    let stable = draft.target.stable.as_ref()?;
+    if !draft.routed() || draft.target.traffic.is_some() {
+        return None;
+    }
+    if draft.world.live.is_empty() {
+        return Some(Why::NoAgent);
+    }
+    Some(Why::Scaling(Scaling {
+        revision: draft.name(stable),
+        needed: draft.replicas(),
+        ready: draft.ready(stable),
+        healthy: draft.healthy(stable),
+        says: taking_back::says(draft, stable),
+        no_node: taking_back::no_node(draft, stable),
+        deadline: None,
+    }))
 }
 
 /// No rollout runs: begins the one that the spec wants, if any.
@@ -129,6 +154,9 @@ fn idle(draft: &mut Draft<'_>) -> Move {
         });
     };
     if draft.target.stable.as_ref() == Some(&wanted) {
+        if let Some(why) = not_yet_routed(draft) {
+            return Move::Wait(why);
+        }
         return Move::Wait(Why::Serving {
             revision: draft.name(&wanted),
             ready: draft.ready(&wanted),
@@ -463,8 +491,12 @@ pub(super) fn switch(draft: &mut Draft<'_>) {
         rollout.paused = None;
     }
     draft.target.failed.remove(&new);
+    // A worker's first routes come with the revision that publishes their ports: HAProxy has not checked it yet.
+    let checked = draft.routed();
     intake::adopt_routes(draft);
-    traffic::set(draft, &new, None, Weight::ZERO);
+    if checked {
+        traffic::set(draft, &new, None, Weight::ZERO);
+    }
     if let Some(old) = old {
         removal::leave(draft, &old, rollout.plan.keep_previous);
     }

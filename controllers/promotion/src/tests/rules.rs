@@ -53,7 +53,11 @@ fn the_first_revision_becomes_stable_when_it_is_ready_and_healthy() {
     assert_eq!(sim.target().stable, None, "three of four tasks are ready");
     sim.swarm(4);
     sim.promote();
-    assert_eq!(sim.target().stable, None, "HAProxy does not find the fourth healthy yet");
+    assert_eq!(
+        sim.target().stable,
+        None,
+        "HAProxy does not find the fourth healthy yet"
+    );
     sim.haproxy("edge");
     sim.promote();
     assert!(sim.target().stable.is_some());
@@ -83,7 +87,11 @@ fn a_first_revision_that_fails_stays_reports_and_is_replaced_by_a_new_spec() {
     sim.settle();
     assert_eq!(sim.status().phase, Phase::Degraded);
     assert_eq!(sim.status().reason, reasons::CRASH_LOOP);
-    assert!(sim.status().why.contains("task: non-zero exit (3)"), "{}", sim.status().why);
+    assert!(
+        sim.status().why.contains("task: non-zero exit (3)"),
+        "{}",
+        sim.status().why
+    );
     assert_eq!(sim.target().revisions.len(), 1);
     sim.image("good:1");
     sim.settle();
@@ -105,21 +113,34 @@ fn a_healthy_canary_goes_step_by_step_and_the_old_one_is_drained_and_removed() {
     sim.pass(20);
     sim.settle();
     assert_eq!(sim.status().reason, reasons::EVIDENCE);
-    assert_eq!(sim.target().analysis.as_ref().unwrap().awaiting_since, Some(sim.now));
+    assert_eq!(
+        sim.target().analysis.as_ref().unwrap().awaiting_since,
+        Some(sim.now)
+    );
     let new = sim.target().canary.clone().unwrap();
     sim.verdict(Decision::Promote);
     sim.promote();
-    assert_eq!(canary(&sim).replicas, 4, "whole capacity before all traffic");
+    assert_eq!(
+        canary(&sim).replicas,
+        4,
+        "whole capacity before all traffic"
+    );
     assert_eq!(sim.weight(), 5000);
     sim.swarm(u32::MAX);
     sim.haproxy("edge");
     sim.promote();
     assert_eq!(sim.target().stable.as_ref(), Some(&new));
-    assert!(!sim.target().revisions[&old].draining, "not before the switch is in force");
+    assert!(
+        !sim.target().revisions[&old].draining,
+        "not before the switch is in force"
+    );
     sim.haproxy("edge");
     sim.promote();
     assert!(sim.target().revisions[&old].draining);
-    assert_eq!(ended(&sim), (Outcome::Promoted, reasons::PROMOTED.to_owned()));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Promoted, reasons::PROMOTED.to_owned())
+    );
     assert_eq!(sim.status().phase, Phase::Healthy);
     sim.haproxy("edge");
     sim.promote();
@@ -190,10 +211,17 @@ fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_some
     assert_eq!(sim.weight(), 0);
     assert_eq!(sim.target().traffic.as_ref().unwrap().canary, None);
     assert_eq!(sim.status().phase, Phase::RollingBack);
-    assert_eq!(sim.target().revisions.len(), 2, "its tasks stay until it is in force");
+    assert_eq!(
+        sim.target().revisions.len(),
+        2,
+        "its tasks stay until it is in force"
+    );
     sim.settle();
     assert_eq!(ended(&sim), (Outcome::RolledBack, "ErrorsHarm".to_owned()));
-    assert_eq!((sim.status().phase, sim.target().revisions.len()), (Phase::Degraded, 1));
+    assert_eq!(
+        (sim.status().phase, sim.target().revisions.len()),
+        (Phase::Degraded, 1)
+    );
     sim.apply(|_| {});
     sim.run(5);
     assert_eq!(sim.status().phase, Phase::Degraded);
@@ -201,7 +229,11 @@ fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_some
     sim.ask(Verb::Retry, false);
     sim.settle();
     assert_eq!(sim.weight(), 1000, "from the first step");
-    assert_ne!(runs(&sim), sim.world.verdict.clone().map(|v| v.run), "with a new seed");
+    assert_ne!(
+        runs(&sim),
+        sim.world.verdict.clone().map(|v| v.run),
+        "with a new seed"
+    );
 }
 
 #[test]
@@ -218,9 +250,19 @@ fn a_crash_at_start_never_gets_traffic_and_docker_is_quoted() {
     let mut sim = Sim::serving(release("good:1"));
     sim.image("crash:1");
     sim.settle();
-    assert_eq!(ended(&sim), (Outcome::Failed, reasons::CRASH_LOOP.to_owned()));
-    assert!(sim.status().why.contains("task: non-zero exit (3)"), "{}", sim.status().why);
-    assert_eq!((sim.status().phase, sim.target().revisions.len()), (Phase::Degraded, 1));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::CRASH_LOOP.to_owned())
+    );
+    assert!(
+        sim.status().why.contains("task: non-zero exit (3)"),
+        "{}",
+        sim.status().why
+    );
+    assert_eq!(
+        (sim.status().phase, sim.target().revisions.len()),
+        (Phase::Degraded, 1)
+    );
     assert!(!sim.told("StepReached"));
     sim.image("good:2");
     sim.settle();
@@ -233,7 +275,11 @@ fn tasks_without_a_node_fail_by_the_deadline_and_blind_time_does_not_count() {
     sim.image("stuck:1");
     sim.settle();
     assert_eq!(sim.status().reason, reasons::NO_SUITABLE_NODE);
-    assert!(sim.status().why.contains("no suitable node"), "{}", sim.status().why);
+    assert!(
+        sim.status().why.contains("no suitable node"),
+        "{}",
+        sim.status().why
+    );
     sim.pass(400);
     sim.world.swarm.as_mut().unwrap().problem = Some("socket gone".to_owned());
     sim.promote();
@@ -247,7 +293,10 @@ fn tasks_without_a_node_fail_by_the_deadline_and_blind_time_does_not_count() {
     assert!(sim.target().rollout.is_some());
     sim.pass(10);
     sim.settle();
-    assert_eq!(ended(&sim), (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned()));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
+    );
 }
 
 #[test]
@@ -255,10 +304,16 @@ fn tasks_that_haproxy_finds_unhealthy_get_no_traffic() {
     let mut sim = Sim::serving(release("good:1"));
     sim.image("sick:1");
     sim.settle();
-    assert_eq!((sim.weight(), sim.status().reason.as_str()), (0, reasons::UNHEALTHY));
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (0, reasons::UNHEALTHY)
+    );
     sim.pass(600);
     sim.settle();
-    assert_eq!(ended(&sim), (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned()));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
+    );
 }
 
 #[test]
@@ -296,7 +351,10 @@ fn an_agent_that_has_gone_freezes_rises_and_never_a_rollback() {
     sim.world.live.remove("edge-2");
     sim.pass(10);
     sim.settle();
-    assert_eq!((sim.weight(), sim.status().reason.as_str()), (1000, reasons::AGENT_GONE));
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (1000, reasons::AGENT_GONE)
+    );
     sim.world.live.clear();
     sim.settle();
     assert_eq!(sim.weight(), 1000);
@@ -314,7 +372,10 @@ fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
     let mut sim = Sim::serving(first);
     sim.ask(Verb::Promote, false);
     sim.settle();
-    assert!(!sim.status().last_operation.as_ref().unwrap().accepted, "no rollout runs");
+    assert!(
+        !sim.status().last_operation.as_ref().unwrap().accepted,
+        "no rollout runs"
+    );
     sim.image("good:2");
     sim.settle();
     assert_eq!(sim.status().reason, reasons::HOLDING);
@@ -326,7 +387,10 @@ fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
     assert!(sim.status().waits_for_person);
     let id = sim.ask(Verb::Promote, false);
     sim.settle();
-    assert_eq!((sim.weight(), sim.status().reason.as_str()), (5000, reasons::HOLDING));
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (5000, reasons::HOLDING)
+    );
     let mut again = sim.world.operations.clone();
     assert!(again.is_empty(), "answered operations go");
     let operation = sim.ask(Verb::Promote, false);
@@ -334,7 +398,10 @@ fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
     again[0].id = id;
     sim.world.operations = again;
     let plan = sim.promote();
-    assert!(plan.events.is_empty() && plan.target.is_none(), "the same id again changes nothing");
+    assert!(
+        plan.events.is_empty() && plan.target.is_none(),
+        "the same id again changes nothing"
+    );
     assert_ne!(sim.status().last_operation.as_ref().unwrap().id, operation);
 }
 
@@ -361,7 +428,10 @@ fn inconclusive_waits_for_a_person_unless_the_manifest_says_otherwise() {
     let mut sim = at_last_step();
     sim.verdict(Decision::Inconclusive);
     sim.settle();
-    assert_eq!((sim.status().phase, sim.status().reason.as_str()), (Phase::Paused, reasons::INCONCLUSIVE));
+    assert_eq!(
+        (sim.status().phase, sim.status().reason.as_str()),
+        (Phase::Paused, reasons::INCONCLUSIVE)
+    );
     let mut taken = sim.clone();
     taken.apply(|r| r.spec.analysis.on_inconclusive = fm_api::criteria::OnInconclusive::Rollback);
     taken.settle();
@@ -413,7 +483,10 @@ fn on_failure_pause_stops_and_a_person_decides() {
     let mut aborted = sim.clone();
     aborted.ask(Verb::Abort, false);
     aborted.settle();
-    assert_eq!(ended(&aborted), (Outcome::Aborted, reasons::ABORTED.to_owned()));
+    assert_eq!(
+        ended(&aborted),
+        (Outcome::Aborted, reasons::ABORTED.to_owned())
+    );
     sim.ask(Verb::Resume, false);
     sim.pass(100);
     sim.settle();
@@ -425,8 +498,14 @@ fn the_stable_workload_applied_again_takes_the_canary_back_and_fails_nothing() {
     let mut sim = at_first_step();
     sim.image("good:1");
     sim.settle();
-    assert_eq!(ended(&sim), (Outcome::Replaced, reasons::STABLE_REAPPLIED.to_owned()));
-    assert_eq!((sim.status().phase, sim.target().revisions.len()), (Phase::Healthy, 1));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Replaced, reasons::STABLE_REAPPLIED.to_owned())
+    );
+    assert_eq!(
+        (sim.status().phase, sim.target().revisions.len()),
+        (Phase::Healthy, 1)
+    );
     assert!(sim.target().failed.is_empty());
 }
 
@@ -436,7 +515,10 @@ fn a_newer_revision_replaces_the_canary_or_waits_as_the_spec_says() {
     let mut queued = sim.clone();
     sim.image("good:3");
     sim.settle();
-    assert_eq!(ended(&sim), (Outcome::Replaced, reasons::NEW_REVISION.to_owned()));
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Replaced, reasons::NEW_REVISION.to_owned())
+    );
     assert_eq!(sim.rollout().step, 0);
     queued.apply(|release| {
         release.spec.on_new_revision = OnNewRevision::Queue;
@@ -456,7 +538,9 @@ fn scaling_and_routes_and_match_rules_are_at_once_and_no_new_revision() {
     let generation = sim.target().traffic.as_ref().unwrap().generation;
     sim.apply(|release| {
         release.spec.replicas = 30;
-        release.spec.routes[0].hosts.push("www.example.com".to_owned());
+        release.spec.routes[0]
+            .hosts
+            .push("www.example.com".to_owned());
         release.spec.match_rules.push(MatchRule {
             header: "x-qa".to_owned(),
             value: "canary".to_owned(),
@@ -464,9 +548,15 @@ fn scaling_and_routes_and_match_rules_are_at_once_and_no_new_revision() {
     });
     sim.promote();
     let target = sim.target();
-    assert_eq!((target.resolve.clone(), target.routes[0].hosts.len()), (None, 2));
+    assert_eq!(
+        (target.resolve.clone(), target.routes[0].hosts.len()),
+        (None, 2)
+    );
     assert_eq!(target.match_rules.len(), 1);
-    assert_eq!(target.revisions[target.stable.as_ref().unwrap()].replicas, 30);
+    assert_eq!(
+        target.revisions[target.stable.as_ref().unwrap()].replicas,
+        30
+    );
     assert_eq!(canary(&sim).replicas, 3);
     assert_eq!(target.traffic.as_ref().unwrap().generation, generation);
 }
@@ -481,7 +571,12 @@ fn routes_to_a_port_that_stable_does_not_publish_wait_for_a_revision_with_it() {
     });
     sim.settle();
     assert_eq!(sim.target().routes.len(), 1);
-    assert!(sim.status().conditions.iter().any(|c| c.reason == "PortNotPublished"));
+    assert!(
+        sim.status()
+            .conditions
+            .iter()
+            .any(|c| c.reason == "PortNotPublished")
+    );
     sim.ask(Verb::Promote, true);
     sim.settle();
     assert_eq!(sim.target().routes.len(), 2);
@@ -518,15 +613,25 @@ fn where_stable_is_broken_the_side_that_serves_is_kept_until_stable_does() {
     sim.agents();
     sim.ask(Verb::Abort, false);
     sim.settle();
-    assert_eq!((sim.weight(), sim.status().reason.as_str()), (10_000, reasons::STABLE_BROKEN));
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (10_000, reasons::STABLE_BROKEN)
+    );
     let mut other = sim.clone();
     sim.dead.clear();
     sim.settle();
     assert_eq!(ended(&sim).0, Outcome::Aborted);
-    assert_eq!((sim.weight(), sim.target().stable.as_ref()), (0, Some(&stable)));
+    assert_eq!(
+        (sim.weight(), sim.target().stable.as_ref()),
+        (0, Some(&stable))
+    );
     other.image("good:3");
     other.settle();
-    assert_ne!(other.target().stable.as_ref(), Some(&stable), "what serves takes its place");
+    assert_ne!(
+        other.target().stable.as_ref(),
+        Some(&stable),
+        "what serves takes its place"
+    );
 }
 
 #[test]
@@ -543,7 +648,10 @@ fn an_invalid_spec_harms_only_itself() {
     let mut sim = Sim::new(release("good:1"));
     sim.spoil();
     sim.promote();
-    assert_eq!((sim.status().phase, sim.world.target.is_none()), (Phase::Invalid, true));
+    assert_eq!(
+        (sim.status().phase, sim.world.target.is_none()),
+        (Phase::Invalid, true)
+    );
 }
 
 #[test]
@@ -556,7 +664,11 @@ fn an_image_that_cannot_be_resolved_is_told_in_dockers_words() {
     sim.image("lost:1");
     sim.settle();
     assert_eq!(sim.status().phase, Phase::Degraded);
-    assert!(sim.status().why.contains("No such image: lost:1"), "{}", sim.status().why);
+    assert!(
+        sim.status().why.contains("No such image: lost:1"),
+        "{}",
+        sim.status().why
+    );
 }
 
 #[test]
@@ -564,7 +676,12 @@ fn restart_asks_for_new_tasks_of_both_sides() {
     let mut sim = at_first_step();
     sim.ask(Verb::Restart, false);
     sim.promote();
-    assert!(sim.target().revisions.values().all(|revision| revision.restarts == 1));
+    assert!(
+        sim.target()
+            .revisions
+            .values()
+            .all(|revision| revision.restarts == 1)
+    );
 }
 
 #[test]
@@ -588,7 +705,10 @@ fn history_and_records_are_bounded() {
         sim.ask(Verb::Promote, true);
         sim.settle();
     }
-    assert_eq!((sim.target().history.len(), sim.world.records.len()), (2, 2));
+    assert_eq!(
+        (sim.target().history.len(), sim.world.records.len()),
+        (2, 2)
+    );
 }
 
 #[test]
@@ -596,10 +716,17 @@ fn deletion_takes_traffic_first_then_services_then_the_target() {
     let mut sim = at_first_step();
     sim.apply(|release| release.metadata.deleted_at = Some(jiff::Timestamp::UNIX_EPOCH));
     sim.promote();
-    assert_eq!((sim.target().traffic.clone(), sim.target().revisions.len()), (None, 2));
+    assert_eq!(
+        (sim.target().traffic.clone(), sim.target().revisions.len()),
+        (None, 2)
+    );
     sim.swarm(u32::MAX);
     sim.promote();
-    assert_eq!(sim.target().revisions.len(), 2, "the agent still routes to it");
+    assert_eq!(
+        sim.target().revisions.len(),
+        2,
+        "the agent still routes to it"
+    );
     sim.haproxy("edge");
     sim.promote();
     assert!(sim.target().revisions.is_empty());
@@ -614,6 +741,9 @@ fn a_namesake_of_a_deleted_release_begins_anew() {
     let mut sim = at_first_step();
     sim.apply(|release| release.metadata.uid = Some("uid-2".to_owned()));
     sim.settle();
-    assert_eq!((sim.target().uid.as_str(), sim.target().history.len()), ("uid-2", 1));
+    assert_eq!(
+        (sim.target().uid.as_str(), sim.target().history.len()),
+        ("uid-2", 1)
+    );
     assert_eq!(sim.status().phase, Phase::Healthy);
 }

@@ -11,8 +11,17 @@ use super::sim::{Sim, release};
 /// Writes down what the status says.
 fn say(book: &mut String, when: &str, sim: &Sim) {
     let status = sim.status();
-    let person = if status.waits_for_person { " [a person's move]" } else { "" };
-    writeln!(book, "{when}: {:?} {} - {}{person}", status.phase, status.reason, status.why).unwrap();
+    let person = if status.waits_for_person {
+        " [a person's move]"
+    } else {
+        ""
+    };
+    writeln!(
+        book,
+        "{when}: {:?} {} - {}{person}",
+        status.phase, status.reason, status.why
+    )
+    .unwrap();
 }
 
 #[test]

@@ -90,7 +90,10 @@ impl Sim {
         self.world.status.as_ref().unwrap()
     }
     pub(super) fn weight(&self) -> u16 {
-        self.target().traffic.as_ref().map_or(0, |t| t.weight.basis_points())
+        self.target()
+            .traffic
+            .as_ref()
+            .map_or(0, |t| t.weight.basis_points())
     }
 
     fn store(&mut self, release: Release) {
@@ -136,7 +139,10 @@ impl Sim {
     }
 
     pub(super) fn pass(&mut self, seconds: u64) {
-        self.now = self.now.checked_add(Span::secs(seconds).to_signed()).unwrap();
+        self.now = self
+            .now
+            .checked_add(Span::secs(seconds).to_signed())
+            .unwrap();
     }
 
     /// One look of promotion, written to the store as it would be; every law is checked on the way.
@@ -155,7 +161,9 @@ impl Sim {
     fn write(&mut self, plan: &Plan) {
         self.events.extend(plan.events.iter().cloned());
         self.next_look = plan.next_look;
-        self.world.operations.retain(|op| !plan.answered.contains(&op.id));
+        self.world
+            .operations
+            .retain(|op| !plan.answered.contains(&op.id));
         if plan.remove {
             self.world.target = None;
             self.world.status = None;
@@ -163,7 +171,10 @@ impl Sim {
             return;
         }
         for record in &plan.records {
-            assert!(!self.world.records.contains_key(&record.id), "a record is written once");
+            assert!(
+                !self.world.records.contains_key(&record.id),
+                "a record is written once"
+            );
             self.world.records.insert(record.id.clone(), record.clone());
         }
         for revision in &plan.forget {
@@ -185,7 +196,12 @@ impl Sim {
             self.world.swarm = None;
             return;
         };
-        let old = self.world.swarm.take().filter(|old| old.uid == target.uid).unwrap_or_default();
+        let old = self
+            .world
+            .swarm
+            .take()
+            .filter(|old| old.uid == target.uid)
+            .unwrap_or_default();
         let mut seen = SwarmObserved {
             uid: target.uid.clone(),
             generation: target.generation,
@@ -211,7 +227,8 @@ impl Sim {
             let service = self.service(revision, wanted.replicas, most, &image, before);
             seen.revisions.insert(revision.clone(), service);
         }
-        self.dead.retain(|revision, _| target.revisions.contains_key(revision));
+        self.dead
+            .retain(|revision, _| target.revisions.contains_key(revision));
         self.world.swarm = Some(seen);
     }
 
@@ -244,7 +261,8 @@ impl Sim {
             _ if image.starts_with("stuck") => {
                 service.failures = vec![TaskFailure {
                     kind: FailureKind::NoSuitableNode,
-                    message: "no suitable node (scheduling constraints not satisfied on 1 node)".to_owned(),
+                    message: "no suitable node (scheduling constraints not satisfied on 1 node)"
+                        .to_owned(),
                     task: None,
                     exit_code: None,
                     at: "2026-01-01T12:00:00Z".parse().unwrap(),
@@ -273,8 +291,15 @@ impl Sim {
             return;
         };
         let healthy = |revision: &RevisionId| {
-            let sick = self.world.records[revision].workload.image.starts_with("sick");
-            let service = self.world.swarm.as_ref().and_then(|seen| seen.revisions.get(revision));
+            let sick = self.world.records[revision]
+                .workload
+                .image
+                .starts_with("sick");
+            let service = self
+                .world
+                .swarm
+                .as_ref()
+                .and_then(|seen| seen.revisions.get(revision));
             let ready = service.map_or(0, |seen| u32::try_from(seen.ready.len()).unwrap());
             (ready, if sick { 0 } else { ready })
         };
@@ -287,7 +312,11 @@ impl Sim {
                 healthy: if wanted.draining { 0 } else { healthy },
                 draining: if wanted.draining { servers } else { 0 },
                 open: 0,
-                down: if healthy < servers { vec!["t0: Layer4 timeout".to_owned()] } else { Vec::new() },
+                down: if healthy < servers {
+                    vec!["t0: Layer4 timeout".to_owned()]
+                } else {
+                    Vec::new()
+                },
             };
             Some((revision.clone(), seen))
         });
@@ -331,7 +360,9 @@ impl Sim {
             criteria_hash: analysis.criteria_hash,
             decision,
             reason,
-            sentence: format!("the canary answered 20 of 100 requests badly, stable 1 of 900 ({reason:?})"),
+            sentence: format!(
+                "the canary answered 20 of 100 requests badly, stable 1 of 900 ({reason:?})"
+            ),
             batch: 1,
             at: self.now,
             first_bad_at: None,
