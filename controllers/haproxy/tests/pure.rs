@@ -19,27 +19,45 @@ fn settings() -> Settings {
     Settings {
         dir: "/run/fm".into(),
         admin_socket: "/run/fm/admin.sock".into(),
-        binds: vec![config::Bind { address: "127.0.0.1:8080".into(), crt: None, alpn: vec![] }],
+        binds: vec![config::Bind {
+            address: "127.0.0.1:8080".into(),
+            crt: None,
+            alpn: vec![],
+        }],
         log: "127.0.0.1:5140".parse().unwrap(),
         maxconn: 4000,
     }
 }
 
 fn blank(uid: &str) -> Target {
-    serde_json::from_value(serde_json::json!({ "uid": uid, "generation": 1, "specGeneration": 1 })).unwrap()
+    serde_json::from_value(serde_json::json!({ "uid": uid, "generation": 1, "specGeneration": 1 }))
+        .unwrap()
 }
 
 fn route(hosts: &[&str], paths: &[&str], port: u16) -> fm_api::release::Route {
-    serde_json::from_value(serde_json::json!({ "hosts": hosts, "paths": paths, "port": port })).unwrap()
+    serde_json::from_value(serde_json::json!({ "hosts": hosts, "paths": paths, "port": port }))
+        .unwrap()
 }
 
 fn shop() -> (ReleaseKey, Target, SwarmObserved) {
     let mut target = blank("u1");
-    target.routes = vec![route(&["shop.example.com", "*.shops.example.com"], &["/", "/api"], 8080)];
-    target.match_rules = vec![fm_api::release::MatchRule { header: "X-QA".into(), value: "canary".into() }];
+    target.routes = vec![route(
+        &["shop.example.com", "*.shops.example.com"],
+        &["/", "/api"],
+        8080,
+    )];
+    target.match_rules = vec![fm_api::release::MatchRule {
+        header: "X-QA".into(),
+        value: "canary".into(),
+    }];
     target.affinity = serde_json::from_value(serde_json::json!({ "cookie": {} })).unwrap();
     for (id, slot) in [("aaaaaaaaaa", Slot::A), ("bbbbbbbbbb", Slot::B)] {
-        let revision = RevisionTarget { replicas: 2, slot: Some(slot), draining: false, restarts: 0 };
+        let revision = RevisionTarget {
+            replicas: 2,
+            slot: Some(slot),
+            draining: false,
+            restarts: 0,
+        };
         target.revisions.insert(RevisionId::new(id), revision);
     }
     target.traffic = Some(traffic("aaaaaaaaaa", Some("bbbbbbbbbb"), 1000, 7));
@@ -69,10 +87,20 @@ fn swarm(uid: &str, revisions: &[(&str, &[u16])]) -> SwarmObserved {
                     addresses: BTreeMap::from([(8080, format!("10.0.0.{port}:32{port:03}"))]),
                 })
                 .collect();
-            (RevisionId::new(id), SwarmRevision { ready, ..SwarmRevision::default() })
+            (
+                RevisionId::new(id),
+                SwarmRevision {
+                    ready,
+                    ..SwarmRevision::default()
+                },
+            )
         })
         .collect();
-    SwarmObserved { uid: uid.into(), revisions, ..SwarmObserved::default() }
+    SwarmObserved {
+        uid: uid.into(),
+        revisions,
+        ..SwarmObserved::default()
+    }
 }
 
 /// A HAProxy that does everything as told.
@@ -84,7 +112,13 @@ struct World {
 
 impl World {
     fn plan(&self, desired: &Desired) -> Plan {
-        plan(&settings(), desired, self.running.as_ref(), &BTreeMap::new(), self.disk.as_ref())
+        plan(
+            &settings(),
+            desired,
+            self.running.as_ref(),
+            &BTreeMap::new(),
+            self.disk.as_ref(),
+        )
     }
 
     fn act(&mut self, plan: &Plan) {
@@ -122,7 +156,12 @@ impl World {
                 (*map, entries)
             })
             .collect();
-        self.running = Some(Running { structure: plan.structure.clone(), maps, backends, ..Running::default() });
+        self.running = Some(Running {
+            structure: plan.structure.clone(),
+            maps,
+            backends,
+            ..Running::default()
+        });
     }
 
     /// HAProxy is started, and the plan followed to its end; returns the reloads it took.
@@ -135,7 +174,11 @@ impl World {
         let mut reloads = 0;
         for _ in 0..4 {
             let next = self.plan(desired);
-            reloads += next.actions.iter().filter(|a| matches!(a, Action::Reload(_))).count();
+            reloads += next
+                .actions
+                .iter()
+                .filter(|a| matches!(a, Action::Reload(_)))
+                .count();
             self.act(&next);
         }
         reloads
@@ -143,7 +186,12 @@ impl World {
 
     /// Checks succeed and connections end, as HAProxy would show at the next reading.
     fn observe(&mut self) {
-        for server in self.running.iter_mut().flat_map(|r| r.backends.values_mut()).flatten() {
+        for server in self
+            .running
+            .iter_mut()
+            .flat_map(|r| r.backends.values_mut())
+            .flatten()
+        {
             server.up = server.admin == Admin::Ready && server.address.is_some();
             server.unseen = false;
         }
@@ -153,7 +201,14 @@ impl World {
 #[test]
 fn the_texts_as_they_are_written() {
     let (key, target, swarm) = shop();
-    let desired = Desired::of(&[Input { key: &key, target: &target, swarm: Some(&swarm) }], None);
+    let desired = Desired::of(
+        &[Input {
+            key: &key,
+            target: &target,
+            swarm: Some(&swarm),
+        }],
+        None,
+    );
     let mut world = World::default();
     world.settle(&desired);
     world.observe();
@@ -172,15 +227,32 @@ fn the_texts_as_they_are_written() {
 fn a_weight_is_one_map_entry_and_the_files() {
     let (key, mut target, swarm) = shop();
     let mut world = World::default();
-    let desired = Desired::of(&[Input { key: &key, target: &target, swarm: Some(&swarm) }], None);
+    let desired = Desired::of(
+        &[Input {
+            key: &key,
+            target: &target,
+            swarm: Some(&swarm),
+        }],
+        None,
+    );
     world.settle(&desired);
     world.observe();
     world.settle(&desired);
     target.traffic = Some(traffic("aaaaaaaaaa", Some("bbbbbbbbbb"), 5000, 8));
-    let desired = Desired::of(&[Input { key: &key, target: &target, swarm: Some(&swarm) }], None);
+    let desired = Desired::of(
+        &[Input {
+            key: &key,
+            target: &target,
+            swarm: Some(&swarm),
+        }],
+        None,
+    );
     let plan = world.plan(&desired);
     assert!(
-        matches!(plan.actions.as_slice(), [Action::WriteFiles, Action::SetMap(Map::Split, _, _)]),
+        matches!(
+            plan.actions.as_slice(),
+            [Action::WriteFiles, Action::SetMap(Map::Split, _, _)]
+        ),
         "{:#?}",
         plan.actions
     );
@@ -192,16 +264,35 @@ fn a_slot_is_let_go_by_the_record_before_its_servers_change() {
     let (key, mut target, _) = shop();
     let first = swarm("u1", &[("aaaaaaaaaa", &[1, 2]), ("bbbbbbbbbb", &[3])]);
     let mut world = World::default();
-    let desired = Desired::of(&[Input { key: &key, target: &target, swarm: Some(&first) }], None);
+    let desired = Desired::of(
+        &[Input {
+            key: &key,
+            target: &target,
+            swarm: Some(&first),
+        }],
+        None,
+    );
     world.settle(&desired);
     world.observe();
     world.settle(&desired);
     target.revisions.remove(&RevisionId::new("bbbbbbbbbb"));
-    let next = RevisionTarget { replicas: 1, slot: Some(Slot::B), draining: false, restarts: 0 };
+    let next = RevisionTarget {
+        replicas: 1,
+        slot: Some(Slot::B),
+        draining: false,
+        restarts: 0,
+    };
     target.revisions.insert(RevisionId::new("cccccccccc"), next);
     target.traffic = Some(traffic("aaaaaaaaaa", Some("cccccccccc"), 1000, 9));
     let second = swarm("u1", &[("aaaaaaaaaa", &[1, 2]), ("cccccccccc", &[4])]);
-    let desired = Desired::of(&[Input { key: &key, target: &target, swarm: Some(&second) }], None);
+    let desired = Desired::of(
+        &[Input {
+            key: &key,
+            target: &target,
+            swarm: Some(&second),
+        }],
+        None,
+    );
     let plan = world.plan(&desired);
     let kinds: Vec<&str> = plan
         .actions
@@ -215,8 +306,16 @@ fn a_slot_is_let_go_by_the_record_before_its_servers_change() {
             other => panic!("{other:?}"),
         })
         .collect();
-    let order = |what: &str| kinds.iter().position(|kind| *kind == what).unwrap_or_else(|| panic!("{what}: {kinds:?}"));
-    assert!(order("let go") < order("drain") && order("drain") < order("take up"), "{kinds:?}");
+    let order = |what: &str| {
+        kinds
+            .iter()
+            .position(|kind| *kind == what)
+            .unwrap_or_else(|| panic!("{what}: {kinds:?}"))
+    };
+    assert!(
+        order("let go") < order("drain") && order("drain") < order("take up"),
+        "{kinds:?}"
+    );
     assert!(order("fill") < order("take up"), "{kinds:?}");
 }
 
@@ -232,11 +331,19 @@ fn a_narrower_host_wins_and_inherits_what_it_does_not_cover() {
     let inputs: Vec<Input<'_>> = keys
         .iter()
         .zip([&one, &two, &three])
-        .map(|(key, target)| Input { key, target, swarm: None })
+        .map(|(key, target)| Input {
+            key,
+            target,
+            swarm: None,
+        })
         .collect();
     let desired = Desired::of(&inputs, None);
     let routes = maps::wanted(&desired, None).remove(&Map::Routes).unwrap();
-    let owner = |key: &str| routes.get(key).map(|group| desired.groups[group].release.name().to_owned());
+    let owner = |key: &str| {
+        routes
+            .get(key)
+            .map(|group| desired.groups[group].release.name().to_owned())
+    };
     assert_eq!(owner("a.example.com/api/").as_deref(), Some("one"));
     assert_eq!(owner("a.example.com/api/v2/"), None, "covered by /api");
     assert_eq!(owner("a.example.com/web/").as_deref(), Some("two"));
@@ -251,9 +358,20 @@ fn of_two_releases_the_older_keeps_a_route_whatever_the_order() {
     old.routes = vec![route(&["x.example.com"], &["/"], 1)];
     let mut young = blank("0191-young");
     young.routes = vec![route(&["x.example.com", "y.example.com"], &["/"], 1)];
-    let (old_key, young_key) = (ReleaseKey::new("d", "z-old"), ReleaseKey::new("d", "a-young"));
-    let a = Input { key: &old_key, target: &old, swarm: None };
-    let b = Input { key: &young_key, target: &young, swarm: None };
+    let (old_key, young_key) = (
+        ReleaseKey::new("d", "z-old"),
+        ReleaseKey::new("d", "a-young"),
+    );
+    let a = Input {
+        key: &old_key,
+        target: &old,
+        swarm: None,
+    };
+    let b = Input {
+        key: &young_key,
+        target: &young,
+        swarm: None,
+    };
     let one = Desired::of(&[a.clone(), b.clone()], None);
     assert_eq!(one, Desired::of(&[b, a], None));
     assert!(one.problems.contains_key(&young_key) && !one.problems.contains_key(&old_key));
@@ -266,12 +384,23 @@ fn of_two_releases_the_older_keeps_a_route_whatever_the_order() {
 fn without_the_store_the_canary_is_taken_back_only_where_that_was_asked_for() {
     let (key, mut target, swarm) = shop();
     let weight = |target: &Target, lost: Option<Span>| {
-        let desired = Desired::of(&[Input { key: &key, target, swarm: Some(&swarm) }], lost);
+        let desired = Desired::of(
+            &[Input {
+                key: &key,
+                target,
+                swarm: Some(&swarm),
+            }],
+            lost,
+        );
         let split = maps::wanted(&desired, None).remove(&Map::Split).unwrap();
-        SplitRecord::parse(split.values().next().unwrap()).unwrap().weight.basis_points()
+        SplitRecord::parse(split.values().next().unwrap())
+            .unwrap()
+            .weight
+            .basis_points()
     };
     assert_eq!(weight(&target, Some(Span::secs(100_000))), 1000);
-    target.on_control_loss = serde_json::from_value(serde_json::json!({ "after": "5m", "action": "stable" })).unwrap();
+    target.on_control_loss =
+        serde_json::from_value(serde_json::json!({ "after": "5m", "action": "stable" })).unwrap();
     assert_eq!(weight(&target, None), 1000);
     assert_eq!(weight(&target, Some(Span::secs(299))), 1000);
     assert_eq!(weight(&target, Some(Span::secs(300))), 0);
@@ -308,7 +437,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::collection::vec((0u8..5, 1u8..20), 0..14),
         any::<bool>(),
     )
-        .prop_map(|(revisions, traffic, tasks, healthy)| Step { revisions, traffic, tasks, healthy });
+        .prop_map(|(revisions, traffic, tasks, healthy)| Step {
+            revisions,
+            traffic,
+            tasks,
+            healthy,
+        });
     prop::collection::vec(step, 1..8)
 }
 
@@ -332,13 +466,24 @@ fn world_of(step: &Step, generation: u64) -> (Target, SwarmObserved) {
         seed: "s".into(),
         generation,
     });
-    let mut observed = SwarmObserved { uid: "u1".into(), ..SwarmObserved::default() };
+    let mut observed = SwarmObserved {
+        uid: "u1".into(),
+        ..SwarmObserved::default()
+    };
     for (n, port) in &step.tasks {
-        observed.revisions.entry(id(*n)).or_default().ready.push(Endpoint {
-            task: format!("t{n}-{port}"),
-            node: String::new(),
-            addresses: BTreeMap::from([(8080, format!("10.0.0.1:{}", 1000 + u16::from(*port)))]),
-        });
+        observed
+            .revisions
+            .entry(id(*n))
+            .or_default()
+            .ready
+            .push(Endpoint {
+                task: format!("t{n}-{port}"),
+                node: String::new(),
+                addresses: BTreeMap::from([(
+                    8080,
+                    format!("10.0.0.1:{}", 1000 + u16::from(*port)),
+                )]),
+            });
     }
     (target, observed)
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::{Endpoint, HaproxyObserved, SwarmObserved, SwarmRevision};
 use fm_api::quantity::Weight;
-use fm_api::release::{Affinity, CookieAffinity, Route, RouteHealthCheck, SourceAffinity, Timeouts};
+use fm_api::release::{
+    Affinity, CookieAffinity, Route, RouteHealthCheck, SourceAffinity, Timeouts,
+};
 use fm_api::target::{RevisionTarget, Slot, Target, Traffic};
 use fm_haproxy::{Agent, Bind, Mode, Options};
 use fm_runtime::{Context, SystemClock};
@@ -50,7 +52,10 @@ impl World {
             store: fm_store::embedded::open(&folder.path().join("store")).unwrap(),
             dir: folder.path().join("ha"),
             port,
-            binds: vec![Bind { address: format!("127.0.0.1:{port}"), ..Bind::default() }],
+            binds: vec![Bind {
+                address: format!("127.0.0.1:{port}"),
+                ..Bind::default()
+            }],
             running: None,
             telemetry: None,
             _folder: folder,
@@ -76,7 +81,9 @@ impl World {
         let options = Options {
             instance: "edge".into(),
             dir: self.dir.clone(),
-            mode: Mode::Owned { binary: "/usr/sbin/haproxy".into() },
+            mode: Mode::Owned {
+                binary: "/usr/sbin/haproxy".into(),
+            },
             binds: self.binds.clone(),
             telemetry_address: "unix:/nowhere".into(),
             observe_only: false,
@@ -104,17 +111,31 @@ impl World {
         self.put(&key.target(), target).await;
     }
 
-    pub(crate) async fn put_swarm(&self, key: &ReleaseKey, uid: &str, tasks: &[(&str, Vec<SocketAddr>)]) {
+    pub(crate) async fn put_swarm(
+        &self,
+        key: &ReleaseKey,
+        uid: &str,
+        tasks: &[(&str, Vec<SocketAddr>)],
+    ) {
         self.put(&key.observed_swarm(), &swarm(uid, tasks)).await;
     }
 
     pub(crate) async fn observed(&self, key: &ReleaseKey) -> Option<HaproxyObserved> {
-        let entry = self.store.get(&key.observed_haproxy("edge")).await.unwrap()?;
+        let entry = self
+            .store
+            .get(&key.observed_haproxy("edge"))
+            .await
+            .unwrap()?;
         Some(serde_json::from_slice(&entry.value).unwrap())
     }
 
     /// Waits until the report fits.
-    pub(crate) async fn until(&self, key: &ReleaseKey, what: &str, fits: impl Fn(&HaproxyObserved) -> bool) -> HaproxyObserved {
+    pub(crate) async fn until(
+        &self,
+        key: &ReleaseKey,
+        what: &str,
+        fits: impl Fn(&HaproxyObserved) -> bool,
+    ) -> HaproxyObserved {
         let begin = Instant::now();
         loop {
             let seen = self.observed(key).await;
@@ -131,12 +152,21 @@ impl World {
     }
 
     /// Waits until this many servers of the revision are healthy and the target is in force.
-    pub(crate) async fn until_healthy(&self, key: &ReleaseKey, target: &Target, revision: &str, count: u32) {
+    pub(crate) async fn until_healthy(
+        &self,
+        key: &ReleaseKey,
+        target: &Target,
+        revision: &str,
+        count: u32,
+    ) {
         let id = RevisionId::new(revision);
         let what = format!("{count} servers of {revision} are healthy");
         self.until(key, &what, |seen| {
             seen.generation == target.generation
-                && seen.revisions.get(&id).is_some_and(|revision| revision.healthy == count)
+                && seen
+                    .revisions
+                    .get(&id)
+                    .is_some_and(|revision| revision.healthy == count)
         })
         .await;
     }
@@ -145,7 +175,9 @@ impl World {
     pub(crate) async fn until_split(&self, key: &ReleaseKey, target: &Target) {
         let generation = target.traffic.as_ref().unwrap().generation;
         self.until(key, "the split is in force", |seen| {
-            seen.traffic.as_ref().is_some_and(|traffic| traffic.generation == generation)
+            seen.traffic
+                .as_ref()
+                .is_some_and(|traffic| traffic.generation == generation)
         })
         .await;
     }
@@ -161,7 +193,10 @@ impl World {
     /// Master process and its count of reloads.
     pub(crate) async fn master_process(&self) -> (u32, u64) {
         let text = self.master("show proc").await;
-        let line = text.lines().find(|line| line.contains("master")).unwrap_or_else(|| panic!("{text}"));
+        let line = text
+            .lines()
+            .find(|line| line.contains("master"))
+            .unwrap_or_else(|| panic!("{text}"));
         let field: Vec<&str> = line.split_ascii_whitespace().collect();
         (field[0].parse().unwrap(), field[2].parse().unwrap())
     }
@@ -179,7 +214,9 @@ impl Drop for World {
             task.abort();
         }
         // Only processes whose command line names this world's own folder.
-        let Ok(entries) = std::fs::read_dir("/proc") else { return };
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return;
+        };
         for entry in entries.flatten() {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
@@ -193,7 +230,10 @@ impl Drop for World {
 
 async fn talk(socket: &Path, command: &str) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
-    stream.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{command}\n").as_bytes())
+        .await
+        .unwrap();
     stream.shutdown().await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -201,7 +241,12 @@ async fn talk(socket: &Path, command: &str) -> String {
 }
 
 pub(crate) async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A service that answers with its name, and counts.
@@ -235,7 +280,12 @@ impl Service {
                 });
             }
         });
-        Self { address, hits, task, stop }
+        Self {
+            address,
+            hits,
+            task,
+            stop,
+        }
     }
 
     pub(crate) fn hits(&self) -> u64 {
@@ -255,7 +305,12 @@ impl Drop for Service {
     }
 }
 
-async fn serve(mut stream: TcpStream, name: &str, pause: Duration, counter: &AtomicU64) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    name: &str,
+    pause: Duration,
+    counter: &AtomicU64,
+) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         while !buffer.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -268,11 +323,20 @@ async fn serve(mut stream: TcpStream, name: &str, pause: Duration, counter: &Ato
         }
         let text = String::from_utf8_lossy(&buffer).into_owned();
         buffer.clear();
-        if !text.contains("haproxy-check") {
+        let check = text.contains("haproxy-check");
+        if !check {
             counter.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(pause).await;
         }
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+        let status = if check && name == "sick" {
+            "500 Sick"
+        } else {
+            "200 OK"
+        };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}",
+            name.len()
+        );
         stream.write_all(answer.as_bytes()).await?;
     }
 }
@@ -287,13 +351,21 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn cookie(&self) -> Option<String> {
-        let line = self.head.lines().find(|line| line.to_lowercase().starts_with("set-cookie: fm_uid="))?;
+        let line = self
+            .head
+            .lines()
+            .find(|line| line.to_lowercase().starts_with("set-cookie: fm_uid="))?;
         let value = line.split_once('=')?.1;
         Some(value.split(';').next()?.to_owned())
     }
 }
 
-pub(crate) async fn get(port: u16, host: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
+pub(crate) async fn get(
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<Answer> {
     let mut client = Client::connect(port).await?;
     client.get(host, path, headers).await
 }
@@ -306,14 +378,26 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(port: u16) -> std::io::Result<Self> {
-        Ok(Self { stream: TcpStream::connect(("127.0.0.1", port)).await?, buffer: Vec::new() })
+        Ok(Self {
+            stream: TcpStream::connect(("127.0.0.1", port)).await?,
+            buffer: Vec::new(),
+        })
     }
 
-    pub(crate) async fn get(&mut self, host: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
+    pub(crate) async fn get(
+        &mut self,
+        host: &str,
+        path: &str,
+        headers: &str,
+    ) -> std::io::Result<Answer> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         self.stream.write_all(request.as_bytes()).await?;
         let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(at) = self
+                .buffer
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 break at + 4;
             }
             self.fill().await?;
@@ -321,14 +405,24 @@ impl Client {
         let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
         let length = head
             .lines()
-            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.trim().parse::<usize>().ok())
+            .find_map(|line| {
+                line.to_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .trim()
+                    .parse::<usize>()
+                    .ok()
+            })
             .unwrap_or(0);
         while self.buffer.len() < end + length {
             self.fill().await?;
         }
         let body = String::from_utf8_lossy(&self.buffer[end..end + length]).into_owned();
         self.buffer.drain(..end + length);
-        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         Ok(Answer { status, head, body })
     }
 
@@ -348,6 +442,61 @@ impl Client {
     }
 }
 
+/// Keeps requests going until it is told to stop; returns how many there were and what went wrong.
+pub(crate) struct Load {
+    stop: CancellationToken,
+    tasks: Vec<tokio::task::JoinHandle<(u64, Vec<String>)>>,
+}
+
+impl Load {
+    pub(crate) fn start(port: u16, host: &'static str, clients: usize) -> Self {
+        let stop = CancellationToken::new();
+        let tasks = (0..clients)
+            .map(|_| tokio::spawn(load(port, host, stop.clone())))
+            .collect();
+        Self { stop, tasks }
+    }
+
+    pub(crate) async fn end(self) -> (u64, Vec<String>) {
+        self.stop.cancel();
+        let (mut count, mut wrong) = (0, Vec::new());
+        for task in self.tasks {
+            let (some, bad) = task.await.unwrap();
+            count += some;
+            wrong.extend(bad);
+        }
+        (count, wrong)
+    }
+}
+
+async fn load(port: u16, host: &str, stop: CancellationToken) -> (u64, Vec<String>) {
+    let (mut count, mut wrong) = (0, Vec::new());
+    let mut client = None;
+    while !stop.is_cancelled() && wrong.len() < 20 {
+        let open = match client.take() {
+            Some(open) => Ok(open),
+            None => Client::connect(port).await,
+        };
+        let done = async {
+            let mut open: Client = open?;
+            let answer = open.get(host, "/load", "").await?;
+            std::io::Result::Ok((open, answer))
+        };
+        match done.await {
+            Ok((open, answer)) => {
+                if answer.status != 200 {
+                    wrong.push(format!("{answer:?}"));
+                }
+                client = (!Client::closes(&answer)).then_some(open);
+            }
+            Err(error) => wrong.push(error.to_string()),
+        }
+        count += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    (count, wrong)
+}
+
 /// What Swarm shows: revisions and their tasks' addresses for port 8080.
 pub(crate) fn swarm(uid: &str, tasks: &[(&str, Vec<SocketAddr>)]) -> SwarmObserved {
     let revisions = tasks
@@ -361,10 +510,21 @@ pub(crate) fn swarm(uid: &str, tasks: &[(&str, Vec<SocketAddr>)]) -> SwarmObserv
                     addresses: BTreeMap::from([(8080, address.to_string())]),
                 })
                 .collect();
-            (RevisionId::new(revision), SwarmRevision { ready, ..SwarmRevision::default() })
+            (
+                RevisionId::new(revision),
+                SwarmRevision {
+                    ready,
+                    ..SwarmRevision::default()
+                },
+            )
         })
         .collect();
-    SwarmObserved { uid: uid.into(), generation: 1, revisions, ..SwarmObserved::default() }
+    SwarmObserved {
+        uid: uid.into(),
+        generation: 1,
+        revisions,
+        ..SwarmObserved::default()
+    }
 }
 
 pub(crate) fn route(host: &str, path: &str) -> Route {
@@ -372,17 +532,26 @@ pub(crate) fn route(host: &str, path: &str) -> Route {
         hosts: vec![host.into()],
         paths: vec![path.into()],
         port: 8080,
-        health_check: RouteHealthCheck { path: None, interval: fm_api::quantity::Span::millis(200) },
+        health_check: RouteHealthCheck {
+            path: None,
+            interval: fm_api::quantity::Span::millis(200),
+        },
         timeouts: Timeouts::default(),
     }
 }
 
 pub(crate) fn cookie() -> Option<Affinity> {
-    Some(Affinity { cookie: Some(CookieAffinity {}), source: None })
+    Some(Affinity {
+        cookie: Some(CookieAffinity {}),
+        source: None,
+    })
 }
 
 pub(crate) fn source() -> Option<Affinity> {
-    Some(Affinity { cookie: None, source: Some(SourceAffinity {}) })
+    Some(Affinity {
+        cookie: None,
+        source: Some(SourceAffinity {}),
+    })
 }
 
 /// A target whose revisions have their slots.
@@ -395,7 +564,12 @@ pub(crate) fn target(uid: &str, revisions: &[(&str, Slot, u32)], routes: Vec<Rou
     for (revision, slot, replicas) in revisions {
         target.revisions.insert(
             RevisionId::new(revision),
-            RevisionTarget { replicas: *replicas, slot: Some(*slot), draining: false, restarts: 0 },
+            RevisionTarget {
+                replicas: *replicas,
+                slot: Some(*slot),
+                draining: false,
+                restarts: 0,
+            },
         );
     }
     target
