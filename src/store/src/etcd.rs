@@ -69,6 +69,20 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
     if let Some(tls) = tls(&options).await? {
         settings = settings.with_tls(tls);
     }
+    let secure = |endpoint: &String| endpoint.starts_with("https://");
+    let uncertified = options.cert.is_none() && options.endpoints.iter().any(secure);
+    let connected = try_connect(options, settings).await;
+    match connected {
+        Ok(etcd) => Ok(std::sync::Arc::new(etcd)),
+        // A server that wants a certificate only hangs up.
+        Err(StoreError::Unavailable(why)) if uncertified => Err(StoreError::Unavailable(format!(
+            "{why}; it may demand a client certificate, and none is given"
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+async fn try_connect(options: Options, settings: ConnectOptions) -> Result<Etcd, StoreError> {
     let client = calls::limited(&options.endpoints, async {
         Client::connect(&options.endpoints, Some(settings)).await
     })
@@ -77,7 +91,7 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
     let etcd = Etcd { connection };
     // Any key will do: only the answer counts.
     etcd.get("/fridaymorning/").await?;
-    Ok(std::sync::Arc::new(etcd))
+    Ok(etcd)
 }
 
 /// The user's name and password, if we have them.
