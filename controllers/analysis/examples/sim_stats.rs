@@ -10,9 +10,12 @@ use std::process::ExitCode;
 use fm_api::criteria::{Analysis, WarmupSpan};
 use fm_api::quantity::Span;
 use sim::{
-    STEADY, Second, drifting, many, median_requests_to_harm, outage, plain, ramp, rolled_back,
-    seconds_to_harm,
+    STEADY, Second, World, drifting, many, median_requests_to_harm, outage, plain, ramp,
+    rolled_back, seconds_to_harm,
 };
+
+/// A part of the report, with so many runs.
+type Part = fn(&mut Report, u64);
 
 struct Report {
     missed: u32,
@@ -28,7 +31,7 @@ impl Report {
 }
 
 fn false_rollbacks(report: &mut Report, runs: u64) {
-    let worlds: [(&str, fn(u64) -> Second); 5] = [
+    let worlds: [(&str, World); 5] = [
         ("A/A 200 rps x 5 %", |_| STEADY),
         ("A/A 10 rps x 5 %", |_| Second { rps: 10, ..STEADY }),
         ("shared outage of 60 s", |t| outage(t, STEADY)),
@@ -166,7 +169,7 @@ fn main() -> ExitCode {
         .unwrap_or(2000);
     let only = std::env::args().nth(2).unwrap_or_default();
     let mut report = Report { missed: 0 };
-    let parts: [(&str, fn(&mut Report, u64)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("false-rollbacks", false_rollbacks),
         ("detection", detection),
         ("promotion", promotion),

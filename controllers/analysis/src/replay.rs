@@ -79,7 +79,7 @@ impl Replay {
     pub fn new(release: &Release) -> Self {
         let spec = &release.spec;
         let steps = spec.strategy.canary.as_ref().map(|c| c.steps.as_slice());
-        let holds = steps.unwrap_or_default().iter().map(|step| step.hold);
+        let mut holds = steps.unwrap_or_default().iter().map(|step| step.hold);
         let held = holds
             .clone()
             .map(Span::as_millis)
@@ -96,7 +96,7 @@ impl Replay {
                 criteria: spec.analysis.clone(),
                 criteria_hash: String::new(),
                 request_timeout: spec.request_timeout(),
-                last_hold: holds.last().unwrap_or(Span::ZERO),
+                last_hold: holds.next_back().unwrap_or(Span::ZERO),
                 since: Some(begin),
                 awaiting_since: Some(hold_until),
             },

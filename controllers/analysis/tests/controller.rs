@@ -1,5 +1,11 @@
 //! The controller on a real embedded store, fed by log lines over a real connection.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of tests fails the test"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

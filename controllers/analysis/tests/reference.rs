@@ -1,5 +1,7 @@
 //! Checked input and output pairs of the method.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
 use fm_analysis::pmix::{self, Counts, Question, Sums};
 use serde::Deserialize;
 use serde_json::Value;

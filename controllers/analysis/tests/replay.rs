@@ -1,5 +1,7 @@
 //! Recorded traffic, decided offline.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
 use fm_analysis::replay::Replay;
 use fm_api::criteria::{Analysis, WarmupSpan};
 use fm_api::quantity::Span;

@@ -8,13 +8,13 @@ use fm_analysis::pmix::{self, Counts, Question, Sums};
 use fm_api::criteria::{Analysis, WarmupSpan};
 use fm_api::quantity::{Span, Weight};
 use sim::{
-    STEADY, Second, drifting, many, median_requests_to_harm, outage, plain, ramp, rolled_back,
-    seconds_to_harm,
+    STEADY, Second, World, drifting, many, median_requests_to_harm, outage, plain, ramp,
+    rolled_back, seconds_to_harm,
 };
 
 #[test]
 fn healthy_canaries_are_left_alone() {
-    let worlds: [(&str, fn(u64) -> Second); 5] = [
+    let worlds: [(&str, World); 5] = [
         ("A/A", |_| STEADY),
         ("A/A at 10 rps", |_| Second { rps: 10, ..STEADY }),
         ("outage", |t| outage(t, STEADY)),

@@ -1,5 +1,11 @@
 //! The receiver over real connections.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of tests fails the test"
+)]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

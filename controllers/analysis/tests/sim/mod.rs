@@ -65,6 +65,9 @@ pub(crate) struct Second {
     pub(crate) median: Option<(f64, f64)>,
 }
 
+/// A canary's life, second by second.
+pub(crate) type World = fn(u64) -> Second;
+
 pub(crate) const STEADY: Second = Second {
     rps: 200,
     share: 0.05,
