@@ -245,7 +245,7 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         );
         line!(
             out,
-            "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str - }}"
+            "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str -- - }}"
         );
     }
     line!(

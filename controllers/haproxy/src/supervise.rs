@@ -66,7 +66,7 @@ impl Runner {
     /// HAProxy's own words when it would not.
     pub(crate) async fn check(&self, config: &Path) -> Result<(), Error> {
         let output = Command::new(&self.binary)
-            .args(["-c", "-q", "-f"])
+            .args(["-c", "-f"])
             .arg(config)
             .stdin(Stdio::null())
             .kill_on_drop(true)

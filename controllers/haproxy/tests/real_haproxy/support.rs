@@ -586,3 +586,23 @@ pub(crate) fn split(target: &mut Target, stable: &str, canary: Option<&str>, bas
         generation: target.generation,
     });
 }
+
+/// Stable `aaaaaaaaaa` in slot A, canary `bbbbbbbbbb` in slot B, both healthy; all traffic on stable.
+pub(crate) async fn two_revisions(world: &World, a: &Service, b: &Service) -> Target {
+    let mut wanted = target(
+        "u1",
+        &[("aaaaaaaaaa", Slot::A, 1), ("bbbbbbbbbb", Slot::B, 1)],
+        vec![route("shop.example.com", "/")],
+    );
+    split(&mut wanted, "aaaaaaaaaa", Some("bbbbbbbbbb"), 0);
+    let tasks = [
+        ("aaaaaaaaaa", vec![a.address]),
+        ("bbbbbbbbbb", vec![b.address]),
+    ];
+    world.put_swarm(&shop(), "u1", &tasks).await;
+    world.put_target(&shop(), &wanted).await;
+    world.until_healthy(&shop(), &wanted, "aaaaaaaaaa", 1).await;
+    world.until_healthy(&shop(), &wanted, "bbbbbbbbbb", 1).await;
+    world.until_split(&shop(), &wanted).await;
+    wanted
+}
