@@ -172,11 +172,20 @@ fn usable(
     let others: Vec<Release> = cache
         .list(&keys::releases_prefix())
         .iter()
-        .filter(|entry| entry.key != key.release())
+        .filter(|entry| entry.key != key.release() && names_a_host_of(&entry.value, &release))
         .filter_map(|entry| decode(entry).ok())
         .collect();
     match fm_api::validate::routes_conflict(&release, others.iter()) {
         Some(problem) => Err(vec![problem.to_string()]),
         None => Ok(release),
     }
+}
+
+/// Whether a stored release may claim one of our hosts; spares reading all the others at every look.
+fn names_a_host_of(stored: &[u8], release: &Release) -> bool {
+    let Ok(text) = std::str::from_utf8(stored) else {
+        return false;
+    };
+    let mut hosts = release.spec.routes.iter().flat_map(|route| &route.hosts);
+    hosts.any(|host| text.contains(&format!("\"{host}\"")))
 }

@@ -58,9 +58,6 @@ pub struct Rollout {
     /// Which clients are the canary's under affinity. Eight hex digits.
     #[serde(default)]
     pub seed: String,
-    /// When the first bad answer of the canary was counted, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_bad_at: Option<Timestamp>,
 }
 
 /// Where a rollout stands inside its step.

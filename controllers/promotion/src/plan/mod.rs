@@ -10,6 +10,7 @@
 //! happen: traffic toward capacity that is not ready and healthy; a stable revision lost; a rise while an agent is
 //! unknown; a rollback that waits for anything but a stable that cannot serve.
 
+mod begin;
 mod delete;
 mod draft;
 mod intake;

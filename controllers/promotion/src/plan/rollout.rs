@@ -7,13 +7,13 @@ use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Approval, Require};
-use fm_api::rollout::{Progress, Rollout, Stage, Wait};
-use fm_api::target::{AnalysisTarget, RevisionTarget, Slot};
+use fm_api::rollout::{Rollout, Stage, Wait};
+use fm_api::target::AnalysisTarget;
 use fm_api::verdict::Decision;
 
 use super::draft::{Draft, after};
 use super::why::{At, Scaling, Why};
-use super::{intake, removal, taking_back, traffic};
+use super::{begin, intake, removal, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -46,7 +46,7 @@ pub(super) fn run(draft: &mut Draft<'_>) -> Why {
 
 fn one(draft: &mut Draft<'_>) -> Move {
     let Some(stage) = draft.target.rollout.as_ref().map(|rollout| rollout.stage) else {
-        return idle(draft);
+        return begin::idle(draft);
     };
     match stage {
         Stage::RollingBack => return taking_back::step(draft),
@@ -56,7 +56,7 @@ fn one(draft: &mut Draft<'_>) -> Move {
     keep_capacity(draft);
     taking_back::watch_progress(draft);
     if draft.target.stable.is_none() {
-        return first(draft);
+        return begin::first(draft);
     }
     let overruled = draft.target.rollout.as_ref().is_some_and(|r| r.overruled);
     if let Some(ending) = taking_back::failure(draft)
@@ -122,7 +122,7 @@ fn serve(draft: &mut Draft<'_>) {
 }
 
 /// Routes that a worker was given: what of stable's tasks is waited for before they lead to it.
-fn not_yet_routed(draft: &Draft<'_>) -> Option<Why> {
+pub(super) fn not_yet_routed(draft: &Draft<'_>) -> Option<Why> {
     let stable = draft.target.stable.as_ref()?;
     if !draft.routed() || draft.target.traffic.is_some() {
         return None;
@@ -141,161 +141,8 @@ fn not_yet_routed(draft: &Draft<'_>) -> Option<Why> {
     }))
 }
 
-/// No rollout runs: begins the one that the spec wants, if any.
-fn idle(draft: &mut Draft<'_>) -> Move {
-    let Some(wanted) = draft.target.wanted.clone() else {
-        return Move::Wait(Why::Resolving {
-            image: draft
-                .target
-                .resolve
-                .as_ref()
-                .map(|resolve| resolve.workload.image.clone())
-                .unwrap_or_default(),
-        });
-    };
-    if draft.target.stable.as_ref() == Some(&wanted) {
-        if let Some(why) = not_yet_routed(draft) {
-            return Move::Wait(why);
-        }
-        return Move::Wait(Why::Serving {
-            revision: draft.name(&wanted),
-            ready: draft.ready(&wanted),
-            replicas: draft.replicas(),
-        });
-    }
-    if let Some(failed) = draft.target.failed.get(&wanted) {
-        return Move::Wait(Why::Failed {
-            revision: draft.name(&wanted),
-            reason: failed.reason.clone(),
-            why: failed.why.clone(),
-        });
-    }
-    begin(draft, &wanted)
-}
-
-fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
-    let Some(settings) = draft.settings().cloned() else {
-        return Move::Wait(Why::SpecMissing);
-    };
-    let warm = match draft.target.leaving.get(wanted) {
-        None => false,
-        Some(leaving) if leaving.warm_until.is_some_and(|until| draft.now < until) => true,
-        Some(_) => {
-            return Move::Wait(Why::StillLeaving {
-                revision: draft.name(wanted),
-            });
-        }
-    };
-    let slot = match place(draft, wanted) {
-        Ok(slot) => slot,
-        Err(why) => return Move::Wait(why),
-    };
-    draft.target.leaving.remove(wanted);
-    let steps = settings.canary.steps.len();
-    let first = draft.target.stable.is_none();
-    let rollout = Rollout {
-        revision: wanted.clone(),
-        generation: draft.target.spec_generation,
-        started_at: draft.now,
-        by: settings.changed_by,
-        plan: settings.canary,
-        // The first has nothing to be compared with; a warm one has served before: going back is one change of weight.
-        step: if first || warm { steps } else { 0 },
-        stage: Stage::Scaling,
-        stage_since: draft.now,
-        paused: None,
-        passed: Vec::new(),
-        full: warm,
-        progress: Progress {
-            at: draft.now,
-            ready: 0,
-            healthy: 0,
-            short: true,
-        },
-        progress_deadline: settings.progress_deadline,
-        first_bad_at: None,
-        ending: None,
-        overruled: false,
-        blind_since: None,
-        failed_before: draft.service(wanted).map_or(0, |seen| seen.failed_tasks),
-        seed: format!("{:08x}", draft.world.fresh_seed),
-    };
-    let replicas = draft.needed(&rollout);
-    let entry = draft.target.revisions.entry(wanted.clone());
-    let target = entry.or_insert(RevisionTarget {
-        replicas,
-        slot,
-        draining: false,
-        restarts: 0,
-    });
-    target.slot = slot;
-    draft.target.canary = Some(wanted.clone());
-    draft.target.rollout = Some(rollout);
-    let message = format!("{} begins", draft.name(wanted));
-    draft.note(Severity::Normal, "RolloutStarted", message);
-    Move::Again
-}
-
-/// A place in HAProxy for a revision; a warm one gives its own up early where none is free.
-fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why> {
-    let own = draft.target.revisions.get(wanted).and_then(|r| r.slot);
-    if !draft.routed() || own.is_some() {
-        return Ok(own);
-    }
-    if let Some(slot) = draft.free_slot() {
-        return Ok(Some(slot));
-    }
-    let now = draft.now;
-    let on_the_way = draft
-        .target
-        .leaving
-        .values()
-        .any(|l| l.warm_until.is_none_or(|at| at <= now));
-    if !on_the_way {
-        for leaving in draft.target.leaving.values_mut() {
-            leaving.warm_until = Some(now);
-        }
-    }
-    Err(Why::NoSlot {
-        revision: draft.name(wanted),
-    })
-}
-
-/// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
-fn first(draft: &mut Draft<'_>) -> Move {
-    if taking_back::superseded(draft).is_some() {
-        let revision = draft.target.rollout.take().map(|rollout| rollout.revision);
-        draft.target.canary = None;
-        if let Some(revision) = revision {
-            removal::leave(draft, &revision, Span::ZERO);
-        }
-        return Move::Again;
-    }
-    let Some(rollout) = draft.target.rollout.clone() else {
-        return Move::Again;
-    };
-    let needed = draft.replicas();
-    let seen = draft.swarm_problem().is_none();
-    let ready = seen && draft.ready(&rollout.revision) >= needed;
-    let routed = draft.routed();
-    if routed && draft.world.live.is_empty() {
-        return Move::Wait(Why::NoAgent);
-    }
-    if ready && (!routed || draft.healthy_somewhere(&rollout.revision) >= needed) {
-        switch(draft);
-        return Move::Again;
-    }
-    match taking_back::failure(draft) {
-        Some(ending) => Move::Wait(Why::FirstFails {
-            reason: ending.reason,
-            why: ending.why,
-        }),
-        None => Move::Wait(missing(draft, &rollout)),
-    }
-}
-
 /// What of the canary's tasks is waited for.
-fn missing(draft: &Draft<'_>, rollout: &Rollout) -> Why {
+pub(super) fn missing(draft: &Draft<'_>, rollout: &Rollout) -> Why {
     if let Some(problem) = draft.swarm_problem() {
         return Why::SwarmUnknown { problem };
     }

@@ -107,80 +107,112 @@ impl Why {
     pub fn sentence(&self) -> String {
         match self {
             Why::Nothing => "nothing is left of it".to_owned(),
-            Why::SpecMissing => "its spec is gone from the store although nobody deleted the release; what runs goes on until it is applied again".to_owned(),
-            Why::InvalidSpec { problems } => format!(
-                "the stored spec cannot be used ({}); what ran before goes on",
-                problems.join("; ")
-            ),
+            Why::SpecMissing => SPEC_MISSING.to_owned(),
+            Why::NoAgent => NO_AGENT.to_owned(),
+            Why::InvalidSpec { problems } => invalid(problems),
             Why::Resolving { image } => format!("the image {image} is being resolved"),
             Why::Unresolved {
                 image,
                 error,
                 transient,
-            } => {
-                let next = if *transient { "it is tried again" } else { "apply one that exists" };
-                format!("the image {image} cannot be resolved: {}; {next}", plain(error))
-            }
-            Why::NoSlot { revision } => format!(
-                "{revision} waits for a place in HAProxy: earlier revisions of this release still drain"
-            ),
+            } => unresolved(image, error, *transient),
+            Why::NoSlot { revision } => format!("{revision} {NO_SLOT}"),
             Why::StillLeaving { revision } => {
                 format!("{revision} waits until its earlier tasks are gone")
             }
             Why::Scaling(scaling) => scaling.sentence(),
-            Why::SwarmUnknown { problem } => {
-                format!("Swarm cannot be seen ({}); everything stays as it is", plain(problem))
-            }
-            Why::NoAgent => {
-                "no HAProxy agent is alive; shares stay as they are until one is".to_owned()
-            }
+            Why::SwarmUnknown { problem } => blind(problem),
             Why::AgentBehind { agents, weight } => {
                 format!("waits for {} to put {weight} in force", agents.join(", "))
             }
-            Why::AgentGone { agents } => format!(
-                "the HAProxy agent {} has gone and its HAProxy may still serve; shares do not rise until it is back",
-                agents.join(", ")
-            ),
+            Why::AgentGone { agents } => {
+                format!("the HAProxy agent {} {AGENT_GONE}", agents.join(", "))
+            }
             Why::Holding(at) => at.holding(),
-            Why::Evidence(at) => format!("stays at {}: the hold is over, evidence is still missing, then {}", at.weight, at.then()),
-            Why::Inconclusive { at, sentence } => format!(
-                "stays at {}: the analysis is inconclusive ({}); promote or abort",
-                at.weight, plain(sentence)
-            ),
-            Why::Approval(at) => format!(
-                "stays at {} until somebody promotes it, then {}",
-                at.weight,
-                at.then()
-            ),
-            Why::Paused { by: Some(by), why } => format!("paused by {by}: {}", plain(why)),
-            Why::Paused { by: None, why } => {
-                format!("stopped by a rule: {}; resume or abort", plain(why))
-            }
-            Why::FirstFails { why, .. } => {
-                format!("the first revision does not come up and is kept trying: {}", plain(why))
-            }
+            Why::Evidence(at) => at.evidence(),
+            Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
+            Why::Approval(at) => at.approval(),
+            Why::Paused { by, why } => paused(by.as_deref(), why),
+            Why::FirstFails { why, .. } => format!("{FIRST_FAILS}: {}", plain(why)),
             Why::Switching { revision, cause } => {
                 format!("{revision} is stable now: {}", cause.sentence())
             }
             Why::TakingBack { why, cause } => {
-                format!("stable takes everything back ({}): {}", plain(why), cause.sentence())
+                format!(
+                    "stable takes everything back ({}): {}",
+                    plain(why),
+                    cause.sentence()
+                )
             }
-            Why::StableBroken { why, canary } => format!(
-                "it should be taken back ({}), but stable has no ready task and the canary has {canary}: the canary is kept until stable serves",
-                plain(why)
-            ),
+            Why::StableBroken { why, canary } => broken(why, *canary),
             Why::Serving {
                 revision,
                 ready,
                 replicas,
-            } => format!("{revision} serves with {ready} of {replicas} {}", tasks(*replicas)),
-            Why::Failed { revision, why, .. } => format!(
-                "stable serves; {revision} was taken back and is not tried again by itself: {}",
-                plain(why)
-            ),
+            } => {
+                format!(
+                    "{revision} serves with {ready} of {replicas} {}",
+                    tasks(*replicas)
+                )
+            }
+            Why::Failed { revision, why, .. } => failed(revision, why),
             Why::Deleting { waits } => format!("is being taken down: {waits}"),
         }
     }
+}
+
+const SPEC_MISSING: &str = "its spec is gone from the store although nobody deleted the release; \
+                            what runs goes on until it is applied again";
+const NO_AGENT: &str = "no HAProxy agent is alive; shares stay as they are until one is";
+const NO_SLOT: &str = "waits for a place in HAProxy: earlier revisions of this release still drain";
+const AGENT_GONE: &str =
+    "has gone and its HAProxy may still serve; shares do not rise until it is back";
+const FIRST_FAILS: &str = "the first revision does not come up and is kept trying";
+
+fn invalid(problems: &[String]) -> String {
+    let problems = problems.join("; ");
+    format!("the stored spec cannot be used ({problems}); what ran before goes on")
+}
+
+fn unresolved(image: &str, error: &str, transient: bool) -> String {
+    let next = if transient {
+        "it is tried again"
+    } else {
+        "apply one that exists"
+    };
+    format!(
+        "the image {image} cannot be resolved: {}; {next}",
+        plain(error)
+    )
+}
+
+fn blind(problem: &str) -> String {
+    format!(
+        "Swarm cannot be seen ({}); everything stays as it is",
+        plain(problem)
+    )
+}
+
+fn paused(by: Option<&str>, why: &str) -> String {
+    match by {
+        Some(by) => format!("paused by {by}: {}", plain(why)),
+        None => format!("stopped by a rule: {}; resume or abort", plain(why)),
+    }
+}
+
+fn broken(why: &str, canary: u32) -> String {
+    format!(
+        "it should be taken back ({}), but stable has no ready task and the canary has {canary}: \
+         the canary is kept until stable serves",
+        plain(why)
+    )
+}
+
+fn failed(revision: &str, why: &str) -> String {
+    format!(
+        "stable serves; {revision} was taken back and is not tried again by itself: {}",
+        plain(why)
+    )
 }
 
 impl Scaling {
@@ -219,6 +251,21 @@ impl At {
         } else {
             "all traffic".to_owned()
         }
+    }
+
+    fn evidence(&self) -> String {
+        let (weight, then) = (self.weight, self.then());
+        format!("stays at {weight}: the hold is over, evidence is still missing, then {then}")
+    }
+
+    fn inconclusive(&self, sentence: &str) -> String {
+        let (weight, said) = (self.weight, plain(sentence));
+        format!("stays at {weight}: the analysis is inconclusive ({said}); promote or abort")
+    }
+
+    fn approval(&self) -> String {
+        let (weight, then) = (self.weight, self.then());
+        format!("stays at {weight} until somebody promotes it, then {then}")
     }
 
     fn holding(&self) -> String {

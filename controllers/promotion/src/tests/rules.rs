@@ -2,42 +2,13 @@
 
 use fm_api::operation::Verb;
 use fm_api::quantity::{Span, Weight};
-use fm_api::release::{Approval, Capacity, MatchRule, OnFailure, OnNewRevision, Require};
+use fm_api::release::{Capacity, MatchRule, OnNewRevision};
 use fm_api::rollout::{Outcome, Stage};
 use fm_api::status::{Phase, reasons};
 use fm_api::verdict::Decision;
 
+use super::places::{at_first_step, at_last_step, canary, ended};
 use super::sim::{Sim, release};
-
-fn canary(sim: &Sim) -> &fm_api::target::RevisionTarget {
-    let target = sim.target();
-    &target.revisions[target.canary.as_ref().unwrap()]
-}
-
-/// A canary at its first step's weight.
-fn at_first_step() -> Sim {
-    let mut sim = Sim::serving(release("good:1"));
-    sim.image("good:2");
-    sim.settle();
-    assert_eq!((sim.weight(), sim.rollout().stage), (1000, Stage::Holding));
-    sim
-}
-
-/// A canary whose last hold is over.
-fn at_last_step() -> Sim {
-    let mut sim = at_first_step();
-    sim.pass(10);
-    sim.settle();
-    sim.pass(20);
-    sim.settle();
-    assert_eq!(sim.weight(), 5000);
-    sim
-}
-
-fn ended(sim: &Sim) -> (Outcome, String) {
-    let entry = sim.target().history.last().unwrap();
-    (entry.outcome, entry.reason.clone())
-}
 
 #[test]
 fn the_first_revision_becomes_stable_when_it_is_ready_and_healthy() {
@@ -204,119 +175,6 @@ fn a_warm_revision_gives_its_place_to_a_third_one() {
 }
 
 #[test]
-fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_somebody_says_so() {
-    let mut sim = at_first_step();
-    sim.verdict(Decision::Rollback);
-    sim.promote();
-    assert_eq!(sim.weight(), 0);
-    assert_eq!(sim.target().traffic.as_ref().unwrap().canary, None);
-    assert_eq!(sim.status().phase, Phase::RollingBack);
-    assert_eq!(
-        sim.target().revisions.len(),
-        2,
-        "its tasks stay until it is in force"
-    );
-    sim.settle();
-    assert_eq!(ended(&sim), (Outcome::RolledBack, "ErrorsHarm".to_owned()));
-    assert_eq!(
-        (sim.status().phase, sim.target().revisions.len()),
-        (Phase::Degraded, 1)
-    );
-    sim.apply(|_| {});
-    sim.run(5);
-    assert_eq!(sim.status().phase, Phase::Degraded);
-    let runs = |sim: &Sim| sim.target().analysis.as_ref().map(|a| a.run.clone());
-    sim.ask(Verb::Retry, false);
-    sim.settle();
-    assert_eq!(sim.weight(), 1000, "from the first step");
-    assert_ne!(
-        runs(&sim),
-        sim.world.verdict.clone().map(|v| v.run),
-        "with a new seed"
-    );
-}
-
-#[test]
-fn a_verdict_of_another_run_says_nothing() {
-    let mut sim = at_first_step();
-    sim.verdict(Decision::Rollback);
-    sim.world.verdict.as_mut().unwrap().run.push('x');
-    sim.settle();
-    assert_eq!(sim.weight(), 1000);
-}
-
-#[test]
-fn a_crash_at_start_never_gets_traffic_and_docker_is_quoted() {
-    let mut sim = Sim::serving(release("good:1"));
-    sim.image("crash:1");
-    sim.settle();
-    assert_eq!(
-        ended(&sim),
-        (Outcome::Failed, reasons::CRASH_LOOP.to_owned())
-    );
-    assert!(
-        sim.status().why.contains("task: non-zero exit (3)"),
-        "{}",
-        sim.status().why
-    );
-    assert_eq!(
-        (sim.status().phase, sim.target().revisions.len()),
-        (Phase::Degraded, 1)
-    );
-    assert!(!sim.told("StepReached"));
-    sim.image("good:2");
-    sim.settle();
-    assert_eq!(sim.weight(), 1000, "another revision is tried");
-}
-
-#[test]
-fn tasks_without_a_node_fail_by_the_deadline_and_blind_time_does_not_count() {
-    let mut sim = Sim::serving(release("good:1"));
-    sim.image("stuck:1");
-    sim.settle();
-    assert_eq!(sim.status().reason, reasons::NO_SUITABLE_NODE);
-    assert!(
-        sim.status().why.contains("no suitable node"),
-        "{}",
-        sim.status().why
-    );
-    sim.pass(400);
-    sim.world.swarm.as_mut().unwrap().problem = Some("socket gone".to_owned());
-    sim.promote();
-    assert_eq!(sim.status().reason, reasons::SWARM_UNKNOWN);
-    sim.pass(4000);
-    sim.promote();
-    assert!(sim.target().rollout.is_some(), "unknown is not bad");
-    sim.settle();
-    sim.pass(190);
-    sim.settle();
-    assert!(sim.target().rollout.is_some());
-    sim.pass(10);
-    sim.settle();
-    assert_eq!(
-        ended(&sim),
-        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
-    );
-}
-
-#[test]
-fn tasks_that_haproxy_finds_unhealthy_get_no_traffic() {
-    let mut sim = Sim::serving(release("good:1"));
-    sim.image("sick:1");
-    sim.settle();
-    assert_eq!(
-        (sim.weight(), sim.status().reason.as_str()),
-        (0, reasons::UNHEALTHY)
-    );
-    sim.pass(600);
-    sim.settle();
-    assert_eq!(
-        ended(&sim),
-        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
-    );
-}
-
-#[test]
 fn every_live_agent_must_have_the_weight_in_force_and_the_missing_one_is_named() {
     let mut sim = Sim::serving(release("good:1"));
     sim.world.live.insert("edge-2".to_owned());
@@ -361,136 +219,6 @@ fn an_agent_that_has_gone_freezes_rises_and_never_a_rollback() {
     sim.ask(Verb::Abort, false);
     sim.promote();
     assert_eq!(sim.weight(), 0);
-}
-
-#[test]
-fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
-    let mut first = release("good:1");
-    let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;
-    steps[0].approval = Some(Approval::Manual);
-    steps[0].require = Some(Require::NonInferior);
-    let mut sim = Sim::serving(first);
-    sim.ask(Verb::Promote, false);
-    sim.settle();
-    assert!(
-        !sim.status().last_operation.as_ref().unwrap().accepted,
-        "no rollout runs"
-    );
-    sim.image("good:2");
-    sim.settle();
-    assert_eq!(sim.status().reason, reasons::HOLDING);
-    for reason in [reasons::EVIDENCE, reasons::APPROVAL] {
-        sim.ask(Verb::Promote, false);
-        sim.settle();
-        assert_eq!(sim.status().reason, reason);
-    }
-    assert!(sim.status().waits_for_person);
-    let id = sim.ask(Verb::Promote, false);
-    sim.settle();
-    assert_eq!(
-        (sim.weight(), sim.status().reason.as_str()),
-        (5000, reasons::HOLDING)
-    );
-    let mut again = sim.world.operations.clone();
-    assert!(again.is_empty(), "answered operations go");
-    let operation = sim.ask(Verb::Promote, false);
-    again.append(&mut sim.world.operations);
-    again[0].id = id;
-    sim.world.operations = again;
-    let plan = sim.promote();
-    assert!(
-        plan.events.is_empty() && plan.target.is_none(),
-        "the same id again changes nothing"
-    );
-    assert_ne!(sim.status().last_operation.as_ref().unwrap().id, operation);
-}
-
-#[test]
-fn promote_full_passes_every_wait_but_not_capacity() {
-    let mut sim = Sim::serving(release("good:1"));
-    sim.image("good:2");
-    sim.promote();
-    sim.swarm(u32::MAX);
-    sim.promote();
-    sim.ask(Verb::Promote, true);
-    sim.promote();
-    sim.swarm(3);
-    sim.haproxy("edge");
-    sim.promote();
-    assert_eq!((sim.weight(), canary(&sim).replicas), (0, 4));
-    sim.settle();
-    assert_eq!(ended(&sim).0, Outcome::Promoted);
-    assert_eq!(sim.world.verdict, None);
-}
-
-#[test]
-fn inconclusive_waits_for_a_person_unless_the_manifest_says_otherwise() {
-    let mut sim = at_last_step();
-    sim.verdict(Decision::Inconclusive);
-    sim.settle();
-    assert_eq!(
-        (sim.status().phase, sim.status().reason.as_str()),
-        (Phase::Paused, reasons::INCONCLUSIVE)
-    );
-    let mut taken = sim.clone();
-    taken.apply(|r| r.spec.analysis.on_inconclusive = fm_api::criteria::OnInconclusive::Rollback);
-    taken.settle();
-    taken.verdict(Decision::Inconclusive);
-    taken.settle();
-    assert_eq!(ended(&taken).0, Outcome::RolledBack);
-    sim.ask(Verb::Promote, false);
-    sim.settle();
-    assert_eq!(ended(&sim).0, Outcome::Promoted);
-}
-
-#[test]
-fn without_analysis_holds_alone_decide() {
-    let mut first = release("good:1");
-    first.spec.analysis.disabled = true;
-    let mut sim = Sim::serving(first);
-    sim.image("good:2");
-    sim.run(10);
-    assert_eq!(ended(&sim).0, Outcome::Promoted);
-    assert!(sim.told("StepReached"));
-}
-
-#[test]
-fn pause_stops_rises_and_harm_still_takes_back() {
-    let mut sim = at_first_step();
-    sim.ask(Verb::Pause, false);
-    sim.pass(100);
-    sim.settle();
-    assert_eq!((sim.weight(), sim.status().phase), (1000, Phase::Paused));
-    let mut harmed = sim.clone();
-    harmed.verdict(Decision::Rollback);
-    harmed.promote();
-    assert_eq!(harmed.weight(), 0);
-    sim.ask(Verb::Resume, false);
-    sim.settle();
-    assert_eq!(sim.weight(), 5000);
-}
-
-#[test]
-fn on_failure_pause_stops_and_a_person_decides() {
-    let mut first = release("good:1");
-    first.spec.on_failure = OnFailure::Pause;
-    let mut sim = Sim::serving(first);
-    sim.image("good:2");
-    sim.settle();
-    sim.verdict(Decision::Rollback);
-    sim.settle();
-    assert_eq!((sim.weight(), sim.status().phase), (1000, Phase::Paused));
-    let mut aborted = sim.clone();
-    aborted.ask(Verb::Abort, false);
-    aborted.settle();
-    assert_eq!(
-        ended(&aborted),
-        (Outcome::Aborted, reasons::ABORTED.to_owned())
-    );
-    sim.ask(Verb::Resume, false);
-    sim.pass(100);
-    sim.settle();
-    assert_eq!(sim.weight(), 5000, "the person has seen the harm");
 }
 
 #[test]
@@ -669,29 +397,6 @@ fn an_image_that_cannot_be_resolved_is_told_in_dockers_words() {
         "{}",
         sim.status().why
     );
-}
-
-#[test]
-fn restart_asks_for_new_tasks_of_both_sides() {
-    let mut sim = at_first_step();
-    sim.ask(Verb::Restart, false);
-    sim.promote();
-    assert!(
-        sim.target()
-            .revisions
-            .values()
-            .all(|revision| revision.restarts == 1)
-    );
-}
-
-#[test]
-fn operations_that_mean_another_revision_are_refused() {
-    let mut sim = at_first_step();
-    sim.ask(Verb::Abort, false);
-    sim.world.operations[0].revision = sim.target().stable.clone();
-    sim.promote();
-    assert!(!sim.status().last_operation.as_ref().unwrap().accepted);
-    assert_eq!(sim.weight(), 1000);
 }
 
 #[test]

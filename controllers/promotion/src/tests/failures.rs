@@ -1,0 +1,122 @@
+//! What takes a canary back, and what must not.
+
+use fm_api::operation::Verb;
+use fm_api::rollout::Outcome;
+use fm_api::status::{Phase, reasons};
+use fm_api::verdict::Decision;
+
+use super::places::{at_first_step, ended};
+use super::sim::{Sim, release};
+
+#[test]
+fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_somebody_says_so() {
+    let mut sim = at_first_step();
+    sim.verdict(Decision::Rollback);
+    sim.promote();
+    assert_eq!(sim.weight(), 0);
+    assert_eq!(sim.target().traffic.as_ref().unwrap().canary, None);
+    assert_eq!(sim.status().phase, Phase::RollingBack);
+    assert_eq!(
+        sim.target().revisions.len(),
+        2,
+        "its tasks stay until it is in force"
+    );
+    sim.settle();
+    assert_eq!(ended(&sim), (Outcome::RolledBack, "ErrorsHarm".to_owned()));
+    assert_eq!(
+        (sim.status().phase, sim.target().revisions.len()),
+        (Phase::Degraded, 1)
+    );
+    sim.apply(|_| {});
+    sim.run(5);
+    assert_eq!(sim.status().phase, Phase::Degraded);
+    let runs = |sim: &Sim| sim.target().analysis.as_ref().map(|a| a.run.clone());
+    sim.ask(Verb::Retry, false);
+    sim.settle();
+    assert_eq!(sim.weight(), 1000, "from the first step");
+    assert_ne!(
+        runs(&sim),
+        sim.world.verdict.clone().map(|v| v.run),
+        "with a new seed"
+    );
+}
+
+#[test]
+fn a_verdict_of_another_run_says_nothing() {
+    let mut sim = at_first_step();
+    sim.verdict(Decision::Rollback);
+    sim.world.verdict.as_mut().unwrap().run.push('x');
+    sim.settle();
+    assert_eq!(sim.weight(), 1000);
+}
+
+#[test]
+fn a_crash_at_start_never_gets_traffic_and_docker_is_quoted() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("crash:1");
+    sim.settle();
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::CRASH_LOOP.to_owned())
+    );
+    assert!(
+        sim.status().why.contains("task: non-zero exit (3)"),
+        "{}",
+        sim.status().why
+    );
+    assert_eq!(
+        (sim.status().phase, sim.target().revisions.len()),
+        (Phase::Degraded, 1)
+    );
+    assert!(!sim.told("StepReached"));
+    sim.image("good:2");
+    sim.settle();
+    assert_eq!(sim.weight(), 1000, "another revision is tried");
+}
+
+#[test]
+fn tasks_without_a_node_fail_by_the_deadline_and_blind_time_does_not_count() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("stuck:1");
+    sim.settle();
+    assert_eq!(sim.status().reason, reasons::NO_SUITABLE_NODE);
+    assert!(
+        sim.status().why.contains("no suitable node"),
+        "{}",
+        sim.status().why
+    );
+    sim.pass(400);
+    sim.world.swarm.as_mut().unwrap().problem = Some("socket gone".to_owned());
+    sim.promote();
+    assert_eq!(sim.status().reason, reasons::SWARM_UNKNOWN);
+    sim.pass(4000);
+    sim.promote();
+    assert!(sim.target().rollout.is_some(), "unknown is not bad");
+    sim.settle();
+    sim.pass(190);
+    sim.settle();
+    assert!(sim.target().rollout.is_some());
+    sim.pass(10);
+    sim.settle();
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
+    );
+}
+
+#[test]
+fn tasks_that_haproxy_finds_unhealthy_get_no_traffic() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("sick:1");
+    sim.settle();
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (0, reasons::UNHEALTHY)
+    );
+    sim.pass(600);
+    sim.settle();
+    assert_eq!(
+        ended(&sim),
+        (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
+    );
+}

@@ -1,0 +1,163 @@
+//! People's words, and the waits they pass.
+
+use fm_api::operation::Verb;
+use fm_api::release::{Approval, OnFailure, Require};
+use fm_api::rollout::Outcome;
+use fm_api::status::{Phase, reasons};
+use fm_api::verdict::Decision;
+
+use super::places::{at_first_step, at_last_step, canary, ended};
+use super::sim::{Sim, release};
+
+#[test]
+fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
+    let mut first = release("good:1");
+    let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;
+    steps[0].approval = Some(Approval::Manual);
+    steps[0].require = Some(Require::NonInferior);
+    let mut sim = Sim::serving(first);
+    sim.ask(Verb::Promote, false);
+    sim.settle();
+    assert!(
+        !sim.status().last_operation.as_ref().unwrap().accepted,
+        "no rollout runs"
+    );
+    sim.image("good:2");
+    sim.settle();
+    assert_eq!(sim.status().reason, reasons::HOLDING);
+    for reason in [reasons::EVIDENCE, reasons::APPROVAL] {
+        sim.ask(Verb::Promote, false);
+        sim.settle();
+        assert_eq!(sim.status().reason, reason);
+    }
+    assert!(sim.status().waits_for_person);
+    let id = sim.ask(Verb::Promote, false);
+    sim.settle();
+    assert_eq!(
+        (sim.weight(), sim.status().reason.as_str()),
+        (5000, reasons::HOLDING)
+    );
+    let mut again = sim.world.operations.clone();
+    assert!(again.is_empty(), "answered operations go");
+    let operation = sim.ask(Verb::Promote, false);
+    again.append(&mut sim.world.operations);
+    again[0].id = id;
+    sim.world.operations = again;
+    let plan = sim.promote();
+    assert!(
+        plan.events.is_empty() && plan.target.is_none(),
+        "the same id again changes nothing"
+    );
+    assert_ne!(sim.status().last_operation.as_ref().unwrap().id, operation);
+}
+
+#[test]
+fn promote_full_passes_every_wait_but_not_capacity() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("good:2");
+    sim.promote();
+    sim.swarm(u32::MAX);
+    sim.promote();
+    sim.ask(Verb::Promote, true);
+    sim.promote();
+    sim.swarm(3);
+    sim.haproxy("edge");
+    sim.promote();
+    assert_eq!((sim.weight(), canary(&sim).replicas), (0, 4));
+    sim.settle();
+    assert_eq!(ended(&sim).0, Outcome::Promoted);
+    assert_eq!(sim.world.verdict, None);
+}
+
+#[test]
+fn inconclusive_waits_for_a_person_unless_the_manifest_says_otherwise() {
+    let mut sim = at_last_step();
+    sim.verdict(Decision::Inconclusive);
+    sim.settle();
+    assert_eq!(
+        (sim.status().phase, sim.status().reason.as_str()),
+        (Phase::Paused, reasons::INCONCLUSIVE)
+    );
+    let mut taken = sim.clone();
+    taken.apply(|r| r.spec.analysis.on_inconclusive = fm_api::criteria::OnInconclusive::Rollback);
+    taken.settle();
+    taken.verdict(Decision::Inconclusive);
+    taken.settle();
+    assert_eq!(ended(&taken).0, Outcome::RolledBack);
+    sim.ask(Verb::Promote, false);
+    sim.settle();
+    assert_eq!(ended(&sim).0, Outcome::Promoted);
+}
+
+#[test]
+fn without_analysis_holds_alone_decide() {
+    let mut first = release("good:1");
+    first.spec.analysis.disabled = true;
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.run(10);
+    assert_eq!(ended(&sim).0, Outcome::Promoted);
+    assert!(sim.told("StepReached"));
+}
+
+#[test]
+fn pause_stops_rises_and_harm_still_takes_back() {
+    let mut sim = at_first_step();
+    sim.ask(Verb::Pause, false);
+    sim.pass(100);
+    sim.settle();
+    assert_eq!((sim.weight(), sim.status().phase), (1000, Phase::Paused));
+    let mut harmed = sim.clone();
+    harmed.verdict(Decision::Rollback);
+    harmed.promote();
+    assert_eq!(harmed.weight(), 0);
+    sim.ask(Verb::Resume, false);
+    sim.settle();
+    assert_eq!(sim.weight(), 5000);
+}
+
+#[test]
+fn on_failure_pause_stops_and_a_person_decides() {
+    let mut first = release("good:1");
+    first.spec.on_failure = OnFailure::Pause;
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.settle();
+    sim.verdict(Decision::Rollback);
+    sim.settle();
+    assert_eq!((sim.weight(), sim.status().phase), (1000, Phase::Paused));
+    let mut aborted = sim.clone();
+    aborted.ask(Verb::Abort, false);
+    aborted.settle();
+    assert_eq!(
+        ended(&aborted),
+        (Outcome::Aborted, reasons::ABORTED.to_owned())
+    );
+    sim.ask(Verb::Resume, false);
+    sim.pass(100);
+    sim.settle();
+    assert_eq!(sim.weight(), 5000, "the person has seen the harm");
+}
+
+#[test]
+fn restart_asks_for_new_tasks_of_both_sides() {
+    let mut sim = at_first_step();
+    sim.ask(Verb::Restart, false);
+    sim.promote();
+    assert!(
+        sim.target()
+            .revisions
+            .values()
+            .all(|revision| revision.restarts == 1)
+    );
+}
+
+#[test]
+fn operations_that_mean_another_revision_are_refused() {
+    let mut sim = at_first_step();
+    sim.ask(Verb::Abort, false);
+    sim.world.operations[0].revision = sim.target().stable.clone();
+    sim.promote();
+    assert!(!sim.status().last_operation.as_ref().unwrap().accepted);
+    assert_eq!(sim.weight(), 1000);
+}
