@@ -2,7 +2,7 @@
 //!
 //! What must never happen: an action on a target that the store does not hold any more, or after leadership was lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::Options;
 use crate::act::{describe, perform};
 use crate::docker::{Docker, DockerError};
-use crate::drift::differences;
+use crate::drift::{Difference, differences};
 use crate::memory::{Memory, Refusal, Retry};
 use crate::observe::{Look, Observer, lock};
 use crate::plan::{Action, Input, Plan, Post, plan};
@@ -133,14 +133,18 @@ impl Swarm {
                 break;
             }
             self.confirm(round).await?;
-            for action in &actions {
-                self.act(round, action).await?;
+            let mut done = Vec::new();
+            for action in actions {
+                if self.act(round, action).await? {
+                    done.push(action);
+                }
             }
+            let before = look.world;
             look = self.observer.look(Some(Instant::now())).await;
             if look.problem.is_some() {
                 break;
             }
-            Self::tolerate(round, &look.world, &actions);
+            Self::tolerate(round, &before, &look.world, &done);
             plan = self.plan(round, &look.world);
         }
         Ok((look, plan))
@@ -191,7 +195,8 @@ impl Swarm {
         })
     }
 
-    async fn act(&self, round: &Round<'_>, action: &Action) -> Result<(), ReconcileError> {
+    /// Does one action; whether it was done. What was refused or came too late shows at the next look.
+    async fn act(&self, round: &Round<'_>, action: &Action) -> Result<bool, ReconcileError> {
         // Also before: if this is broken off in the middle, an older look must not be trusted either.
         lock(&round.memory).last_write = Some(Instant::now());
         let done = perform(&self.docker, &self.options.registry_auth, action).await;
@@ -209,16 +214,16 @@ impl Swarm {
                 tracing::info!(release = %round.key, reason, "{message}");
                 let key = Some(round.key);
                 self.recorder.record(key, severity, reason, message).await;
-                Ok(())
+                Ok(true)
             }
             // Somebody else was faster: the next look shows what is there now.
             (Err(DockerError::Stale(words) | DockerError::Missing(words)), None) => {
                 tracing::debug!(release = %round.key, words, "looking again");
-                Ok(())
+                Ok(false)
             }
             (Err(DockerError::Stale(words)), Some(_)) => {
                 tracing::debug!(release = %round.key, words, "looking again");
-                Ok(())
+                Ok(false)
             }
             (Err(DockerError::Silent(message)), _) => Err(ReconcileError::Retry {
                 message,
@@ -226,7 +231,7 @@ impl Swarm {
             }),
             (Err(DockerError::Missing(words) | DockerError::Refused(words)), Some(post)) => {
                 self.refused(round, post, words).await;
-                Ok(())
+                Ok(false)
             }
             (Err(DockerError::Refused(message)), None) => Err(ReconcileError::Retry {
                 message,
@@ -262,26 +267,33 @@ impl Swarm {
             .await;
     }
 
-    /// What differs right after our spec was posted is Docker's own doing, and no drift.
-    fn tolerate(round: &Round<'_>, world: &World, actions: &[&Action]) {
-        let Some(view) = world.releases.get(round.key) else {
-            return;
+    /// What differs just as it did before our spec was posted is Docker's own doing, and no drift. Only an update can show
+    /// that: what differs after a creation may be somebody's change in between.
+    fn tolerate(round: &Round<'_>, before: &World, after: &World, actions: &[&Action]) {
+        let find = |world: &World, name: &str| {
+            let view = world.releases.get(round.key)?;
+            view.services.iter().find(|s| s.name == name).cloned()
         };
         let mut memory = lock(&round.memory);
         for action in actions {
-            let (Action::Create(post) | Action::Update { post, .. }) = action else {
+            let Action::Update { post, .. } = action else {
                 continue;
             };
-            if memory.refusals.contains_key(&post.revision) {
+            let (Some(old), Some(new)) = (find(before, &post.name), find(after, &post.name)) else {
                 continue;
-            }
-            if let Some(service) = view.services.iter().find(|s| s.name == post.name) {
-                let own = differences(&post.spec, &service.spec);
-                memory.tolerated.insert(service.id.clone(), own);
+            };
+            if old.version != new.version {
+                let stays: BTreeSet<Difference> = differences(&post.spec, &old.spec)
+                    .intersection(&differences(&post.spec, &new.spec))
+                    .cloned()
+                    .collect();
+                memory.tolerated.insert(new.id, stays);
             }
         }
-        let ids: Vec<&String> = view.services.iter().map(|s| &s.id).collect();
-        memory.tolerated.retain(|id, _| ids.contains(&id));
+        if let Some(view) = after.releases.get(round.key) {
+            let ids: Vec<&String> = view.services.iter().map(|s| &s.id).collect();
+            memory.tolerated.retain(|id, _| ids.contains(&id));
+        }
     }
 
     /// Docker cannot be seen: what was seen last stays, with the reason.

@@ -440,6 +440,19 @@ async fn while_docker_does_not_answer_everything_stays_as_it_was_last_seen() {
     relay.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_says_what_it_would_do_and_does_nothing() {
+    let mut lab = Lab::start("only").await;
+    let id = lab.revision(&lab.workload(json!({}))).await;
+    lab.stop_controller().await;
+    lab.observe_only = true;
+    lab.start_controller();
+    lab.want(&[(&id, 1, 0)]).await;
+    until_event(&lab, "WouldAct", "created service").await;
+    let name = format!("name={}", lab.service(&id));
+    assert_eq!(docker(&["service", "ls", "-q", "-f", &name]), "");
+}
+
 /// Carries a unix socket's connections to the engine until it is aborted.
 fn relay(path: &std::path::Path) -> tokio::task::JoinHandle<()> {
     let listener = tokio::net::UnixListener::bind(path).unwrap();

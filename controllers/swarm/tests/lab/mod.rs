@@ -161,6 +161,7 @@ pub(crate) struct Lab {
     folder: TempDir,
     controller: Option<(JoinHandle<()>, CancellationToken)>,
     address: String,
+    pub(crate) observe_only: bool,
     generation: u64,
     records: BTreeMap<RevisionId, RevisionRecord>,
 }
@@ -185,6 +186,7 @@ impl Lab {
             folder,
             controller: None,
             address,
+            observe_only: false,
             generation: 0,
             records: BTreeMap::new(),
         };
@@ -222,7 +224,7 @@ impl Lab {
             docker: self.address.clone(),
             endpoints: Endpoints::HostPorts,
             registry_auth: BTreeMap::new(),
-            observe_only: false,
+            observe_only: self.observe_only,
         };
         let task = tokio::spawn(async move {
             fm_swarm::run(ctx, options).await.unwrap();
