@@ -3,7 +3,7 @@
 //! [`Readings`] is pure; [`Pulls`] asks the agents, once for all releases that look at about the same time.
 //! What must never happen: a request counted twice, or an hour of stable's past taken for one batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fm_api::target::AnalysisTarget;
@@ -102,8 +102,13 @@ impl Readings {
         if pulled.answers.is_empty() {
             unseen = Some("no haproxy agent is there to ask".to_owned());
         }
+        let mut taken = BTreeSet::new();
         for answer in &pulled.answers {
             match answer {
+                // Their epochs would take turns, and each turn would count everything anew.
+                Ok(snapshot) if !taken.insert(&snapshot.instance) => {
+                    unseen = Some(format!("two agents call themselves {}", snapshot.instance));
+                }
                 Ok(snapshot) => {
                     let (c, s) = self.difference(release, target, snapshot);
                     canary.merge(&c);

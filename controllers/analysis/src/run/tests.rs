@@ -211,3 +211,21 @@ fn agents_that_cannot_be_read_are_told_and_hold_everything() {
     );
     assert!(verdict.sentence.contains("edge") && verdict.sentence.contains("refused"));
 }
+
+#[test]
+fn two_agents_of_one_name_are_told_and_count_once() {
+    let target = target(5, 1);
+    let analysis = target.analysis.as_ref().unwrap();
+    let (mut canary, stable) = (Counters::default(), Counters::default());
+    let mut readings = Readings::default();
+    for second in 0..5 {
+        grow(&mut canary, 10, 0, 20.0);
+        let mut both = pulled("1", [&canary, &stable], second);
+        both.answers
+            .extend(pulled("2", [&canary, &stable], second).answers);
+        let seen = readings.take("default/shop", analysis, &both);
+        let wanted = if second == 0 { 0 } else { 10 };
+        assert_eq!(seen.canary.counted.requests, wanted);
+        assert!(seen.unseen.is_some_and(|problem| problem.contains("edge")));
+    }
+}
