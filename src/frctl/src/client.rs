@@ -219,7 +219,7 @@ pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
         })
         .collect();
     let mut failure = Error::new(text::clean(&error.message)).kind(error.kind);
-    if let Some(hint) = advice(error.kind) {
+    if let Some(hint) = advice(error.kind, &error.message) {
         failure = failure.hint(hint);
     }
     Refusal {
@@ -228,9 +228,11 @@ pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     }
 }
 
-const fn advice(kind: ErrorKind) -> Option<&'static str> {
+fn advice(kind: ErrorKind, message: &str) -> Option<&'static str> {
     match kind {
-        ErrorKind::NotFound => Some("`frctl get -A` lists every release"),
+        ErrorKind::NotFound => message
+            .starts_with("there is no release")
+            .then_some("`frctl get -A` lists every release"),
         ErrorKind::Unavailable => Some("`frctl doctor` says which part of frd is not well"),
         ErrorKind::Internal => Some("frd's log says more; please report it"),
         ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::Refused => None,

@@ -109,6 +109,10 @@ impl Error {
     pub(crate) const fn is_pipe(&self) -> bool {
         self.pipe
     }
+    /// Whether it was frd that said so, and not the way to it.
+    pub(crate) const fn is_answer(&self) -> bool {
+        self.kind.is_some() && self.source.is_none()
+    }
     /// Whether the server called the failure `kind`.
     pub(crate) fn is(&self, kind: ErrorKind) -> bool {
         self.kind == Some(kind)

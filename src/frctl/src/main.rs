@@ -39,10 +39,7 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) if error.is_pipe() => ExitCode::from(Exit::Done.code()),
         Err(error) => {
-            term::complain(&format!("error: {error:#}"));
-            if let Some(hint) = error.advice() {
-                term::complain(&format!("hint: {hint}"));
-            }
+            term::complain_of(&error);
             ExitCode::from(error.ends().code())
         }
     }

@@ -8,7 +8,7 @@ use rustix::termios::{
 };
 use tokio::sync::mpsc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Columns and rows of the terminal that standard output is; `None` if it is none.
 pub(crate) fn size() -> Option<(usize, usize)> {
@@ -47,6 +47,14 @@ pub(crate) fn line(text: &str) -> Result<()> {
 /// Writes a line to standard error; nobody can be told if that fails.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says an error and what to do about it.
+pub(crate) fn complain_of(error: &Error) {
+    complain(&format!("error: {error:#}"));
+    if let Some(hint) = error.advice() {
+        complain(&format!("hint: {hint}"));
+    }
 }
 
 /// A screen of its own for the live picture, without cursor; keys come one by one. Dropping it restores everything.

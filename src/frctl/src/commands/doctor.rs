@@ -158,9 +158,13 @@ fn unanswered(address: &Address, error: &Error) -> Finding {
         && let Ok(meta) = fs::metadata(path)
     {
         let group = named("/etc/group", meta.gid());
-        advice = format!(
-            "use sudo, or let an administrator add you: `usermod -aG {group} $USER`, then log in again"
-        );
+        advice = if meta.gid() == 0 {
+            "use sudo, or start frd with `--socket-group GROUP`, a group that you are in".to_owned()
+        } else {
+            format!(
+                "use sudo, or let an administrator add you: `usermod -aG {group} $USER`, then log in again"
+            )
+        };
     }
     Finding::bad("answer", format!("{error:#}"), advice)
 }

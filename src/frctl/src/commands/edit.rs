@@ -63,12 +63,15 @@ async fn edit(
             {
                 faster = Some(Error::from(refusal));
             }
-            Err(refusal) => {
+            Err(refusal) if !refusal.problems.is_empty() => {
                 for problem in &refusal.problems {
                     term::complain(&problem.to_string());
                 }
-                return Err(refusal.into());
+                return Err(Error::new(format!(
+                    "release {key} would not be valid, and stays as it is"
+                )));
             }
+            Err(refusal) => return Err(refusal.into()),
         }
     }
     Err(faster.unwrap_or_else(|| Error::new("somebody else changes this release all the time")))
@@ -96,15 +99,24 @@ pub(super) fn say(
     if let Some(message) = &result.message {
         term::line(&format!("  {}", text::clean(message)))?;
     }
-    let revision = changes(before, &result.release)
-        .iter()
-        .any(|change| change.revision);
-    if result.result == ApplyOutcome::Configured && revision {
-        term::line(&session.look().paint.dim(&format!(
-            "  {}; `frctl watch {}` shows it",
-            estimate(&result.release, None),
-            short(key)
-        )))?;
+    if result.result != ApplyOutcome::Configured {
+        return Ok(());
     }
-    Ok(())
+    let changes = changes(before, &result.release);
+    let revision = changes.iter().any(|change| change.revision);
+    let text = if revision && result.message.is_none() {
+        estimate(&result.release, None)
+    } else if !revision && !changes.is_empty() {
+        let effects: Vec<String> = changes
+            .iter()
+            .map(|change| format!("{}: {}", change.part, change.effect))
+            .collect();
+        effects.join("; ")
+    } else {
+        // The server has said what comes of it.
+        return Ok(());
+    };
+    let name = short(key);
+    let text = format!("  {text}; `frctl watch {name}` shows it");
+    term::line(&session.look().paint.dim(&text))
 }

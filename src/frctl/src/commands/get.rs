@@ -44,10 +44,7 @@ pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
 
 fn complain(missing: &[Error]) -> Exit {
     for error in missing {
-        term::complain(&format!("error: {error:#}"));
-        if let Some(hint) = error.advice() {
-            term::complain(&format!("hint: {hint}"));
-        }
+        term::complain_of(error);
     }
     if missing.is_empty() {
         Exit::Done

@@ -87,6 +87,9 @@ fn explained(field: &Explanation, look: &Look) -> String {
         ) {
             out.push_str(&format!("{left}{line}\n"));
         }
+        if let Some(allowed) = child.allowed.as_ref().filter(|_| child.children.is_empty()) {
+            out.push_str(&format!("{left}allowed: {allowed}\n"));
+        }
     }
     out
 }

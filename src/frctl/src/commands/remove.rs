@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
                 deleting.push(key);
             }
             Err(error) if error.is(ErrorKind::NotFound) => {
-                term::complain(&format!("error: {error:#}"));
+                term::complain_of(&error);
                 exit = Exit::Error;
             }
             Err(error) => return Err(error),

@@ -108,7 +108,7 @@ async fn ask(session: &Session, asked: Verb, full: bool, options: &cli::Operatio
         at: None,
     };
     let path = format!("{}/operations", Client::release(&key));
-    let accepted: OperationAccepted = typed(client.post(&path, &operation).await?)?;
+    let accepted = post(&client, &path, &operation).await?;
     let Some(answer) = answer(&client, &key, &accepted.id).await? else {
         let hint = format!(
             "it stays asked for; `frctl describe {}` shows the answer when it comes, `frctl doctor` whether promotion runs",
@@ -137,6 +137,28 @@ async fn ask(session: &Session, asked: Verb, full: bool, options: &cli::Operatio
         term::line(&format!("{key} {}: {}", verb(asked), answer.message))?;
     }
     Ok(Exit::Done)
+}
+
+/// Posts an operation; again while frd says that its store is away. The id makes sure that it is asked once.
+async fn post(client: &Client, path: &str, operation: &Operation) -> Result<OperationAccepted> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = false;
+    loop {
+        match client.post(path, operation).await {
+            Ok(value) => return typed(value),
+            Err(error)
+                if error.is(ErrorKind::Unavailable)
+                    && error.is_answer()
+                    && Instant::now() < deadline =>
+            {
+                if !std::mem::replace(&mut said, true) {
+                    term::complain(&format!("{error}; trying again…"));
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The answer to operation `id`, if it comes in time.

@@ -36,8 +36,11 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
     }
     if let Some((_, requests)) = evidence {
         text.push_str(&format!(
-            "; promotion needs some {requests} faultless canary requests as evidence"
+            "; promotion needs at least {requests} faultless canary requests as evidence"
         ));
+        if let Some(rps) = rps.filter(|rps| *rps > 0.0) {
+            text.push_str(&format!(" (counted at {rps:.1} requests/s, as last seen)"));
+        }
     }
     let approvals = canary
         .steps

@@ -103,10 +103,12 @@ fn head(view: &View, look: &Look) -> Vec<String> {
     let mut why = status.why.clone();
     if let Some(until) = status.until {
         let left = until.duration_since(look.now);
-        why = if left.is_positive() {
-            format!("{why} ({} left, until {})", short(left), look.clock(until))
-        } else {
-            format!("{why} (was due at {})", look.clock(until))
+        // The sentence often says until when already.
+        let said = why.contains(" until ") || why.contains(" at ");
+        why = match (left.is_positive(), said) {
+            (true, true) => format!("{why} ({} left)", short(left)),
+            (true, false) => format!("{why} ({} left, until {})", short(left), look.clock(until)),
+            (false, _) => format!("{why} (due {} ago)", short(-left)),
         };
     }
     lines.extend(wrap(&why, look.columns()));
