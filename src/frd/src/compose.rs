@@ -16,10 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::listen::Socket;
 use crate::api::{self, Api};
+use crate::cli;
 use crate::settings::{self, Controller, Settings, Store};
 use crate::source::{AllAgents, LocalTelemetry};
 use crate::supervise::{Health, supervise};
-use crate::cli;
 
 /// How often everything is looked at without any wake-up.
 const RESYNC: Duration = Duration::from_secs(10);
@@ -103,7 +103,9 @@ fn start(
     if runs(Controller::Swarm) {
         let options = swarm(settings);
         let (name, context, known) = part(Controller::Swarm.name());
-        tasks.spawn(supervise(name, context, known, move |ctx| fm_swarm::run(ctx, options.clone())));
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            fm_swarm::run(ctx, options.clone())
+        }));
     }
     if runs(Controller::Haproxy) {
         let options = haproxy(settings, &address);
@@ -187,7 +189,11 @@ fn identity() -> String {
     let id = uuid::Uuid::now_v7().simple().to_string();
     // The end of the id is its random part; the process's number alone may come again.
     let unique = id.get(24..).unwrap_or_default();
-    format!("{}-{}-{unique}", if host.is_empty() { "local" } else { &host }, std::process::id())
+    format!(
+        "{}-{}-{unique}",
+        if host.is_empty() { "local" } else { &host },
+        std::process::id()
+    )
 }
 
 /// The signals that end the daemon.

@@ -115,17 +115,27 @@ pub(crate) fn read(path: &Path) -> Result<File, SettingsError> {
 
 fn parse(shown: &str, bytes: &[u8]) -> Result<File, SettingsError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+        let line = bytes
+            .iter()
+            .take(error.valid_up_to())
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         SettingsError::new(format!("{shown}:{line}: the file is not UTF-8"))
     })?;
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
         return Ok(File::default());
     }
     let mut options = serde_saphyr::Options::default();
     options.strict_booleans = true;
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
-        let place = error.location().map_or_else(String::new, |at| format!("{}:{}:", at.line(), at.column()));
+        let place = error
+            .location()
+            .map_or_else(String::new, |at| format!("{}:{}:", at.line(), at.column()));
         SettingsError::new(format!("{shown}:{place} {error}"))
     })
 }
@@ -140,7 +150,12 @@ impl File {
         };
         maybe(&mut self.data_dir);
         if let Some(etcd) = &mut self.etcd {
-            for path in [&mut etcd.password_file, &mut etcd.ca, &mut etcd.cert, &mut etcd.key] {
+            for path in [
+                &mut etcd.password_file,
+                &mut etcd.ca,
+                &mut etcd.cert,
+                &mut etcd.key,
+            ] {
                 maybe(path);
             }
         }
@@ -181,31 +196,48 @@ log: { level: debug, format: json }
         let mut file = parse("frd.yaml", text).unwrap();
         file.resolve(Path::new("/etc/frd"));
         assert_eq!(file.binds[0].alpn, ["h2", "http/1.1"]);
-        assert_eq!(file.registry_auth["main"].password_file, Path::new("/etc/frd/secret"));
+        assert_eq!(
+            file.registry_auth["main"].password_file,
+            Path::new("/etc/frd/secret")
+        );
         assert_eq!(file.log.format, Some(LogFormat::Json));
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_its_place() {
-        let error = parse("frd.yaml", b"dataDir: /data\ndocer: x\n").unwrap_err().to_string();
+        let error = parse("frd.yaml", b"dataDir: /data\ndocer: x\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("frd.yaml:2:"), "{error}");
-        assert!(error.contains("docer") && error.contains("docker"), "{error}");
+        assert!(
+            error.contains("docer") && error.contains("docker"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_wrong_type_is_refused_with_its_place() {
-        let error = parse("frd.yaml", b"binds:\n  - address: [1]\n").unwrap_err().to_string();
+        let error = parse("frd.yaml", b"binds:\n  - address: [1]\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("frd.yaml:2:"), "{error}");
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        let error = parse("frd.yaml", b"log: {}\nx: \xff\n").unwrap_err().to_string();
+        let error = parse("frd.yaml", b"log: {}\nx: \xff\n")
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "frd.yaml:2: the file is not UTF-8");
     }
 
     #[test]
     fn an_empty_file_changes_nothing() {
-        assert!(parse("frd.yaml", b"# nothing yet\n").unwrap().data_dir.is_none());
+        assert!(
+            parse("frd.yaml", b"# nothing yet\n")
+                .unwrap()
+                .data_dir
+                .is_none()
+        );
     }
 }

@@ -119,11 +119,10 @@ impl Settings {
             .config
             .as_ref()
             .map_or_else(String::new, |path| format!("{}: ", path.display()));
-        Self::merge(arguments.clone(), file)
-            .map_err(|error| match error {
-                Wrong::Flag(message) => SettingsError(message),
-                Wrong::File(message) => SettingsError(format!("{name}{message}")),
-            })
+        Self::merge(arguments.clone(), file).map_err(|error| match error {
+            Wrong::Flag(message) => SettingsError(message),
+            Wrong::File(message) => SettingsError(format!("{name}{message}")),
+        })
     }
 
     fn merge(flags: Arguments, file: File) -> Result<Self, Wrong> {
@@ -137,10 +136,13 @@ impl Settings {
             ));
         }
         let (haproxy, owned_dir) = haproxy(&flags, &file)?;
-        let haproxy_dir = flags.haproxy_dir.or(owned_dir).unwrap_or_else(|| match &store {
-            Store::Embedded(directory) => directory.join("haproxy"),
-            Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
-        });
+        let haproxy_dir = flags
+            .haproxy_dir
+            .or(owned_dir)
+            .unwrap_or_else(|| match &store {
+                Store::Embedded(directory) => directory.join("haproxy"),
+                Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
+            });
         Ok(Self {
             controllers,
             socket: socket(flags.listen.or(file.listen))?,
@@ -154,7 +156,10 @@ impl Settings {
             instance: instance(flags.instance.or(file.instance))?,
             registries: registries(file.registry_auth)?,
             log: Log {
-                level: flags.log_level.or(file.log.level).unwrap_or_else(|| "info".to_owned()),
+                level: flags
+                    .log_level
+                    .or(file.log.level)
+                    .unwrap_or_else(|| "info".to_owned()),
                 format: flags.log_format.or(file.log.format).unwrap_or_default(),
             },
             store,
@@ -174,13 +179,20 @@ fn absolute(path: &Path) -> Result<PathBuf, Wrong> {
 
 fn controllers(flags: &Arguments, file: &File) -> Result<BTreeSet<Controller>, Wrong> {
     let (names, wrong): (&[String], fn(String) -> Wrong) = if flags.controllers.is_empty() {
-        (&file.controllers, |m| Wrong::File(format!("controllers: {m}")))
+        (&file.controllers, |m| {
+            Wrong::File(format!("controllers: {m}"))
+        })
     } else {
-        (&flags.controllers, |m| Wrong::Flag(format!("--controllers: {m}")))
+        (&flags.controllers, |m| {
+            Wrong::Flag(format!("--controllers: {m}"))
+        })
     };
     let mut chosen = BTreeSet::new();
     for name in names {
-        match (name.as_str(), Controller::ALL.iter().find(|c| c.name() == name)) {
+        match (
+            name.as_str(),
+            Controller::ALL.iter().find(|c| c.name() == name),
+        ) {
             ("all" | "none", _) if names.len() > 1 => {
                 return Err(wrong(format!("`{name}` stands alone")));
             }
@@ -204,22 +216,35 @@ fn controllers(flags: &Arguments, file: &File) -> Result<BTreeSet<Controller>, W
 
 fn store(flags: &Arguments, file: &File) -> Result<Store, Wrong> {
     let from_file = file.etcd.as_ref();
-    if flags.data_dir.is_none() && flags.etcd.is_empty() && from_file.is_some() && file.data_dir.is_some() {
-        return Err(Wrong::File("dataDir and etcd exclude each other".to_owned()));
+    if flags.data_dir.is_none()
+        && flags.etcd.is_empty()
+        && from_file.is_some()
+        && file.data_dir.is_some()
+    {
+        return Err(Wrong::File(
+            "dataDir and etcd exclude each other".to_owned(),
+        ));
     }
     let endpoints = match from_file {
         _ if !flags.etcd.is_empty() => flags.etcd.clone(),
         Some(etcd) if flags.data_dir.is_none() => etcd.endpoints.clone(),
         _ => {
             let asked = flags.etcd_user.is_some()
-                || [&flags.etcd_password_file, &flags.etcd_ca, &flags.etcd_cert, &flags.etcd_key]
-                    .iter()
-                    .any(|path| path.is_some());
+                || [
+                    &flags.etcd_password_file,
+                    &flags.etcd_ca,
+                    &flags.etcd_cert,
+                    &flags.etcd_key,
+                ]
+                .iter()
+                .any(|path| path.is_some());
             if asked {
                 return Err(Wrong::Flag("--etcd-… need --etcd URL".to_owned()));
             }
             let directory = flags.data_dir.as_deref().or(file.data_dir.as_deref());
-            return Ok(Store::Embedded(absolute(directory.unwrap_or(Path::new(DATA_DIR)))?));
+            return Ok(Store::Embedded(absolute(
+                directory.unwrap_or(Path::new(DATA_DIR)),
+            )?));
         }
     };
     for endpoint in &endpoints {
@@ -230,15 +255,23 @@ fn store(flags: &Arguments, file: &File) -> Result<Store, Wrong> {
         }
     }
     if endpoints.is_empty() {
-        return Err(Wrong::File("etcd.endpoints: at least one address is needed".to_owned()));
+        return Err(Wrong::File(
+            "etcd.endpoints: at least one address is needed".to_owned(),
+        ));
     }
     let path = |flag: &Option<PathBuf>, of_file: Option<&Option<PathBuf>>| {
         flag.clone().or_else(|| of_file.cloned().flatten())
     };
     Ok(Store::Etcd(fm_store::etcd::Options {
         endpoints,
-        username: flags.etcd_user.clone().or_else(|| from_file.and_then(|e| e.user.clone())),
-        password_file: path(&flags.etcd_password_file, from_file.map(|e| &e.password_file)),
+        username: flags
+            .etcd_user
+            .clone()
+            .or_else(|| from_file.and_then(|e| e.user.clone())),
+        password_file: path(
+            &flags.etcd_password_file,
+            from_file.map(|e| &e.password_file),
+        ),
         ca: path(&flags.etcd_ca, from_file.map(|e| &e.ca)),
         cert: path(&flags.etcd_cert, from_file.map(|e| &e.cert)),
         key: path(&flags.etcd_key, from_file.map(|e| &e.key)),
@@ -256,18 +289,27 @@ fn haproxy(flags: &Arguments, file: &File) -> Result<(Mode, Option<PathBuf>), Wr
     };
     match &file.haproxy {
         None => Ok((owned(None), None)),
-        Some(config::Haproxy { owned: Some(of_file), external: None }) => {
-            Ok((owned(of_file.binary.as_ref()), of_file.dir.clone()))
-        }
-        Some(config::Haproxy { owned: None, external: Some(external) }) => {
+        Some(config::Haproxy {
+            owned: Some(of_file),
+            external: None,
+        }) => Ok((owned(of_file.binary.as_ref()), of_file.dir.clone())),
+        Some(config::Haproxy {
+            owned: None,
+            external: Some(external),
+        }) => {
             let mode = Mode::External {
                 master: absolute(&external.master_socket)?,
                 admin: absolute(&external.admin_socket)?,
-                binary: flags.haproxy_binary.clone().or_else(|| external.binary.clone()),
+                binary: flags
+                    .haproxy_binary
+                    .clone()
+                    .or_else(|| external.binary.clone()),
             };
             Ok((mode, Some(external.dir.clone())))
         }
-        Some(_) => Err(Wrong::File("haproxy: exactly one of owned and external is needed".to_owned())),
+        Some(_) => Err(Wrong::File(
+            "haproxy: exactly one of owned and external is needed".to_owned(),
+        )),
     }
 }
 
@@ -280,7 +322,9 @@ fn socket(listen: Option<String>) -> Result<PathBuf, Wrong> {
             "listen: this version serves no network address such as `{listen}`; allowed: unix:PATH"
         )));
     }
-    let path = listen.strip_prefix("unix:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    let path = listen
+        .strip_prefix("unix:")
+        .map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.is_empty() => {
             let path = absolute(Path::new(path))?;
@@ -293,7 +337,9 @@ fn socket(listen: Option<String>) -> Result<PathBuf, Wrong> {
             }
             Ok(path)
         }
-        _ => Err(Wrong::Flag(format!("listen: `{listen}` is no address; allowed: unix:PATH"))),
+        _ => Err(Wrong::Flag(format!(
+            "listen: `{listen}` is no address; allowed: unix:PATH"
+        ))),
     }
 }
 
@@ -302,7 +348,9 @@ fn docker(address: Option<String>) -> Result<String, Wrong> {
     if address.starts_with("unix://") || address.starts_with("tcp://") {
         Ok(address)
     } else {
-        Err(Wrong::Flag(format!("docker: `{address}` is no address; allowed: unix://PATH or tcp://HOST:PORT")))
+        Err(Wrong::Flag(format!(
+            "docker: `{address}` is no address; allowed: unix://PATH or tcp://HOST:PORT"
+        )))
     }
 }
 
@@ -311,18 +359,32 @@ fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong
         file.into_iter()
             .map(|bind| {
                 let crt = bind.crt.as_deref().map(absolute).transpose()?;
-                Ok(Bind { address: bind.address, crt, alpn: bind.alpn })
+                Ok(Bind {
+                    address: bind.address,
+                    crt,
+                    alpn: bind.alpn,
+                })
             })
             .collect::<Result<_, Wrong>>()?
     } else {
         flags
             .into_iter()
-            .map(|address| Bind { address, crt: None, alpn: Vec::new() })
+            .map(|address| Bind {
+                address,
+                crt: None,
+                alpn: Vec::new(),
+            })
             .collect()
     };
     for bind in &binds {
-        let port = bind.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let safe = bind.address.chars().all(|c| c.is_ascii_alphanumeric() || ".:[]*-".contains(c));
+        let port = bind
+            .address
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        let safe = bind
+            .address
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".:[]*-".contains(c));
         if port.is_none_or(|port| port == 0) || !safe {
             return Err(Wrong::Flag(format!(
                 "binds: `{}` is no address for HAProxy; allowed: ADDRESS:PORT, *:PORT, [V6]:PORT",
@@ -330,11 +392,18 @@ fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong
             )));
         }
         if bind.crt.is_none() && !bind.alpn.is_empty() {
-            return Err(Wrong::File(format!("binds: `{}` has alpn and no crt", bind.address)));
+            return Err(Wrong::File(format!(
+                "binds: `{}` has alpn and no crt",
+                bind.address
+            )));
         }
     }
     if binds.is_empty() {
-        return Ok(vec![Bind { address: "127.0.0.1:8080".to_owned(), crt: None, alpn: Vec::new() }]);
+        return Ok(vec![Bind {
+            address: "127.0.0.1:8080".to_owned(),
+            crt: None,
+            alpn: Vec::new(),
+        }]);
     }
     Ok(binds)
 }
@@ -342,7 +411,9 @@ fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong
 fn instance(asked: Option<String>) -> Result<String, Wrong> {
     let fits = |name: &str| {
         (1..=63).contains(&name.len())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
     };
     match asked {
         Some(name) if fits(&name) => Ok(name),
@@ -351,7 +422,11 @@ fn instance(asked: Option<String>) -> Result<String, Wrong> {
         ))),
         None => {
             let host = host_name();
-            Ok(if fits(&host) { host } else { "local".to_owned() })
+            Ok(if fits(&host) {
+                host
+            } else {
+                "local".to_owned()
+            })
         }
     }
 }
@@ -363,7 +438,9 @@ pub(crate) fn host_name() -> String {
         .unwrap_or_default()
 }
 
-fn registries(file: BTreeMap<String, config::Registry>) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
+fn registries(
+    file: BTreeMap<String, config::Registry>,
+) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
     file.into_iter()
         .map(|(name, registry)| {
             let password = std::fs::read_to_string(&registry.password_file).map_err(|error| {

@@ -33,7 +33,8 @@ pub struct LocalTelemetry {
 impl LocalTelemetry {
     /// The agent has started.
     pub fn set(&self, instance: &str, handle: Handle) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((instance.to_owned(), handle));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Some((instance.to_owned(), handle));
     }
 
     /// What was counted so far; `None` while there is no agent.
@@ -71,13 +72,15 @@ impl CounterSource for AllAgents {
         let own = self.local.snapshot(self.ctx.clock.now());
         let own_name = own.as_ref().map(|snapshot| snapshot.instance.clone());
         let others = self.agents.list(&keys::prefix("agents"));
-        let others = others.iter().filter_map(|entry| match decode::<Agent>(entry) {
-            Ok(agent) => Some(agent),
-            Err(error) => {
-                tracing::warn!("an agent cannot be read: {error}");
-                None
-            }
-        });
+        let others = others
+            .iter()
+            .filter_map(|entry| match decode::<Agent>(entry) {
+                Ok(agent) => Some(agent),
+                Err(error) => {
+                    tracing::warn!("an agent cannot be read: {error}");
+                    None
+                }
+            });
         let is_own = |agent: &Agent| {
             own_name.as_ref() == Some(&agent.instance) && agent.telemetry == self.own_address
         };
@@ -89,31 +92,43 @@ impl CounterSource for AllAgents {
 }
 
 async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
-    let problem = |message: String| SourceError { instance: agent.instance.clone(), message };
+    let problem = |message: String| SourceError {
+        instance: agent.instance.clone(),
+        message,
+    };
     let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", TIME.as_millis())));
     let bytes = answer.map_err(&problem)?;
-    let snapshot: Snapshot =
-        serde_json::from_slice(&bytes).map_err(|error| problem(format!("the answer cannot be read: {error}")))?;
+    let snapshot: Snapshot = serde_json::from_slice(&bytes)
+        .map_err(|error| problem(format!("the answer cannot be read: {error}")))?;
     if snapshot.instance == agent.instance {
         Ok(snapshot)
     } else {
         // A socket that another daemon has taken over must not count for the one that had it.
-        Err(problem(format!("{} answers at its address", snapshot.instance)))
+        Err(problem(format!(
+            "{} answers at its address",
+            snapshot.instance
+        )))
     }
 }
 
 async fn fetch(address: &str) -> Result<Bytes, String> {
     if let Some(path) = address.strip_prefix("unix:") {
-        let stream = UnixStream::connect(Path::new(path)).await.map_err(|error| format!("{path}: {error}"))?;
+        let stream = UnixStream::connect(Path::new(path))
+            .await
+            .map_err(|error| format!("{path}: {error}"))?;
         get(stream, "localhost").await
     } else if let Some(host) = address.strip_prefix("http://") {
         let host = host.trim_end_matches('/');
-        let stream = TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
+        let stream = TcpStream::connect(host)
+            .await
+            .map_err(|error| format!("{host}: {error}"))?;
         get(stream, host).await
     } else {
-        Err(format!("its address `{address}` is of a kind that this version cannot reach"))
+        Err(format!(
+            "its address `{address}` is of a kind that this version cannot reach"
+        ))
     }
 }
 
@@ -122,7 +137,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let text = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(text)?;
     // It ends when the sender is dropped, at the end of this call or at its time limit.
     let driver = tokio::spawn(connection);
     let request = hyper::Request::get("/v1/agent/telemetry")
@@ -138,7 +155,11 @@ where
         .map_err(|error| error.to_string())?
         .to_bytes();
     driver.abort();
-    if status.is_success() { Ok(body) } else { Err(format!("it answered {status}")) }
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("it answered {status}"))
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,10 @@ where
     let mut pause = FIRST_PAUSE;
     while !ctx.shutdown.is_cancelled() {
         let shutdown = ctx.shutdown.child_token();
-        let part = start(Context { shutdown: shutdown.clone(), ..ctx.clone() });
+        let part = start(Context {
+            shutdown: shutdown.clone(),
+            ..ctx.clone()
+        });
         let began = Instant::now();
         health.started(name);
         let outcome = tokio::spawn(part).await;
@@ -73,7 +76,9 @@ where
         let why = match outcome {
             Ok(Ok(())) => "it ended by itself".to_owned(),
             Ok(Err(error)) => format!("{:#}", error.into()),
-            Err(error) if error.is_panic() => format!("it panicked: {}", words(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => {
+                format!("it panicked: {}", words(error.into_panic().as_ref()))
+            }
             Err(error) => error.to_string(),
         };
         if ctx.shutdown.is_cancelled() {
@@ -99,4 +104,59 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn context(folder: &std::path::Path) -> Context {
+        Context {
+            store: fm_store::embedded::open(folder).unwrap(),
+            clock: Arc::new(fm_runtime::SystemClock),
+            identity: "test".to_owned(),
+            shutdown: CancellationToken::new(),
+            resync: Duration::from_secs(10),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_or_panics_is_started_again_and_nothing_of_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ctx, health) = (context(folder.path()), Health::default());
+        let lives = Arc::new(AtomicU32::new(0));
+        let leftovers = Arc::new(AtomicU32::new(0));
+        let (counted, left) = (Arc::clone(&lives), Arc::clone(&leftovers));
+        let running = tokio::spawn(supervise("part", ctx.clone(), health.clone(), move |ctx| {
+            let (counted, left) = (Arc::clone(&counted), Arc::clone(&left));
+            async move {
+                let child = ctx.shutdown.clone();
+                tokio::spawn(async move {
+                    child.cancelled().await;
+                    left.fetch_add(1, Ordering::SeqCst);
+                });
+                match counted.fetch_add(1, Ordering::SeqCst) {
+                    0 => anyhow::bail!("no"),
+                    1 => panic!("boom"),
+                    _ => ctx.shutdown.cancelled().await,
+                }
+                Ok::<(), anyhow::Error>(())
+            }
+        }));
+        let ends = tokio::time::timeout(Duration::from_secs(10), async {
+            while lives.load(Ordering::SeqCst) < 3 || leftovers.load(Ordering::SeqCst) < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        ends.await.unwrap();
+        let part = health.parts()["part"].clone();
+        assert_eq!((part.running, part.restarts), (true, 2));
+        assert_eq!(part.last_error.as_deref(), Some("it panicked: boom"));
+        ctx.shutdown.cancel();
+        running.await.unwrap();
+    }
 }

@@ -34,7 +34,8 @@ fn id_in(text: &str, name: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\nann:x:1000:1000::/home/ann:/bin/sh\n";
+    const TEXT: &str =
+        "root:x:0:0:root:/root:/bin/bash\nbroken\nann:x:1000:1000::/home/ann:/bin/sh\n";
 
     #[test]
     fn a_user_is_known_by_name() {

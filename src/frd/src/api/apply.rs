@@ -47,7 +47,8 @@ impl Api {
             if let Some(before) = &before
                 && !wish.force
             {
-                self.check_running(&key, before, &decision.release.spec).await?;
+                self.check_running(&key, before, &decision.release.spec)
+                    .await?;
             }
             let result = ApplyResult {
                 warnings: warnings(before.as_ref(), &decision.release.spec),
@@ -62,21 +63,35 @@ impl Api {
                 Some(stored) => Expect::Unchanged(key.release(), stored.revision),
                 None => Expect::Absent(key.release()),
             };
-            let txn = Txn::new().expect(expect).put(key.release(), encode(&result.release)?);
+            let txn = Txn::new()
+                .expect(expect)
+                .put(key.release(), encode(&result.release)?);
             match self.ctx.store.commit(txn).await {
                 Ok(_) => {
-                    self.tell(&key, before.as_ref(), &result.release, decision.spec_changed).await;
+                    self.tell(
+                        &key,
+                        before.as_ref(),
+                        &result.release,
+                        decision.spec_changed,
+                    )
+                    .await;
                     return Ok(result);
                 }
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(ApiError::conflict(format!("{key} is being changed by others all the time; try again")))
+        Err(ApiError::conflict(format!(
+            "{key} is being changed by others all the time; try again"
+        )))
     }
 
     /// No two releases claim one host and path. A release whose routes stay as they are is only held to it by older ones.
-    async fn check_routes(&self, decision: &Decision, before: Option<&ReleaseSpec>) -> Result<(), ApiError> {
+    async fn check_routes(
+        &self,
+        decision: &Decision,
+        before: Option<&ReleaseSpec>,
+    ) -> Result<(), ApiError> {
         if decision.release.spec.routes.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
             return Ok(());
         }
@@ -128,7 +143,13 @@ impl Api {
         )))
     }
 
-    async fn tell(&self, key: &ReleaseKey, before: Option<&ReleaseSpec>, now: &Release, spec_changed: bool) {
+    async fn tell(
+        &self,
+        key: &ReleaseKey,
+        before: Option<&ReleaseSpec>,
+        now: &Release,
+        spec_changed: bool,
+    ) {
         if !spec_changed {
             return;
         }
@@ -139,57 +160,90 @@ impl Api {
             None => ("Created", format!("created by {by} with image {image}")),
             Some(before) if before.workload.image != *image => (
                 "Changed",
-                format!("generation {generation} by {by}: image {} -> {image}", before.workload.image),
+                format!(
+                    "generation {generation} by {by}: image {} -> {image}",
+                    before.workload.image
+                ),
             ),
-            Some(before) => ("Changed", format!("generation {generation} by {by}: {}", differences(before, &now.spec))),
+            Some(before) => (
+                "Changed",
+                format!(
+                    "generation {generation} by {by}: {}",
+                    differences(before, &now.spec)
+                ),
+            ),
         };
-        self.recorder.record(Some(key), Severity::Normal, reason, message).await;
+        self.recorder
+            .record(Some(key), Severity::Normal, reason, message)
+            .await;
     }
 }
 
 /// Which fields of the spec changed, for people.
 fn differences(before: &ReleaseSpec, after: &ReleaseSpec) -> String {
     let (before, after) = (serde_json::to_value(before), serde_json::to_value(after));
-    let (Ok(serde_json::Value::Object(before)), Ok(serde_json::Value::Object(after))) = (before, after) else {
+    let (Ok(serde_json::Value::Object(before)), Ok(serde_json::Value::Object(after))) =
+        (before, after)
+    else {
         return "spec".to_owned();
     };
     let changed = |name: &&String| before.get(*name) != after.get(*name);
     let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(changed).collect();
     names.sort_unstable();
     names.dedup();
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn same_revision(before: &ReleaseSpec, after: &ReleaseSpec) -> bool {
     before.workload == after.workload && before.ports() == after.ports()
 }
 
-fn decide(stored: Option<&Stored>, wish: &Wish, uid: &str, now: Timestamp) -> Result<Decision, ApiError> {
+fn decide(
+    stored: Option<&Stored>,
+    wish: &Wish,
+    uid: &str,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
     let key = wish.release.key();
     let generation = stored.map_or(0, |stored| stored.generation);
     if let Some(asked) = wish.if_generation
         && asked != generation
     {
         return Err(ApiError::conflict(match stored {
-            Some(_) => format!("{key} has generation {generation} and not {asked}: somebody changed it; read it again"),
-            None => format!("there is no release {key}, and If-Match asks for its generation {asked}"),
+            Some(_) => format!(
+                "{key} has generation {generation} and not {asked}: somebody changed it; read it again"
+            ),
+            None => {
+                format!("there is no release {key}, and If-Match asks for its generation {asked}")
+            }
         }));
     }
     if stored.is_some_and(|stored| stored.deleted_at.is_some()) {
-        return Err(ApiError::conflict(format!("{key} is being deleted; apply it again when it is gone")));
+        return Err(ApiError::conflict(format!(
+            "{key} is being deleted; apply it again when it is gone"
+        )));
     }
     let mut release = wish.release.clone();
     let known = stored.and_then(|stored| stored.release.as_ref());
     let spec_changed = known.is_none_or(|known| known.spec != release.spec);
     let labels_changed = known.is_none_or(|known| {
-        known.metadata.labels != release.metadata.labels || known.metadata.annotations != release.metadata.annotations
+        known.metadata.labels != release.metadata.labels
+            || known.metadata.annotations != release.metadata.annotations
     });
     // A release that somebody put into the store by hand may lack what we set.
     let uid_known = stored.and_then(|stored| stored.uid.clone());
     let complete = uid_known.is_some() && generation > 0;
     let metadata = &mut release.metadata;
     metadata.uid = Some(uid_known.unwrap_or_else(|| uid.to_owned()));
-    metadata.generation = Some(if spec_changed || generation == 0 { generation + 1 } else { generation });
+    metadata.generation = Some(if spec_changed || generation == 0 {
+        generation + 1
+    } else {
+        generation
+    });
     metadata.created_at = Some(stored.and_then(|stored| stored.created_at).unwrap_or(now));
     metadata.deleted_at = None;
     metadata.changed_by = match known {
@@ -201,7 +255,11 @@ fn decide(stored: Option<&Stored>, wish: &Wish, uid: &str, now: Timestamp) -> Re
         Some(_) if spec_changed || labels_changed || !complete => ApplyOutcome::Configured,
         Some(_) => ApplyOutcome::Unchanged,
     };
-    Ok(Decision { outcome, release, spec_changed })
+    Ok(Decision {
+        outcome,
+        release,
+        spec_changed,
+    })
 }
 
 /// What a person should know, and what is no reason to refuse.
@@ -209,21 +267,30 @@ fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec<String> {
     let mut warnings = Vec::new();
     let image = &after.workload.image;
     let last = image.rsplit('/').next().unwrap_or(image);
-    if !image.contains('@') && !image.starts_with("sha256:") && (!last.contains(':') || last.ends_with(":latest")) {
+    if !image.contains('@')
+        && !image.starts_with("sha256:")
+        && (!last.contains(':') || last.ends_with(":latest"))
+    {
         warnings.push(format!(
             "spec.workload.image: `{image}` names no version: what it means is looked up once, when it is applied"
         ));
     }
     if let Some(before) = before {
         if before.routes != after.routes && before.ports() == after.ports() {
-            warnings.push("spec.routes: a change of routes is in force at once, without a canary".to_owned());
+            warnings.push(
+                "spec.routes: a change of routes is in force at once, without a canary".to_owned(),
+            );
         }
         if before.replicas > 0 && after.replicas == 0 {
-            warnings.push("spec.replicas: 0 stops every task; requests will have nowhere to go".to_owned());
+            warnings.push(
+                "spec.replicas: 0 stops every task; requests will have nowhere to go".to_owned(),
+            );
         }
     }
     if after.analysis.disabled {
-        warnings.push("spec.analysis.disabled: a bad canary is not taken back by its errors".to_owned());
+        warnings.push(
+            "spec.analysis.disabled: a bad canary is not taken back by its errors".to_owned(),
+        );
     }
     warnings
 }

@@ -18,9 +18,13 @@ const TIME: Duration = Duration::from_secs(30);
 pub(super) async fn json(body: Body) -> Result<Value, ApiError> {
     let bytes = bytes(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        ApiError::request(format!("the body is not UTF-8 (byte {})", error.valid_up_to() + 1))
+        ApiError::request(format!(
+            "the body is not UTF-8 (byte {})",
+            error.valid_up_to() + 1
+        ))
     })?;
-    serde_json::from_str(text).map_err(|error| ApiError::request(format!("the body is no JSON: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::request(format!("the body is no JSON: {error}")))
 }
 
 /// The body as JSON; an empty one counts as `{}`.
@@ -35,15 +39,23 @@ pub(super) async fn json_or_nothing(body: Body) -> Result<Value, ApiError> {
 async fn bytes(body: Body) -> Result<Vec<u8>, ApiError> {
     tokio::time::timeout(TIME, collect(body))
         .await
-        .unwrap_or_else(|_| Err(ApiError::request(format!("the body did not come within {} s", TIME.as_secs()))))
+        .unwrap_or_else(|_| {
+            Err(ApiError::request(format!(
+                "the body did not come within {} s",
+                TIME.as_secs()
+            )))
+        })
 }
 
 async fn collect(mut body: Body) -> Result<Vec<u8>, ApiError> {
     let mut kept = Vec::new();
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::request(format!("the body broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame =
+            frame.map_err(|error| ApiError::request(format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         size += data.len();
         if size > DISCARD {
             break;
@@ -55,7 +67,9 @@ async fn collect(mut body: Body) -> Result<Vec<u8>, ApiError> {
         }
     }
     if size > LIMIT {
-        return Err(ApiError::too_large(format!("the body is too large; allowed: up to {LIMIT} bytes")));
+        return Err(ApiError::too_large(format!(
+            "the body is too large; allowed: up to {LIMIT} bytes"
+        )));
     }
     Ok(kept)
 }

@@ -8,7 +8,8 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use fm_api::event::Event;
 use fm_api::http::{
-    ApplyResult, DeleteResult, ListBody, OperationAccepted, ReadyBody, UndoRequest, VersionBody, View,
+    ApplyResult, DeleteResult, ListBody, OperationAccepted, ReadyBody, UndoRequest, VersionBody,
+    View,
 };
 use fm_api::operation::Operation;
 use fm_api::release::Release;
@@ -39,27 +40,58 @@ pub(super) struct Door {
 }
 
 const WATCH: &[(&str, &str)] = &[
-    ("watch", "`true`: server-sent events `put` and `delete`, each with the store's revision as its id"),
-    ("revision", "With `watch`: only what changed after this revision; Last-Event-ID says the same"),
+    (
+        "watch",
+        "`true`: server-sent events `put` and `delete`, each with the store's revision as its id",
+    ),
+    (
+        "revision",
+        "With `watch`: only what changed after this revision; Last-Event-ID says the same",
+    ),
 ];
 const PUT: &[(&str, &str)] = &[
-    ("dryRun", "`server`: say what would come of it, and store nothing"),
-    ("force", "`true`: go on where `onNewRevision: reject` says no"),
+    (
+        "dryRun",
+        "`server`: say what would come of it, and store nothing",
+    ),
+    (
+        "force",
+        "`true`: go on where `onNewRevision: reject` says no",
+    ),
 ];
 const EVENTS: &[(&str, &str)] = &[
     ("namespace", "Only events of this namespace"),
     ("name", "Only events of releases with this name"),
     ("limit", "Only so many, the newest"),
-    ("watch", "`true`: server-sent events, first what is there, then what comes"),
-    ("revision", "With `watch`: only what came after this revision; Last-Event-ID says the same"),
+    (
+        "watch",
+        "`true`: server-sent events, first what is there, then what comes",
+    ),
+    (
+        "revision",
+        "With `watch`: only what came after this revision; Last-Event-ID says the same",
+    ),
 ];
 
 fn of<T: JsonSchema>() -> Option<Describe> {
     Some(|generator| generator.subschema_for::<T>())
 }
 
-fn door(method: Method, path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Door {
-    Door { method, path, summary, query: &[], request: None, response: None, handler }
+fn door(
+    method: Method,
+    path: &'static str,
+    summary: &'static str,
+    handler: MethodRouter<Shared>,
+) -> Door {
+    Door {
+        method,
+        path,
+        summary,
+        query: &[],
+        request: None,
+        response: None,
+        handler,
+    }
 }
 
 impl Door {
@@ -87,12 +119,23 @@ pub(super) fn all() -> Vec<Door> {
 
 fn of_releases() -> Vec<Door> {
     vec![
-        door(Method::GET, "/v1/releases", "Every release", get(read::all)).answers::<ListBody<View>>(),
-        door(Method::GET, "/v1/namespaces/{namespace}/releases", "The releases of a namespace", get(read::in_namespace))
+        door(Method::GET, "/v1/releases", "Every release", get(read::all))
             .answers::<ListBody<View>>(),
-        door(Method::GET, "/v1/events", "What happened, the newest last", get(events::list))
-            .asks(EVENTS)
-            .answers::<ListBody<Event>>(),
+        door(
+            Method::GET,
+            "/v1/namespaces/{namespace}/releases",
+            "The releases of a namespace",
+            get(read::in_namespace),
+        )
+        .answers::<ListBody<View>>(),
+        door(
+            Method::GET,
+            "/v1/events",
+            "What happened, the newest last",
+            get(events::list),
+        )
+        .asks(EVENTS)
+        .answers::<ListBody<Event>>(),
     ]
 }
 
@@ -103,39 +146,139 @@ fn of_one_release() -> Vec<Door> {
         };
     }
     vec![
-        door(Method::GET, below!(""), "The release as it is stored", get(releases::get)).asks(WATCH).answers::<Release>(),
-        door(Method::PUT, below!(""), "Stores the release; If-Match may name its generation", put(releases::put))
-            .asks(PUT)
-            .takes::<Release>()
-            .answers::<ApplyResult>(),
-        door(Method::DELETE, below!(""), "Deletes the release: traffic first, then services", delete(releases::delete))
-            .answers::<DeleteResult>(),
-        door(Method::GET, below!("/view"), "Everything about the release", get(read::view)).asks(WATCH).answers::<View>(),
-        door(Method::GET, below!("/status"), "What people read", get(read::status)).asks(WATCH).answers::<Status>(),
-        door(Method::GET, below!("/verdict"), "What analysis concludes", get(read::verdict)).answers::<Verdict>(),
-        door(Method::GET, below!("/target"), "What promotion wants this instant", get(read::target)).answers::<Target>(),
-        door(Method::GET, below!("/observed"), "What the controllers last saw", get(read::observed)),
-        door(Method::GET, below!("/revisions"), "Its revisions, the oldest first", get(read::revisions))
-            .answers::<ListBody<RevisionRecord>>(),
-        door(Method::GET, below!("/operations"), "Operations that wait for an answer", get(operations::pending))
-            .answers::<ListBody<Operation>>(),
-        door(Method::POST, below!("/operations"), "Asks something of the rollout; the same id twice is once", post(operations::ask))
-            .takes::<Operation>()
-            .answers::<OperationAccepted>(),
-        door(Method::POST, below!("/undo"), "Makes an earlier workload the new spec", post(undo::undo))
-            .takes::<UndoRequest>()
-            .answers::<ApplyResult>(),
+        door(
+            Method::GET,
+            below!(""),
+            "The release as it is stored",
+            get(releases::get),
+        )
+        .asks(WATCH)
+        .answers::<Release>(),
+        door(
+            Method::PUT,
+            below!(""),
+            "Stores the release; If-Match may name its generation",
+            put(releases::put),
+        )
+        .asks(PUT)
+        .takes::<Release>()
+        .answers::<ApplyResult>(),
+        door(
+            Method::DELETE,
+            below!(""),
+            "Deletes the release: traffic first, then services",
+            delete(releases::delete),
+        )
+        .answers::<DeleteResult>(),
+        door(
+            Method::GET,
+            below!("/view"),
+            "Everything about the release",
+            get(read::view),
+        )
+        .asks(WATCH)
+        .answers::<View>(),
+        door(
+            Method::GET,
+            below!("/status"),
+            "What people read",
+            get(read::status),
+        )
+        .asks(WATCH)
+        .answers::<Status>(),
+        door(
+            Method::GET,
+            below!("/verdict"),
+            "What analysis concludes",
+            get(read::verdict),
+        )
+        .answers::<Verdict>(),
+        door(
+            Method::GET,
+            below!("/target"),
+            "What promotion wants this instant",
+            get(read::target),
+        )
+        .answers::<Target>(),
+        door(
+            Method::GET,
+            below!("/observed"),
+            "What the controllers last saw",
+            get(read::observed),
+        ),
+        door(
+            Method::GET,
+            below!("/revisions"),
+            "Its revisions, the oldest first",
+            get(read::revisions),
+        )
+        .answers::<ListBody<RevisionRecord>>(),
+        door(
+            Method::GET,
+            below!("/operations"),
+            "Operations that wait for an answer",
+            get(operations::pending),
+        )
+        .answers::<ListBody<Operation>>(),
+        door(
+            Method::POST,
+            below!("/operations"),
+            "Asks something of the rollout; the same id twice is once",
+            post(operations::ask),
+        )
+        .takes::<Operation>()
+        .answers::<OperationAccepted>(),
+        door(
+            Method::POST,
+            below!("/undo"),
+            "Makes an earlier workload the new spec",
+            post(undo::undo),
+        )
+        .takes::<UndoRequest>()
+        .answers::<ApplyResult>(),
     ]
 }
 
 fn of_the_daemon() -> Vec<Door> {
     vec![
-        door(Method::GET, "/v1/agent/telemetry", "What this daemon's haproxy agent has counted", get(agents::telemetry)),
-        door(Method::GET, "/openapi.json", "This document", get(openapi::document)),
-        door(Method::GET, "/metrics", "Metrics in the text format of Prometheus", get(metrics::metrics)),
-        door(Method::GET, "/healthz", "Whether the process is alive", get(health::alive)),
-        door(Method::GET, "/readyz", "Whether it can do its work; 503 if not", get(health::ready)).answers::<ReadyBody>(),
-        door(Method::GET, "/version", "Which daemon answers", get(health::version)).answers::<VersionBody>(),
+        door(
+            Method::GET,
+            "/v1/agent/telemetry",
+            "What this daemon's haproxy agent has counted",
+            get(agents::telemetry),
+        ),
+        door(
+            Method::GET,
+            "/openapi.json",
+            "This document",
+            get(openapi::document),
+        ),
+        door(
+            Method::GET,
+            "/metrics",
+            "Metrics in the text format of Prometheus",
+            get(metrics::metrics),
+        ),
+        door(
+            Method::GET,
+            "/healthz",
+            "Whether the process is alive",
+            get(health::alive),
+        ),
+        door(
+            Method::GET,
+            "/readyz",
+            "Whether it can do its work; 503 if not",
+            get(health::ready),
+        )
+        .answers::<ReadyBody>(),
+        door(
+            Method::GET,
+            "/version",
+            "Which daemon answers",
+            get(health::version),
+        )
+        .answers::<VersionBody>(),
     ]
 }
 
@@ -146,11 +289,20 @@ pub(super) fn router(api: Shared) -> Router {
     }
     router
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-            ApiError::no_method(format!("{method} is not answered at {}; /openapi.json lists what is", uri.path()))
+            ApiError::no_method(format!(
+                "{method} is not answered at {}; /openapi.json lists what is",
+                uri.path()
+            ))
         })
         .fallback(async |uri: Uri| {
-            ApiError::not_found(format!("there is nothing at {}; /openapi.json lists what there is", uri.path()))
+            ApiError::not_found(format!(
+                "there is nothing at {}; /openapi.json lists what there is",
+                uri.path()
+            ))
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), metrics::observe))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&api),
+            metrics::observe,
+        ))
         .with_state(api)
 }

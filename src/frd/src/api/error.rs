@@ -21,7 +21,11 @@ impl ApiError {
     fn new(status: StatusCode, kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             status,
-            detail: Box::new(ErrorDetail { message: message.into(), kind, problems: Vec::new() }),
+            detail: Box::new(ErrorDetail {
+                message: message.into(),
+                kind,
+                problems: Vec::new(),
+            }),
         }
     }
     /// The request itself cannot be read.
@@ -38,7 +42,11 @@ impl ApiError {
             [first, rest @ ..] => format!("{what} is not valid: {first} (and {} more)", rest.len()),
             [] => format!("{what} is not valid"),
         };
-        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, message);
+        let mut error = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Invalid,
+            message,
+        );
         error.detail.problems = fields(problems);
         error
     }
@@ -63,14 +71,22 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, ErrorKind::Refused, message)
     }
     pub(super) fn internal(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, message)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorKind::Internal,
+            message,
+        )
     }
 }
 
 fn fields(problems: Vec<Problem>) -> Vec<FieldProblem> {
     problems
         .into_iter()
-        .map(|problem| FieldProblem { path: problem.path, message: problem.message, allowed: problem.allowed })
+        .map(|problem| FieldProblem {
+            path: problem.path,
+            message: problem.message,
+            allowed: problem.allowed,
+        })
         .collect()
 }
 
@@ -78,14 +94,18 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::Conflict { .. } => Self::conflict(format!("{message}; read it again and try again")),
+            StoreError::Conflict { .. } => {
+                Self::conflict(format!("{message}; read it again and try again"))
+            }
             StoreError::TooLarge { .. } => Self::too_large(message),
             StoreError::Compacted { .. }
             | StoreError::LeaseEnded
             | StoreError::Locked(_)
-            | StoreError::Unavailable(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable, message)
-            }
+            | StoreError::Unavailable(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorKind::Unavailable,
+                message,
+            ),
             StoreError::Refused(_) => Self::internal(message),
         }
     }
@@ -96,6 +116,12 @@ impl IntoResponse for ApiError {
         if self.status.is_server_error() {
             tracing::warn!(status = self.status.as_u16(), "{}", self.detail.message);
         }
-        (self.status, Json(ErrorBody { error: *self.detail })).into_response()
+        (
+            self.status,
+            Json(ErrorBody {
+                error: *self.detail,
+            }),
+        )
+            .into_response()
     }
 }

@@ -32,7 +32,9 @@ pub(super) struct EventQuery {
 
 impl EventQuery {
     fn asks_for(&self, event: &Event) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == event.namespace)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == event.namespace)
             && self.name.as_ref().is_none_or(|name| *name == event.name)
     }
 
@@ -69,18 +71,33 @@ pub(super) async fn list(
         }));
     }
     let listing = api.ctx.store.list(&keys::prefix("events")).await?;
-    let items = query.select(&listing.entries).into_iter().map(|(_, event)| event).collect();
-    Ok(Json(ListBody { items, revision: listing.revision }).into_response())
+    let items = query
+        .select(&listing.entries)
+        .into_iter()
+        .map(|(_, event)| event)
+        .collect();
+    Ok(Json(ListBody {
+        items,
+        revision: listing.revision,
+    })
+    .into_response())
 }
 
 /// Sends events after `seen`. Returns when the store cannot be read just now.
-async fn follow(api: &Shared, query: &EventQuery, seen: &mut Option<u64>, sink: &Sink) -> Result<(), Gone> {
+async fn follow(
+    api: &Shared,
+    query: &EventQuery,
+    seen: &mut Option<u64>,
+    sink: &Sink,
+) -> Result<(), Gone> {
     let prefix = keys::prefix("events");
     if seen.is_none() {
         list_since(api, query, 0, seen, sink).await?;
     }
     let Some(from) = *seen else { return Ok(()) };
-    let Ok(mut watch) = api.ctx.store.watch(&prefix, from + 1).await else { return Ok(()) };
+    let Ok(mut watch) = api.ctx.store.watch(&prefix, from + 1).await else {
+        return Ok(());
+    };
     loop {
         match watch.next().await {
             Some(Ok(changes)) => {
@@ -111,7 +128,9 @@ async fn list_since(
     seen: &mut Option<u64>,
     sink: &Sink,
 ) -> Result<(), Gone> {
-    let Ok(listing) = api.ctx.store.list(&keys::prefix("events")).await else { return Ok(()) };
+    let Ok(listing) = api.ctx.store.list(&keys::prefix("events")).await else {
+        return Ok(());
+    };
     for (revision, event) in query.select(&listing.entries) {
         if revision > after {
             sink.put(revision, &event).await?;

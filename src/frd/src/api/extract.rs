@@ -51,8 +51,9 @@ pub(super) fn check_name(path: &str, text: &str, most: usize) -> Result<(), ApiE
     if fits {
         return Ok(());
     }
-    let problem = Problem::new(path, format!("`{}` is no name", text.escape_debug()))
-        .allowed(format!("1 to {most} lower-case letters, digits and `-`, not at the ends"));
+    let problem = Problem::new(path, format!("`{}` is no name", text.escape_debug())).allowed(
+        format!("1 to {most} lower-case letters, digits and `-`, not at the ends"),
+    );
     Err(ApiError::invalid("the address", vec![problem]))
 }
 
@@ -77,7 +78,13 @@ pub(super) struct Peer {
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
+        Self {
+            uid: stream
+                .io()
+                .peer_cred()
+                .ok()
+                .map(|credentials| credentials.uid()),
+        }
     }
 }
 
@@ -90,7 +97,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
         let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok(Self(peer.uid.map_or_else(|| "unknown".to_owned(), users::user_name)))
+        Ok(Self(
+            peer.uid
+                .map_or_else(|| "unknown".to_owned(), users::user_name),
+        ))
     }
 }
 
@@ -104,5 +114,9 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
         .ok()
         .and_then(|text| text.trim().trim_matches('"').parse().ok())
         .map(Some)
-        .ok_or_else(|| ApiError::request("If-Match is no generation; allowed: the number in metadata.generation"))
+        .ok_or_else(|| {
+            ApiError::request(
+                "If-Match is no generation; allowed: the number in metadata.generation",
+            )
+        })
 }

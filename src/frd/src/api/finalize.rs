@@ -23,9 +23,15 @@ const MOST_WRITES: usize = 100;
 /// # Errors
 /// When the store refuses.
 pub async fn run(ctx: Context) -> Result<(), StoreError> {
-    let prefixes = ["releases", "targets", "status", "observed"].map(keys::prefix).to_vec();
+    let prefixes = ["releases", "targets", "status", "observed"]
+        .map(keys::prefix)
+        .to_vec();
     let cache = Cache::start(&ctx, prefixes);
-    let finalizer = Finalizer { recorder: Recorder::new(&ctx, "api"), ctx: ctx.clone(), cache: cache.clone() };
+    let finalizer = Finalizer {
+        recorder: Recorder::new(&ctx, "api"),
+        ctx: ctx.clone(),
+        cache: cache.clone(),
+    };
     fm_runtime::run_elected(&ctx, "api", &cache, None, Arc::new(finalizer)).await
 }
 
@@ -37,7 +43,11 @@ struct Finalizer {
 
 #[async_trait]
 impl Reconciler for Finalizer {
-    async fn reconcile(&self, key: &ReleaseKey, fence: Option<&Fence>) -> Result<Next, ReconcileError> {
+    async fn reconcile(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<Next, ReconcileError> {
         if self.cache.get(&key.target()).is_some() {
             return Ok(Next::OnChange);
         }
@@ -49,7 +59,8 @@ impl Reconciler for Finalizer {
                 }
             }
             None => {
-                self.sweep(key, Expect::Absent(key.release()), fence).await?;
+                self.sweep(key, Expect::Absent(key.release()), fence)
+                    .await?;
             }
         }
         Ok(Next::OnChange)
@@ -57,7 +68,12 @@ impl Reconciler for Finalizer {
 }
 
 impl Finalizer {
-    async fn remove(&self, key: &ReleaseKey, entry: &Entry, fence: Option<&Fence>) -> Result<(), StoreError> {
+    async fn remove(
+        &self,
+        key: &ReleaseKey,
+        entry: &Entry,
+        fence: Option<&Fence>,
+    ) -> Result<(), StoreError> {
         let unchanged = Expect::Unchanged(key.release(), entry.revision);
         self.sweep(key, unchanged.clone(), fence).await?;
         let txn = Txn::new()
@@ -67,15 +83,26 @@ impl Finalizer {
             .delete(key.release());
         self.ctx.store.commit(txn).await?;
         let message = "everything it made is gone".to_owned();
-        self.recorder.record(Some(key), Severity::Normal, "Deleted", message).await;
+        self.recorder
+            .record(Some(key), Severity::Normal, "Deleted", message)
+            .await;
         Ok(())
     }
 
     /// Removes what is left of the release, while the spec is as expected and there is no target.
-    async fn sweep(&self, key: &ReleaseKey, spec: Expect, fence: Option<&Fence>) -> Result<(), StoreError> {
+    async fn sweep(
+        &self,
+        key: &ReleaseKey,
+        spec: Expect,
+        fence: Option<&Fence>,
+    ) -> Result<(), StoreError> {
         let mut leftovers = Vec::new();
         for kind in LEFTOVERS {
-            let listing = self.ctx.store.list(&format!("{}{key}", keys::prefix(kind))).await?;
+            let listing = self
+                .ctx
+                .store
+                .list(&format!("{}{key}", keys::prefix(kind)))
+                .await?;
             let entries = listing.entries.into_iter().map(|entry| entry.key);
             leftovers.extend(entries.filter(|path| ReleaseKey::of(path).as_ref() == Some(key)));
         }

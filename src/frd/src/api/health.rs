@@ -25,14 +25,22 @@ pub(super) async fn version(State(api): State<Shared>) -> Json<VersionBody> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: api.ctx.store.describe(),
         identity: api.ctx.identity.clone(),
-        instance: api.agent.as_ref().map(|agent| agent.instance.clone()).unwrap_or_default(),
+        instance: api
+            .agent
+            .as_ref()
+            .map(|agent| agent.instance.clone())
+            .unwrap_or_default(),
     })
 }
 
 pub(super) async fn ready(State(api): State<Shared>) -> (StatusCode, Json<ReadyBody>) {
     let checks = api.checks().await;
     let ready = checks.iter().all(|check| check.ok);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(ReadyBody { ready, checks }))
 }
 
@@ -46,10 +54,15 @@ impl Api {
         let mut checks = vec![check("store", self.store_problem().await)];
         for (name, part) in self.health.parts() {
             let problem = (!part.running).then(|| {
-                format!("it is started again: {}", part.last_error.unwrap_or_else(|| "unknown".to_owned()))
+                format!(
+                    "it is started again: {}",
+                    part.last_error.unwrap_or_else(|| "unknown".to_owned())
+                )
             });
             let problem = match (&self.agent, problem) {
-                (Some(agent), None) if name == "haproxy" && !agent.observes => self.agent_problem(&agent.instance).await,
+                (Some(agent), None) if name == "haproxy" && !agent.observes => {
+                    self.agent_problem(&agent.instance).await
+                }
                 (_, problem) => problem,
             };
             checks.push(check(name, problem));
@@ -76,7 +89,9 @@ impl Api {
         };
         match entry.as_ref().and_then(decode::<Agent>) {
             None => Some(format!("its agent {instance} is not alive yet")),
-            Some(agent) if agent.haproxy.is_empty() => Some("HAProxy does not answer yet".to_owned()),
+            Some(agent) if agent.haproxy.is_empty() => {
+                Some("HAProxy does not answer yet".to_owned())
+            }
             Some(_) => None,
         }
     }

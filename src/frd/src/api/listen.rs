@@ -33,7 +33,9 @@ impl Socket {
     /// When another process answers on it, when something else lies there, or when it cannot be made.
     pub async fn bind(path: &Path, group: Option<&str>) -> Result<Self> {
         let gid = match group {
-            Some(name) => Some(users::group_id(name).with_context(|| format!("there is no group `{name}`"))?),
+            Some(name) => {
+                Some(users::group_id(name).with_context(|| format!("there is no group `{name}`"))?)
+            }
             None => None,
         };
         let folder = path.parent().context("the socket's path has no folder")?;
@@ -48,12 +50,17 @@ impl Socket {
         }
         let lock = lock(path)?;
         remove_stale(path).await?;
-        let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        let listener = UnixListener::bind(path)
+            .with_context(|| format!("cannot listen on {}", path.display()))?;
         std::os::unix::fs::chown(path, None, gid)
             .with_context(|| format!("cannot give {} to its group", path.display()))?;
         std::fs::set_permissions(path, Permissions::from_mode(0o660))
             .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-        Ok(Self { listener, path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Answers requests until the token is cancelled; then open requests have a moment to end.
@@ -61,9 +68,14 @@ impl Socket {
     /// # Errors
     /// When the socket fails.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-        let Self { listener, path, _lock } = self;
+        let Self {
+            listener,
+            path,
+            _lock,
+        } = self;
         let service = router.into_make_service_with_connect_info::<Peer>();
-        let serve = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let serve = axum::serve(listener, service)
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let outcome = tokio::select! {
             outcome = serve.into_future() => outcome,
             () = async { shutdown.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
@@ -108,10 +120,15 @@ async fn remove_stale(path: &Path) -> Result<()> {
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {
-        Ok(_) => bail!("another process answers on {shown}; stop it, or listen elsewhere with --listen unix:PATH"),
+        Ok(_) => bail!(
+            "another process answers on {shown}; stop it, or listen elsewhere with --listen unix:PATH"
+        ),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))
+            std::fs::remove_file(path)
+                .with_context(|| format!("cannot remove the stale socket {shown}"))
         }
-        Err(error) => Err(error).with_context(|| format!("cannot tell whether anybody answers on {shown}")),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot tell whether anybody answers on {shown}"))
+        }
     }
 }

@@ -51,7 +51,11 @@ pub(super) async fn observe(State(api): State<Shared>, request: Request, next: N
     api.requests.open.fetch_sub(1, Ordering::Relaxed);
     let status = response.status().as_u16();
     tracing::debug!(%method, path, status, took = ?began.elapsed(), "request");
-    let mut counts = api.requests.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut counts = api
+        .requests
+        .counts
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     *counts.entry((door, status / 100)).or_default() += 1;
     drop(counts);
     response
@@ -67,7 +71,8 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, ApiEr
         requests(&mut registry, &targets, &snapshot);
     }
     let mut text = String::new();
-    encode(&mut text, &registry).map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
+    encode(&mut text, &registry)
+        .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
@@ -93,7 +98,10 @@ fn word<T: serde::Serialize>(value: T) -> String {
 }
 
 fn of(key: &ReleaseKey) -> Labels {
-    vec![("namespace", key.namespace().to_owned()), ("release", key.name().to_owned())]
+    vec![
+        ("namespace", key.namespace().to_owned()),
+        ("release", key.name().to_owned()),
+    ]
 }
 
 fn with(mut labels: Labels, name: &'static str, value: impl Into<String>) -> Labels {
@@ -107,29 +115,51 @@ impl Api {
             .get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())])
             .set(1.0);
         let up = gauges(registry, "part_up", "Whether a part of the daemon runs");
-        let restarts = counters(registry, "part_restarts", "How often a part of the daemon was started again");
+        let restarts = counters(
+            registry,
+            "part_restarts",
+            "How often a part of the daemon was started again",
+        );
         for (name, part) in self.health.parts() {
             let labels = vec![("part", name.to_owned())];
-            up.get_or_create(&labels).set(if part.running { 1.0 } else { 0.0 });
+            up.get_or_create(&labels)
+                .set(if part.running { 1.0 } else { 0.0 });
             restarts.get_or_create(&labels).inc_by(part.restarts);
         }
-        let answers = counters(registry, "api_requests", "Answers of the API by door and class");
-        let counts = self.requests.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = counters(
+            registry,
+            "api_requests",
+            "Answers of the API by door and class",
+        );
+        let counts = self
+            .requests
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for ((door, class), count) in counts.iter() {
             let labels = vec![("path", door.clone()), ("class", format!("{class}xx"))];
             answers.get_or_create(&labels).inc_by(*count);
         }
         drop(counts);
         let open = self.requests.open.load(Ordering::Relaxed);
-        gauges(registry, "api_requests_open", "Requests to the API that are being answered")
-            .get_or_create(&Vec::new())
-            .set(open as f64);
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(open as f64);
+        registry.register(
+            "api_requests_open",
+            "Requests to the API that are being answered",
+            gauge,
+        );
     }
 
-    async fn every<T: DeserializeOwned>(&self, kind: &str) -> Result<BTreeMap<ReleaseKey, T>, ApiError> {
+    async fn every<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<BTreeMap<ReleaseKey, T>, ApiError> {
         let listing = self.ctx.store.list(&keys::prefix(kind)).await?;
         let objects = listing.entries.iter();
-        Ok(objects.filter_map(|entry| Some((ReleaseKey::of(&entry.key)?, decode(entry)?))).collect())
+        Ok(objects
+            .filter_map(|entry| Some((ReleaseKey::of(&entry.key)?, decode(entry)?)))
+            .collect())
     }
 
     async fn releases(
@@ -138,32 +168,63 @@ impl Api {
         targets: &BTreeMap<ReleaseKey, Target>,
     ) -> Result<(), ApiError> {
         let phases = gauges(registry, "releases", "Releases by phase");
-        let phase = gauges(registry, "release_phase", "1 for the phase in which a release is");
-        let waits = gauges(registry, "release_waits_for_person", "1 when the next move is a person's");
+        let phase = gauges(
+            registry,
+            "release_phase",
+            "1 for the phase in which a release is",
+        );
+        let waits = gauges(
+            registry,
+            "release_waits_for_person",
+            "1 when the next move is a person's",
+        );
         let mut counts: BTreeMap<String, f64> = BTreeMap::new();
         for (key, status) in self.every::<Status>("status").await? {
             let name = word(status.phase);
             *counts.entry(name.clone()).or_default() += 1.0;
             phase.get_or_create(&with(of(&key), "phase", name)).set(1.0);
-            waits.get_or_create(&of(&key)).set(if status.waits_for_person { 1.0 } else { 0.0 });
+            waits
+                .get_or_create(&of(&key))
+                .set(if status.waits_for_person { 1.0 } else { 0.0 });
         }
         for (name, count) in counts {
             phases.get_or_create(&vec![("phase", name)]).set(count);
         }
-        let share = gauges(registry, "release_share", "Share of requests wanted for a side, 0 to 1");
+        let share = gauges(
+            registry,
+            "release_share",
+            "Share of requests wanted for a side, 0 to 1",
+        );
         for (key, target) in targets {
-            let Some(traffic) = &target.traffic else { continue };
-            let canary = traffic.canary.as_ref().map_or(0, |_| traffic.weight.basis_points());
+            let Some(traffic) = &target.traffic else {
+                continue;
+            };
+            let canary = traffic
+                .canary
+                .as_ref()
+                .map_or(0, |_| traffic.weight.basis_points());
             let canary = f64::from(canary) / 10_000.0;
-            share.get_or_create(&with(of(key), "side", "canary")).set(canary);
-            share.get_or_create(&with(of(key), "side", "stable")).set(1.0 - canary);
+            share
+                .get_or_create(&with(of(key), "side", "canary"))
+                .set(canary);
+            share
+                .get_or_create(&with(of(key), "side", "stable"))
+                .set(1.0 - canary);
         }
-        let verdict = gauges(registry, "release_verdict", "1 for what analysis concludes of the running canary");
+        let verdict = gauges(
+            registry,
+            "release_verdict",
+            "1 for what analysis concludes of the running canary",
+        );
         for (key, concluded) in self.every::<Verdict>("verdicts").await? {
-            let run = targets.get(&key).and_then(|target| target.analysis.as_ref());
+            let run = targets
+                .get(&key)
+                .and_then(|target| target.analysis.as_ref());
             if run.is_some_and(|analysis| analysis.run == concluded.run) {
                 let labels = with(of(&key), "decision", word(concluded.decision));
-                verdict.get_or_create(&with(labels, "reason", word(concluded.reason))).set(1.0);
+                verdict
+                    .get_or_create(&with(labels, "reason", word(concluded.reason)))
+                    .set(1.0);
             }
         }
         Ok(())
@@ -173,31 +234,81 @@ impl Api {
 fn log(registry: &mut Registry, snapshot: &Snapshot) {
     let log = &snapshot.log;
     for (name, help, value) in [
-        ("log_lines", "Lines of HAProxy's log that were counted", log.lines),
-        ("log_lines_lost", "Lines of HAProxy's log that never arrived", log.lost),
-        ("log_lines_malformed", "Lines of HAProxy's log that could not be read", log.malformed),
-        ("log_requests_unrouted", "Requests that no release claims", log.unrouted),
+        (
+            "log_lines",
+            "Lines of HAProxy's log that were counted",
+            log.lines,
+        ),
+        (
+            "log_lines_lost",
+            "Lines of HAProxy's log that never arrived",
+            log.lost,
+        ),
+        (
+            "log_lines_malformed",
+            "Lines of HAProxy's log that could not be read",
+            log.malformed,
+        ),
+        (
+            "log_requests_unrouted",
+            "Requests that no release claims",
+            log.unrouted,
+        ),
     ] {
-        counters(registry, name, help).get_or_create(&Vec::new()).inc_by(value);
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
     }
 }
 
 fn requests(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) {
-    let answered = counters(registry, "requests", "Requests by revision and class of the answer; `none` was not answered");
-    let bad = counters(registry, "requests_bad", "Requests that count as bad ones of a revision");
-    let fallback = counters(registry, "requests_fallback", "Requests of a canary that stable served instead");
-    let forced = counters(registry, "requests_forced", "Requests that a match rule sent to a canary");
-    let aborted = counters(registry, "requests_aborted", "Requests that the client gave up");
+    let answered = counters(
+        registry,
+        "requests",
+        "Requests by revision and class of the answer; `none` was not answered",
+    );
+    let bad = counters(
+        registry,
+        "requests_bad",
+        "Requests that count as bad ones of a revision",
+    );
+    let fallback = counters(
+        registry,
+        "requests_fallback",
+        "Requests of a canary that stable served instead",
+    );
+    let forced = counters(
+        registry,
+        "requests_forced",
+        "Requests that a match rule sent to a canary",
+    );
+    let aborted = counters(
+        registry,
+        "requests_aborted",
+        "Requests that the client gave up",
+    );
     for (key, target) in targets {
-        let Some(counted) = snapshot.releases.get(&key.to_string()) else { continue };
+        let Some(counted) = snapshot.releases.get(&key.to_string()) else {
+            continue;
+        };
         for (revision, counts) in counted {
-            if !target.revisions.keys().any(|known| known.as_str() == revision) {
+            if !target
+                .revisions
+                .keys()
+                .any(|known| known.as_str() == revision)
+            {
                 continue;
             }
             let labels = with(of(key), "revision", revision.clone());
             for (class, count) in counts.classes.iter().enumerate() {
-                let class = if class == 0 { "none".to_owned() } else { format!("{class}xx") };
-                answered.get_or_create(&with(labels.clone(), "class", class)).inc_by(*count);
+                let class = if class == 0 {
+                    "none".to_owned()
+                } else {
+                    format!("{class}xx")
+                };
+                answered
+                    .get_or_create(&with(labels.clone(), "class", class))
+                    .inc_by(*count);
             }
             bad.get_or_create(&labels).inc_by(counts.bad);
             fallback.get_or_create(&labels).inc_by(counts.fallback);

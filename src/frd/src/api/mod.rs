@@ -62,7 +62,12 @@ pub struct Agent {
 impl Api {
     /// An API over this store.
     #[must_use]
-    pub fn new(ctx: Context, health: Health, telemetry: LocalTelemetry, agent: Option<Agent>) -> Arc<Self> {
+    pub fn new(
+        ctx: Context,
+        health: Health,
+        telemetry: LocalTelemetry,
+        agent: Option<Agent>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             recorder: Recorder::new(&ctx, "api"),
             ctx,

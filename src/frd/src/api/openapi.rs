@@ -84,7 +84,12 @@ mod tests {
         let document = make();
         for door in doors::all() {
             let method = door.method.as_str().to_ascii_lowercase();
-            assert!(document["paths"][door.path][&method]["summary"].is_string(), "{} {}", door.method, door.path);
+            assert!(
+                document["paths"][door.path][&method]["summary"].is_string(),
+                "{} {}",
+                door.method,
+                door.path
+            );
         }
     }
 
@@ -94,7 +99,9 @@ mod tests {
             match value {
                 Value::Object(map) => {
                     if let Some(Value::String(target)) = map.get("$ref") {
-                        let found = target.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
+                        let found = target
+                            .strip_prefix('#')
+                            .and_then(|pointer| document.pointer(pointer));
                         assert!(found.is_some(), "{target} leads nowhere");
                     }
                     map.values().for_each(|value| check(value, document));

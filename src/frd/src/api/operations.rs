@@ -21,13 +21,19 @@ const MOST_PENDING: usize = 100;
 /// The longest reason that is kept.
 const LONGEST_WHY: usize = 1000;
 
-pub(super) async fn pending(State(api): State<Shared>, Key(key): Key) -> Answer<ListBody<Operation>> {
+pub(super) async fn pending(
+    State(api): State<Shared>,
+    Key(key): Key,
+) -> Answer<ListBody<Operation>> {
     let listing = api.ctx.store.list(&key.operations_prefix()).await?;
     let items: Vec<Operation> = listing.entries.iter().filter_map(decode).collect();
     if items.is_empty() {
         api.must_exist(&key).await?;
     }
-    Ok(Json(ListBody { items, revision: listing.revision }))
+    Ok(Json(ListBody {
+        items,
+        revision: listing.revision,
+    }))
 }
 
 pub(super) async fn ask(
@@ -40,14 +46,31 @@ pub(super) async fn ask(
     operation.by = who;
     operation.at = Some(api.ctx.clock.now());
     let stored = api.existing(&key).await?;
-    let accepted = (StatusCode::ACCEPTED, Json(OperationAccepted { id: operation.id.clone() }));
-    if api.target(&key).await?.is_some_and(|target| target.answered.contains(&operation.id)) {
+    let accepted = (
+        StatusCode::ACCEPTED,
+        Json(OperationAccepted {
+            id: operation.id.clone(),
+        }),
+    );
+    if api
+        .target(&key)
+        .await?
+        .is_some_and(|target| target.answered.contains(&operation.id))
+    {
         return Ok(accepted);
     }
     if stored.deleted_at.is_some() {
-        return Err(ApiError::refused(format!("{key} is being deleted: its rollout cannot be changed any more")));
+        return Err(ApiError::refused(format!(
+            "{key} is being deleted: its rollout cannot be changed any more"
+        )));
     }
-    let waiting = api.ctx.store.list(&key.operations_prefix()).await?.entries.len();
+    let waiting = api
+        .ctx
+        .store
+        .list(&key.operations_prefix())
+        .await?
+        .entries
+        .len();
     if waiting >= MOST_PENDING {
         return Err(ApiError::refused(format!(
             "{waiting} operations on {key} wait for an answer already; is promotion running?"
@@ -61,7 +84,9 @@ pub(super) async fn ask(
     match api.ctx.store.commit(txn).await {
         Ok(_) => Ok(accepted),
         // Either it is there already, which is as good, or the release has gone meanwhile.
-        Err(StoreError::Conflict { .. }) if api.ctx.store.get(&path).await?.is_some() => Ok(accepted),
+        Err(StoreError::Conflict { .. }) if api.ctx.store.get(&path).await?.is_some() => {
+            Ok(accepted)
+        }
         Err(StoreError::Conflict { .. }) => Err(no_release(&key)),
         Err(error) => Err(error.into()),
     }
@@ -85,8 +110,13 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
     if operation.full && operation.verb != Verb::Promote {
         problems.push(Problem::new("full", "only `promote` can be full").allowed("false"));
     }
-    if operation.why.as_ref().is_some_and(|why| why.len() > LONGEST_WHY) {
-        problems.push(Problem::new("why", "is too long").allowed(format!("up to {LONGEST_WHY} bytes")));
+    if operation
+        .why
+        .as_ref()
+        .is_some_and(|why| why.len() > LONGEST_WHY)
+    {
+        problems
+            .push(Problem::new("why", "is too long").allowed(format!("up to {LONGEST_WHY} bytes")));
     }
     if problems.is_empty() {
         Ok(operation)

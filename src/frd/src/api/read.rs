@@ -14,9 +14,9 @@ use fm_store::Entry;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Namespace, Params};
-use super::doors::Shared;
 use super::releases::part;
 use super::stored::{decode, no_release};
 use super::watch::{self, WatchQuery};
@@ -39,17 +39,30 @@ async fn list(api: &Api, below: &str) -> Answer<ListBody<View>> {
     let mut views: BTreeMap<ReleaseKey, View> = BTreeMap::new();
     let mut revision = u64::MAX;
     for kind in VIEWED {
-        let listing = api.ctx.store.list(&format!("{}{below}", keys::prefix(kind))).await?;
+        let listing = api
+            .ctx
+            .store
+            .list(&format!("{}{below}", keys::prefix(kind)))
+            .await?;
         revision = revision.min(listing.revision);
         for entry in &listing.entries {
-            let Some(key) = ReleaseKey::of(&entry.key) else { continue };
+            let Some(key) = ReleaseKey::of(&entry.key) else {
+                continue;
+            };
             // Leftovers of a release that has gone are no release.
             if kind == "releases" || kind == "targets" || views.contains_key(&key) {
-                fill(views.entry(key.clone()).or_insert_with(|| empty(&key)), &key, entry);
+                fill(
+                    views.entry(key.clone()).or_insert_with(|| empty(&key)),
+                    &key,
+                    entry,
+                );
             }
         }
     }
-    Ok(Json(ListBody { items: views.into_values().collect(), revision }))
+    Ok(Json(ListBody {
+        items: views.into_values().collect(),
+        revision,
+    }))
 }
 
 impl Api {
@@ -59,9 +72,17 @@ impl Api {
         let mut revision = u64::MAX;
         let (mut there, mut invalid) = (false, false);
         for kind in VIEWED {
-            let listing = self.ctx.store.list(&format!("{}{key}", keys::prefix(kind))).await?;
+            let listing = self
+                .ctx
+                .store
+                .list(&format!("{}{key}", keys::prefix(kind)))
+                .await?;
             revision = revision.min(listing.revision);
-            for entry in listing.entries.iter().filter(|e| ReleaseKey::of(&e.key).as_ref() == Some(key)) {
+            for entry in listing
+                .entries
+                .iter()
+                .filter(|e| ReleaseKey::of(&e.key).as_ref() == Some(key))
+            {
                 there |= kind == "releases" || kind == "targets";
                 invalid |= !fill(&mut view, key, entry);
             }
@@ -110,7 +131,8 @@ fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
     } else if let Some(instance) = text.strip_prefix(&key.observed_haproxy_prefix()) {
         let seen: Option<HaproxyObserved> = decode(entry);
         let read = seen.is_some();
-        view.haproxy.extend(seen.map(|seen| (instance.to_owned(), seen)));
+        view.haproxy
+            .extend(seen.map(|seen| (instance.to_owned(), seen)));
         read
     } else {
         true
@@ -139,7 +161,9 @@ pub(super) async fn status(
     if query.watch {
         return watch::status(api, key, query.resume(&headers)?).await;
     }
-    Ok(part(&api, &key, &key.status(), "status").await?.into_response())
+    Ok(part(&api, &key, &key.status(), "status")
+        .await?
+        .into_response())
 }
 
 pub(super) async fn verdict(State(api): State<Shared>, Key(key): Key) -> Answer<Value> {
@@ -152,10 +176,15 @@ pub(super) async fn target(State(api): State<Shared>, Key(key): Key) -> Answer<V
 
 pub(super) async fn observed(State(api): State<Shared>, Key(key): Key) -> Answer<Value> {
     let (_, view) = api.view(&key).await?.ok_or_else(|| no_release(&key))?;
-    Ok(Json(json!({ "swarm": view.swarm, "haproxy": view.haproxy })))
+    Ok(Json(
+        json!({ "swarm": view.swarm, "haproxy": view.haproxy }),
+    ))
 }
 
-pub(super) async fn revisions(State(api): State<Shared>, Key(key): Key) -> Answer<ListBody<RevisionRecord>> {
+pub(super) async fn revisions(
+    State(api): State<Shared>,
+    Key(key): Key,
+) -> Answer<ListBody<RevisionRecord>> {
     let (revision, items) = api.records(&key).await?;
     if items.is_empty() {
         api.must_exist(&key).await?;

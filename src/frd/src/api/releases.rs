@@ -18,11 +18,11 @@ use serde_json::Value;
 use super::Api;
 use super::apply::Wish;
 use super::body;
+use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Params, Who, if_match};
 use super::stored::{Stored, encode, no_release};
 use super::watch::{self, WatchQuery};
-use super::doors::Shared;
 
 /// How often a delete is tried again because somebody else was faster.
 const ATTEMPTS: usize = 8;
@@ -49,9 +49,15 @@ pub(super) async fn get(
     if query.watch {
         return watch::release(api, key, query.resume(&headers)?).await;
     }
-    let entry = api.ctx.store.get(&key.release()).await?.ok_or_else(|| no_release(&key))?;
-    let value: Value = serde_json::from_slice(&entry.value)
-        .map_err(|error| ApiError::internal(format!("the stored release {key} is no JSON: {error}")))?;
+    let entry = api
+        .ctx
+        .store
+        .get(&key.release())
+        .await?
+        .ok_or_else(|| no_release(&key))?;
+    let value: Value = serde_json::from_slice(&entry.value).map_err(|error| {
+        ApiError::internal(format!("the stored release {key} is no JSON: {error}"))
+    })?;
     Ok(Json(value).into_response())
 }
 
@@ -86,8 +92,11 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
         for (field, wanted) in [("namespace", key.namespace()), ("name", key.name())] {
             let found = metadata.entry(field).or_insert_with(|| wanted.into());
             if found.is_string() && found != wanted {
-                let problem = Problem::new(format!("metadata.{field}"), format!("{found} is not what the address names"))
-                    .allowed(format!("`{wanted}`"));
+                let problem = Problem::new(
+                    format!("metadata.{field}"),
+                    format!("{found} is not what the address names"),
+                )
+                .allowed(format!("`{wanted}`"));
                 return Err(ApiError::invalid(&what, vec![problem]));
             }
         }
@@ -105,31 +114,47 @@ pub(super) async fn delete(
 ) -> Result<(StatusCode, Json<DeleteResult>), ApiError> {
     let _one_at_a_time = api.changes.lock().await;
     for _ in 0..ATTEMPTS {
-        let entry = api.ctx.store.get(&key.release()).await?.ok_or_else(|| no_release(&key))?;
+        let entry = api
+            .ctx
+            .store
+            .get(&key.release())
+            .await?
+            .ok_or_else(|| no_release(&key))?;
         if Stored::read(&entry).deleted_at.is_some() {
             return Ok(deleting());
         }
         let expect = Expect::Unchanged(key.release(), entry.revision);
         let txn = match marked(&entry.value, &api.ctx.clock.now().to_string()) {
-            Some(value) => Txn::new().expect(expect).put(key.release(), encode(&value)?),
+            Some(value) => Txn::new()
+                .expect(expect)
+                .put(key.release(), encode(&value)?),
             // Nothing can be noted in what is no object: it goes at once, and promotion sees that it has gone.
             None => Txn::new().expect(expect).delete(key.release()),
         };
         match api.ctx.store.commit(txn).await {
             Ok(_) => {
                 let message = format!("{who} asked for its deletion");
-                api.recorder.record(Some(&key), Severity::Normal, "DeletionRequested", message).await;
+                api.recorder
+                    .record(Some(&key), Severity::Normal, "DeletionRequested", message)
+                    .await;
                 return Ok(deleting());
             }
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ApiError::conflict(format!("{key} is being changed by others all the time; try again")))
+    Err(ApiError::conflict(format!(
+        "{key} is being changed by others all the time; try again"
+    )))
 }
 
 fn deleting() -> (StatusCode, Json<DeleteResult>) {
-    (StatusCode::ACCEPTED, Json(DeleteResult { result: "deleting".to_owned() }))
+    (
+        StatusCode::ACCEPTED,
+        Json(DeleteResult {
+            result: "deleting".to_owned(),
+        }),
+    )
 }
 
 /// The stored object with the time of its deletion, also when the rest of it does not parse.
@@ -147,12 +172,19 @@ impl Api {
 }
 
 /// One stored object of a release, as it is stored.
-pub(super) async fn part(api: &Api, key: &ReleaseKey, stored_at: &str, what: &str) -> Answer<Value> {
+pub(super) async fn part(
+    api: &Api,
+    key: &ReleaseKey,
+    stored_at: &str,
+    what: &str,
+) -> Answer<Value> {
     let Some(entry) = api.ctx.store.get(stored_at).await? else {
         api.must_exist(key).await?;
         return Err(ApiError::not_found(format!("{key} has no {what} yet")));
     };
     serde_json::from_slice(&entry.value)
         .map(Json)
-        .map_err(|error| ApiError::internal(format!("the stored {what} of {key} is no JSON: {error}")))
+        .map_err(|error| {
+            ApiError::internal(format!("the stored {what} of {key} is no JSON: {error}"))
+        })
 }

@@ -26,11 +26,22 @@ impl Stored {
         let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
         let release: Option<Release> = serde_json::from_value(value.clone()).ok();
         let metadata = value.get("metadata").cloned().unwrap_or_default();
-        let time = |name: &str| metadata.get(name).and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let time = |name: &str| {
+            metadata
+                .get(name)
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse().ok())
+        };
         Self {
             revision: entry.revision,
-            uid: metadata.get("uid").and_then(Value::as_str).map(str::to_owned),
-            generation: metadata.get("generation").and_then(Value::as_u64).unwrap_or(0),
+            uid: metadata
+                .get("uid")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            generation: metadata
+                .get("generation")
+                .and_then(Value::as_u64)
+                .unwrap_or(0),
             created_at: time("createdAt"),
             deleted_at: time("deletedAt"),
             release,
@@ -54,13 +65,20 @@ pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
 
 /// Our own objects serialize without failing.
 pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, ApiError> {
-    serde_json::to_vec(value).map_err(|error| ApiError::internal(format!("cannot be written as JSON: {error}")))
+    serde_json::to_vec(value)
+        .map_err(|error| ApiError::internal(format!("cannot be written as JSON: {error}")))
 }
 
 impl Api {
     /// One release as it is stored.
     pub(super) async fn stored(&self, key: &ReleaseKey) -> Result<Option<Stored>, ApiError> {
-        Ok(self.ctx.store.get(&key.release()).await?.as_ref().map(Stored::read))
+        Ok(self
+            .ctx
+            .store
+            .get(&key.release())
+            .await?
+            .as_ref()
+            .map(Stored::read))
     }
 
     /// One release, or an answer that says that there is none.
@@ -70,16 +88,35 @@ impl Api {
 
     /// The release's target, if promotion has written one for this uid.
     pub(super) async fn target(&self, key: &ReleaseKey) -> Result<Option<Target>, ApiError> {
-        Ok(self.ctx.store.get(&key.target()).await?.as_ref().and_then(decode))
+        Ok(self
+            .ctx
+            .store
+            .get(&key.target())
+            .await?
+            .as_ref()
+            .and_then(decode))
     }
 
     /// A revision's record.
-    pub(super) async fn record(&self, key: &ReleaseKey, id: &RevisionId) -> Result<Option<RevisionRecord>, ApiError> {
-        Ok(self.ctx.store.get(&key.revision(id)).await?.as_ref().and_then(decode))
+    pub(super) async fn record(
+        &self,
+        key: &ReleaseKey,
+        id: &RevisionId,
+    ) -> Result<Option<RevisionRecord>, ApiError> {
+        Ok(self
+            .ctx
+            .store
+            .get(&key.revision(id))
+            .await?
+            .as_ref()
+            .and_then(decode))
     }
 
     /// All revisions' records, the oldest first.
-    pub(super) async fn records(&self, key: &ReleaseKey) -> Result<(u64, Vec<RevisionRecord>), ApiError> {
+    pub(super) async fn records(
+        &self,
+        key: &ReleaseKey,
+    ) -> Result<(u64, Vec<RevisionRecord>), ApiError> {
         let listing = self.ctx.store.list(&key.revisions_prefix()).await?;
         let mut records: Vec<RevisionRecord> = listing.entries.iter().filter_map(decode).collect();
         records.sort_by_key(|record| record.number);

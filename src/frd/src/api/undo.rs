@@ -27,8 +27,10 @@ pub(super) async fn undo(
     Who(who): Who,
     body: Body,
 ) -> Answer<ApplyResult> {
-    let request: UndoRequest = serde_json::from_value(body::json_or_nothing(body).await?)
-        .map_err(|error| ApiError::invalid("the request", vec![Problem::new("", error.to_string())]))?;
+    let request: UndoRequest =
+        serde_json::from_value(body::json_or_nothing(body).await?).map_err(|error| {
+            ApiError::invalid("the request", vec![Problem::new("", error.to_string())])
+        })?;
     let stored = api.existing(&key).await?;
     let Some(mut release) = stored.release else {
         return Err(ApiError::refused(format!(
@@ -36,7 +38,9 @@ pub(super) async fn undo(
         )));
     };
     let Some(target) = api.target(&key).await? else {
-        return Err(ApiError::refused(format!("{key} has no earlier revision: promotion has not taken it in yet")));
+        return Err(ApiError::refused(format!(
+            "{key} has no earlier revision: promotion has not taken it in yet"
+        )));
     };
     let (_, records) = api.records(&key).await?;
     let wanted = wanted(&release.spec, stored.generation, &target, &records).cloned();
@@ -97,13 +101,20 @@ fn choose<'a>(
 ) -> Result<&'a RevisionRecord, ApiError> {
     match request.to.as_deref().map(str::trim) {
         Some(to) => named(key, to, records),
-        None => before(target, records, wanted)
-            .ok_or_else(|| ApiError::refused(format!("{key} has no earlier revision that was promoted and is still known"))),
+        None => before(target, records, wanted).ok_or_else(|| {
+            ApiError::refused(format!(
+                "{key} has no earlier revision that was promoted and is still known"
+            ))
+        }),
     }
 }
 
 /// The revision that somebody names: its id, its number, or a unique beginning of its id.
-fn named<'a>(key: &ReleaseKey, to: &str, records: &'a [RevisionRecord]) -> Result<&'a RevisionRecord, ApiError> {
+fn named<'a>(
+    key: &ReleaseKey,
+    to: &str,
+    records: &'a [RevisionRecord],
+) -> Result<&'a RevisionRecord, ApiError> {
     if let Some(record) = records.iter().find(|record| record.id.as_str() == to) {
         return Ok(record);
     }
@@ -117,7 +128,9 @@ fn named<'a>(key: &ReleaseKey, to: &str, records: &'a [RevisionRecord]) -> Resul
         .filter(|record| to.len() >= SHORTEST && record.id.as_str().starts_with(to));
     match (begins.next(), begins.next()) {
         (Some(record), None) => Ok(record),
-        (Some(_), Some(_)) => Err(ApiError::refused(format!("more than one revision of {key} begins with `{to}`"))),
+        (Some(_), Some(_)) => Err(ApiError::refused(format!(
+            "more than one revision of {key} begins with `{to}`"
+        ))),
         (None, _) => {
             let mut known = String::new();
             for record in records.iter().rev().take(10) {
@@ -156,16 +169,26 @@ fn before<'a>(
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {
     match target.failed.get(&record.id) {
         // What serves now may have failed once and been tried again.
-        Some(failed) if target.stable.as_ref() != Some(&record.id) => Err(ApiError::refused(format!(
-            "revision {} of {key} failed at {}: {}; go back to it with force, and then retry it",
-            record.id, failed.at, failed.why
-        ))),
+        Some(failed) if target.stable.as_ref() != Some(&record.id) => {
+            Err(ApiError::refused(format!(
+                "revision {} of {key} failed at {}: {}; go back to it with force, and then retry it",
+                record.id, failed.at, failed.why
+            )))
+        }
         _ => Ok(()),
     }
 }
 
-fn sentence(key: &ReleaseKey, record: &RevisionRecord, target: &Target, outcome: ApplyOutcome) -> String {
-    let what = format!("revision {} (number {}, image {})", record.id, record.number, record.image.reference);
+fn sentence(
+    key: &ReleaseKey,
+    record: &RevisionRecord,
+    target: &Target,
+    outcome: ApplyOutcome,
+) -> String {
+    let what = format!(
+        "revision {} (number {}, image {})",
+        record.id, record.number, record.image.reference
+    );
     if outcome == ApplyOutcome::Unchanged {
         return format!("{key} asks for {what} already");
     }

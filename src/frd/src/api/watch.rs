@@ -39,17 +39,21 @@ pub(super) struct WatchQuery {
 
 impl WatchQuery {
     pub(super) const fn from_revision(revision: Option<u64>) -> Self {
-        Self { watch: true, revision }
+        Self {
+            watch: true,
+            revision,
+        }
     }
 
     /// The revision that the reader has seen already.
     pub(super) fn resume(&self, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-        match headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?")) {
-            Some(text) if !text.is_empty() => text
-                .trim()
-                .parse()
-                .map(Some)
-                .map_err(|_| ApiError::request("Last-Event-ID is no revision of the store; allowed: a number")),
+        match headers
+            .get("last-event-id")
+            .map(|value| value.to_str().unwrap_or("?"))
+        {
+            Some(text) if !text.is_empty() => text.trim().parse().map(Some).map_err(|_| {
+                ApiError::request("Last-Event-ID is no revision of the store; allowed: a number")
+            }),
             _ => Ok(self.revision),
         }
     }
@@ -81,17 +85,31 @@ impl Sink {
             }
         });
         let stream = ReceiverStream::new(receiver).map(Ok::<Event, Infallible>);
-        Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("")).into_response()
+        Sse::new(stream)
+            .keep_alive(KeepAlive::new().interval(HEARTBEAT).text(""))
+            .into_response()
     }
 
     pub(super) async fn put<T: Serialize>(&self, revision: u64, value: &T) -> Result<(), Gone> {
         // Our own objects serialize without failing.
         let data = serde_json::to_string(value).unwrap_or_default();
-        self.send(Event::default().event("put").id(revision.to_string()).data(data)).await
+        self.send(
+            Event::default()
+                .event("put")
+                .id(revision.to_string())
+                .data(data),
+        )
+        .await
     }
 
     async fn delete(&self, revision: u64) -> Result<(), Gone> {
-        self.send(Event::default().event("delete").id(revision.to_string()).data("{}")).await
+        self.send(
+            Event::default()
+                .event("delete")
+                .id(revision.to_string())
+                .data("{}"),
+        )
+        .await
     }
 
     async fn send(&self, event: Event) -> Result<(), Gone> {
@@ -99,12 +117,20 @@ impl Sink {
     }
 }
 
-pub(super) async fn release(api: Shared, key: ReleaseKey, resume: Option<u64>) -> Result<Response, ApiError> {
+pub(super) async fn release(
+    api: Shared,
+    key: ReleaseKey,
+    resume: Option<u64>,
+) -> Result<Response, ApiError> {
     let path = key.release();
     object(api, key, path, resume).await
 }
 
-pub(super) async fn status(api: Shared, key: ReleaseKey, resume: Option<u64>) -> Result<Response, ApiError> {
+pub(super) async fn status(
+    api: Shared,
+    key: ReleaseKey,
+    resume: Option<u64>,
+) -> Result<Response, ApiError> {
     let path = key.status();
     object(api, key, path, resume).await
 }
@@ -130,12 +156,19 @@ async fn object(
 }
 
 /// Sends one key's changes after `seen`. Returns when the store cannot be read just now.
-async fn follow_object(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &Sink) -> Result<(), Gone> {
+async fn follow_object(
+    api: &Shared,
+    path: &str,
+    seen: &mut Option<u64>,
+    sink: &Sink,
+) -> Result<(), Gone> {
     let store = &api.ctx.store;
     let from = match *seen {
         Some(revision) => revision,
         None => {
-            let Ok(listing) = store.list(path).await else { return Ok(()) };
+            let Ok(listing) = store.list(path).await else {
+                return Ok(());
+            };
             if let Some(entry) = listing.entries.iter().find(|entry| entry.key == path) {
                 let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
                 sink.put(entry.revision, &value).await?;
@@ -144,14 +177,17 @@ async fn follow_object(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &
             listing.revision
         }
     };
-    let Ok(mut watch) = store.watch(path, from + 1).await else { return Ok(()) };
+    let Ok(mut watch) = store.watch(path, from + 1).await else {
+        return Ok(());
+    };
     loop {
         match watch.next().await {
             Some(Ok(changes)) => {
                 for change in changes.iter().filter(|change| change.key() == path) {
                     match change {
                         Change::Put(entry) => {
-                            let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
+                            let value: Value =
+                                serde_json::from_slice(&entry.value).unwrap_or_default();
                             sink.put(entry.revision, &value).await?;
                         }
                         Change::Deleted { revision, .. } => sink.delete(*revision).await?,
@@ -167,7 +203,9 @@ async fn follow_object(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &
 
 /// What happened since is no longer kept: the object as it is now, or that it has gone.
 async fn relist(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &Sink) -> Result<(), Gone> {
-    let Ok(listing) = api.ctx.store.list(path).await else { return Ok(()) };
+    let Ok(listing) = api.ctx.store.list(path).await else {
+        return Ok(());
+    };
     if listing.entries.iter().all(|entry| entry.key != path) {
         sink.delete(listing.revision).await?;
         *seen = Some(listing.revision);
@@ -177,7 +215,11 @@ async fn relist(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &Sink) -
     Ok(())
 }
 
-pub(super) async fn view(api: Shared, key: ReleaseKey, resume: Option<u64>) -> Result<Response, ApiError> {
+pub(super) async fn view(
+    api: Shared,
+    key: ReleaseKey,
+    resume: Option<u64>,
+) -> Result<Response, ApiError> {
     if resume.is_none() && api.view(&key).await?.is_none() {
         return Err(no_release(&key));
     }
@@ -192,11 +234,15 @@ pub(super) async fn view(api: Shared, key: ReleaseKey, resume: Option<u64>) -> R
 }
 
 async fn follow_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<(), Gone> {
-    let Ok(from) = send_view(api, key, sink).await? else { return Ok(()) };
+    let Ok(from) = send_view(api, key, sink).await? else {
+        return Ok(());
+    };
     let mut watches: Vec<BoxStream<'static, bool>> = Vec::new();
     for kind in VIEWED {
         let prefix = format!("{}{key}", keys::prefix(kind));
-        let Ok(watch) = api.ctx.store.watch(&prefix, from + 1).await else { return Ok(()) };
+        let Ok(watch) = api.ctx.store.watch(&prefix, from + 1).await else {
+            return Ok(());
+        };
         watches.push(touches(watch, key.clone()).boxed());
     }
     let mut changes = stream::select_all(watches);
@@ -218,7 +264,9 @@ async fn follow_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<(), 
 fn touches(watch: Watch, key: ReleaseKey) -> impl futures_util::Stream<Item = bool> + Send {
     stream::unfold((watch, key), |(mut watch, key)| async move {
         let changes = watch.next().await?.ok()?;
-        let touched = changes.iter().any(|change| ReleaseKey::of(change.key()).as_ref() == Some(&key));
+        let touched = changes
+            .iter()
+            .any(|change| ReleaseKey::of(change.key()).as_ref() == Some(&key));
         Some((touched, (watch, key)))
     })
 }
@@ -231,7 +279,9 @@ async fn send_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<Result
             Ok(Ok(revision))
         }
         Ok(None) => {
-            let Ok(listing) = api.ctx.store.list(&key.release()).await else { return Ok(Err(())) };
+            let Ok(listing) = api.ctx.store.list(&key.release()).await else {
+                return Ok(Err(()));
+            };
             sink.delete(listing.revision).await?;
             Ok(Ok(listing.revision))
         }

@@ -3,7 +3,8 @@ use clap::Parser;
 use super::*;
 
 fn read(flags: &[&str]) -> Result<Settings, String> {
-    let arguments = Arguments::try_parse_from([&["frd"], flags].concat()).map_err(|e| e.to_string())?;
+    let arguments =
+        Arguments::try_parse_from([&["frd"], flags].concat()).map_err(|e| e.to_string())?;
     Settings::read(&arguments).map_err(|e| e.to_string())
 }
 
@@ -20,14 +21,21 @@ fn without_flags_everything_is_on_this_machine() {
     assert!(matches!(&settings.store, Store::Embedded(path) if path == Path::new(DATA_DIR)));
     assert_eq!(settings.controllers.len(), 4);
     assert_eq!(settings.socket, Path::new("/run/fridaymorning/frd.sock"));
-    assert_eq!(settings.haproxy_dir, Path::new("/var/lib/fridaymorning/haproxy"));
+    assert_eq!(
+        settings.haproxy_dir,
+        Path::new("/var/lib/fridaymorning/haproxy")
+    );
     assert_eq!(settings.binds[0].address, "127.0.0.1:8080");
 }
 
 #[test]
 fn flags_win_over_the_file() {
     let text = "listen: unix:/a.sock\ninstance: one\nbinds: [{ address: '*:80' }]\nlog: { level: debug }\n";
-    let settings = with_file(text, &["--listen", "unix:/b.sock", "--http-bind", "127.0.0.1:81"]).unwrap();
+    let settings = with_file(
+        text,
+        &["--listen", "unix:/b.sock", "--http-bind", "127.0.0.1:81"],
+    )
+    .unwrap();
     assert_eq!(settings.socket, Path::new("/b.sock"));
     assert_eq!(settings.instance, "one");
     assert_eq!(settings.binds[0].address, "127.0.0.1:81");
@@ -38,8 +46,17 @@ fn flags_win_over_the_file() {
 fn the_embedded_store_needs_every_controller() {
     let error = read(&["--controllers", "swarm,haproxy"]).unwrap_err();
     assert!(error.contains("--etcd"), "{error}");
-    let some = read(&["--controllers", "swarm,haproxy", "--etcd", "http://127.0.0.1:2379"]).unwrap();
-    assert_eq!(some.controllers, BTreeSet::from([Controller::Swarm, Controller::Haproxy]));
+    let some = read(&[
+        "--controllers",
+        "swarm,haproxy",
+        "--etcd",
+        "http://127.0.0.1:2379",
+    ])
+    .unwrap();
+    assert_eq!(
+        some.controllers,
+        BTreeSet::from([Controller::Swarm, Controller::Haproxy])
+    );
     let none = read(&["--controllers", "none", "--etcd", "http://127.0.0.1:2379"]).unwrap();
     assert!(none.controllers.is_empty());
     assert_eq!(none.haproxy_dir, Path::new("/run/fridaymorning/haproxy"));
@@ -48,17 +65,29 @@ fn the_embedded_store_needs_every_controller() {
 #[test]
 fn what_is_wrong_is_said_with_what_is_allowed() {
     for (flags, words) in [
-        (vec!["--listen", "https://0.0.0.0:8443"], "allowed: unix:PATH"),
+        (
+            vec!["--listen", "https://0.0.0.0:8443"],
+            "allowed: unix:PATH",
+        ),
         (vec!["--listen", "frd.sock"], "allowed: unix:PATH"),
-        (vec!["--controllers", "swarn"], "allowed: all, none, promotion"),
+        (
+            vec!["--controllers", "swarn"],
+            "allowed: all, none, promotion",
+        ),
         (vec!["--controllers", "all,swarm"], "stands alone"),
         (vec!["--etcd", "127.0.0.1:2379"], "allowed: http://"),
         (vec!["--etcd-user", "x"], "need --etcd"),
         (vec!["--http-bind", "8080"], "allowed: ADDRESS:PORT"),
-        (vec!["--http-bind", "127.0.0.1:80 accept-proxy"], "allowed: ADDRESS:PORT"),
+        (
+            vec!["--http-bind", "127.0.0.1:80 accept-proxy"],
+            "allowed: ADDRESS:PORT",
+        ),
         (vec!["--instance", "a/b"], "allowed: up to 63"),
         (vec!["--docker", "/var/run/docker.sock"], "allowed: unix://"),
-        (vec!["--data-dir", "/x", "--etcd", "http://x:1"], "cannot be used with"),
+        (
+            vec!["--data-dir", "/x", "--etcd", "http://x:1"],
+            "cannot be used with",
+        ),
     ] {
         let error = read(&flags).unwrap_err();
         assert!(error.contains(words), "{flags:?}: {error}");
@@ -78,7 +107,10 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
     assert_eq!(settings.registries["main"].password, "hunter2");
     assert!(!format!("{settings:?}").contains("hunter2"));
     let error = with_file(&text.replace("password ", "nothing "), &[]).unwrap_err();
-    assert!(error.contains("registryAuth.main.passwordFile") && error.contains("frd.yaml"), "{error}");
+    assert!(
+        error.contains("registryAuth.main.passwordFile") && error.contains("frd.yaml"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -31,8 +31,13 @@ fn answering(folder: &Path, text: &'static str) -> String {
 async fn an_agents_counters_are_read_over_its_socket() {
     let folder = tempfile::tempdir().unwrap();
     let body = r#"{"instance":"edge-1","epoch":"7-1","at":null,"releases":{},"log":{"lines":3,"lost":0,"malformed":0,"connections":1}}"#;
-    let text: &'static str =
-        Box::leak(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_boxed_str());
+    let text: &'static str = Box::leak(
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_boxed_str(),
+    );
     let address = answering(folder.path(), text);
     let snapshot = ask(agent("edge-1", address.clone())).await.unwrap();
     assert_eq!((snapshot.epoch.as_str(), snapshot.log.lines), ("7-1", 3));
@@ -45,13 +50,20 @@ async fn what_goes_wrong_is_said_and_ends_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("silent.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    let error = ask(agent("a", format!("unix:{}", path.display()))).await.unwrap_err();
+    let error = ask(agent("a", format!("unix:{}", path.display())))
+        .await
+        .unwrap_err();
     assert!(error.message.contains("no answer"), "{error}");
-    let error = ask(agent("a", "unix:/nowhere.sock".to_owned())).await.unwrap_err();
+    let error = ask(agent("a", "unix:/nowhere.sock".to_owned()))
+        .await
+        .unwrap_err();
     assert!(error.message.contains("/nowhere.sock"), "{error}");
     let error = ask(agent("a", "https://x:1".to_owned())).await.unwrap_err();
     assert!(error.message.contains("cannot reach"), "{error}");
-    let address = answering(folder.path(), "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}");
+    let address = answering(
+        folder.path(),
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+    );
     let error = ask(agent("a", address)).await.unwrap_err();
     assert!(error.message.contains("404"), "{error}");
 }

@@ -18,7 +18,13 @@ fn release(image: &str) -> Release {
 }
 
 fn wish(release: Release) -> Wish {
-    Wish { release, who: "ann".to_owned(), dry_run: false, force: false, if_generation: None }
+    Wish {
+        release,
+        who: "ann".to_owned(),
+        dry_run: false,
+        force: false,
+        if_generation: None,
+    }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -34,7 +40,9 @@ fn stored(release: &Release) -> Stored {
 }
 
 fn created() -> Release {
-    decide(None, &wish(release("shop:1")), "uid-1", at(100)).unwrap().release
+    decide(None, &wish(release("shop:1")), "uid-1", at(100))
+        .unwrap()
+        .release
 }
 
 #[test]
@@ -43,7 +51,10 @@ fn a_new_release_gets_its_uid_and_its_first_generation() {
     assert_eq!(decision.outcome, ApplyOutcome::Created);
     let metadata = decision.release.metadata;
     assert_eq!(metadata.uid.as_deref(), Some("uid-1"));
-    assert_eq!((metadata.generation, metadata.created_at), (Some(1), Some(at(100))));
+    assert_eq!(
+        (metadata.generation, metadata.created_at),
+        (Some(1), Some(at(100)))
+    );
     assert_eq!(metadata.changed_by.as_deref(), Some("ann"));
 }
 
@@ -65,7 +76,10 @@ fn another_spec_is_another_generation_of_the_same_object() {
     assert_eq!(decision.outcome, ApplyOutcome::Configured);
     let metadata = decision.release.metadata;
     assert_eq!(metadata.uid.as_deref(), Some("uid-1"));
-    assert_eq!((metadata.generation, metadata.created_at), (Some(2), Some(at(100))));
+    assert_eq!(
+        (metadata.generation, metadata.created_at),
+        (Some(2), Some(at(100)))
+    );
     assert_eq!(metadata.changed_by.as_deref(), Some("bob"));
 }
 
@@ -73,7 +87,11 @@ fn another_spec_is_another_generation_of_the_same_object() {
 fn labels_are_no_new_generation() {
     let mut labelled = wish(release("shop:1"));
     labelled.who = "bob".to_owned();
-    labelled.release.metadata.labels.insert("team".to_owned(), "a".to_owned());
+    labelled
+        .release
+        .metadata
+        .labels
+        .insert("team".to_owned(), "a".to_owned());
     let decision = decide(Some(&stored(&created())), &labelled, "uid-2", at(200)).unwrap();
     assert_eq!(decision.outcome, ApplyOutcome::Configured);
     assert_eq!(decision.release.metadata.generation, Some(1));
@@ -95,7 +113,15 @@ fn a_generation_that_is_not_the_stored_one_is_refused() {
 fn what_is_being_deleted_is_not_changed() {
     let mut before = created();
     before.metadata.deleted_at = Some(at(150));
-    assert!(decide(Some(&stored(&before)), &wish(release("shop:2")), "uid", at(200)).is_err());
+    assert!(
+        decide(
+            Some(&stored(&before)),
+            &wish(release("shop:2")),
+            "uid",
+            at(200)
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -132,6 +158,9 @@ fn what_changed_is_named() {
 #[test]
 fn an_image_without_a_version_is_warned_of() {
     let spec = |image: &str| warnings(None, &release(image).spec).len();
-    assert_eq!([spec("shop"), spec("shop:latest"), spec("r:5000/shop")], [1, 1, 1]);
+    assert_eq!(
+        [spec("shop"), spec("shop:latest"), spec("r:5000/shop")],
+        [1, 1, 1]
+    );
     assert_eq!([spec("shop:1.4"), spec("r:5000/shop:2")], [0, 0]);
 }

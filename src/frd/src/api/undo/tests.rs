@@ -49,7 +49,10 @@ fn target(stable: u64, wanted: u64, history: &[(u64, Outcome)]) -> Target {
         stable: Some(id(stable)),
         wanted: Some(id(wanted)),
         spec_generation: 9,
-        history: history.iter().map(|(number, outcome)| promoted(*number, *outcome)).collect(),
+        history: history
+            .iter()
+            .map(|(number, outcome)| promoted(*number, *outcome))
+            .collect(),
         ..Target::default()
     }
 }
@@ -65,18 +68,29 @@ fn last() -> UndoRequest {
 }
 
 fn to(text: &str) -> UndoRequest {
-    UndoRequest { to: Some(text.to_owned()), force: false }
+    UndoRequest {
+        to: Some(text.to_owned()),
+        force: false,
+    }
 }
 
 #[test]
 fn without_a_rollout_it_is_the_one_promoted_before() {
-    let history = [(1, Outcome::Promoted), (2, Outcome::Promoted), (3, Outcome::Promoted)];
+    let history = [
+        (1, Outcome::Promoted),
+        (2, Outcome::Promoted),
+        (3, Outcome::Promoted),
+    ];
     assert_eq!(chosen(&last(), &target(3, 3, &history)).unwrap(), 2);
 }
 
 #[test]
 fn one_that_failed_in_between_is_passed_over() {
-    let history = [(1, Outcome::Promoted), (2, Outcome::RolledBack), (3, Outcome::Promoted)];
+    let history = [
+        (1, Outcome::Promoted),
+        (2, Outcome::RolledBack),
+        (3, Outcome::Promoted),
+    ];
     assert_eq!(chosen(&last(), &target(3, 3, &history)).unwrap(), 1);
 }
 
@@ -105,7 +119,11 @@ fn a_revision_is_named_by_id_number_or_a_unique_beginning() {
 #[test]
 fn a_failed_one_is_refused_unless_it_serves() {
     let key = ReleaseKey::new("default", "shop");
-    let failed = Failed { at: Timestamp::UNIX_EPOCH, reason: String::new(), why: "20 % errors".to_owned() };
+    let failed = Failed {
+        at: Timestamp::UNIX_EPOCH,
+        reason: String::new(),
+        why: "20 % errors".to_owned(),
+    };
     let mut target = target(3, 3, &[]);
     target.failed = BTreeMap::from([(id(2), failed)]);
     let error = not_failed(&key, &record(2), &target).unwrap_err();
