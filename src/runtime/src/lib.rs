@@ -9,6 +9,8 @@ mod controller;
 mod events;
 mod leader;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use cache::{Cache, Changes, decode};
 pub use context::Context;
