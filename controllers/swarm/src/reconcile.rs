@@ -33,6 +33,9 @@ const ROUNDS: usize = 4;
 /// While Docker or the store does not answer.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// After the rounds were used up.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// The controller.
 pub(crate) struct Swarm {
     pub(crate) recorder: Recorder,
@@ -347,6 +350,11 @@ impl Swarm {
         self.tell_failures(round, previous.as_ref(), &observed)
             .await;
         self.write(round, observed).await?;
+        // Others were faster in every round: what is left is not forgotten.
+        let left = plan.actions.iter().any(|action| self.due(round, action));
+        if left && !self.options.observe_only {
+            return Ok(Next::After(AGAIN));
+        }
         Ok(next)
     }
 
