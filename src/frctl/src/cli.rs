@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done or promoted, 1 error (an invalid manifest too), 2 usage, 3 rolled back or aborted,
+Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,
             4 timed out, 5 waits for a person";
 
 /// FridayMorning: new versions to real traffic, step by step, and back at once when they do harm.
@@ -21,6 +21,7 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "With every command")]
 pub(crate) struct Global {
     /// Where frd listens: unix:PATH or https://HOST[:PORT]
     #[arg(
