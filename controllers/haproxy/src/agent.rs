@@ -26,12 +26,15 @@ use crate::inputs::Inputs;
 use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
-use crate::turn::{Turn, Wake};
+use crate::turn::{NOT_STARTED, Turn, Wake};
 use crate::{files, master, presence, runtime};
 
 /// How soon HAProxy is read again while something is under way, and otherwise.
 const SOON: Duration = Duration::from_millis(50);
+const OFTEN: Duration = Duration::from_millis(200);
 const LATER: Duration = Duration::from_secs(1);
+/// The longest pause after plans that failed.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The agent beside one HAProxy.
 pub struct Agent {
@@ -92,7 +95,7 @@ impl Agent {
             ..
         } = self;
         let receiving = tokio::spawn(receiver.run(ctx.shutdown.clone()));
-        let (told, processes) = watch::channel(Err("HAProxy was not started yet".to_owned()));
+        let (told, processes) = watch::channel(Err(NOT_STARTED.to_owned()));
         let runner = options.binary().map(|binary| Runner {
             binary,
             dir: options.dir.clone(),
@@ -132,6 +135,8 @@ impl Agent {
                     observe_only: options.observe_only,
                     processes: None,
                     running: None,
+                    memory: None,
+                    failures: 0,
                     written: BTreeMap::new(),
                     written_open: Instant::now(),
                     down: BTreeMap::new(),
@@ -212,10 +217,11 @@ impl Keeper {
         &self,
         told: &watch::Receiver<Result<master::Processes, String>>,
     ) -> Result<master::Processes, String> {
-        if self.owned && !self.observe_only {
-            if let Err(error) = &*told.borrow() {
-                return Err(error.clone());
-            }
+        if self.owned
+            && !self.observe_only
+            && let Err(error) = &*told.borrow()
+        {
+            return Err(error.clone());
         }
         self.master
             .processes()
@@ -253,23 +259,31 @@ async fn run_loop(
         let look = turn.turn(wake).await;
         keeper.start_if_configured();
         let pause = match look {
-            Look::Soon => SOON,
+            Look::Soon => (SOON * 2u32.saturating_pow(turn.failures.min(16))).min(LONGEST),
+            Look::Often => OFTEN,
             Look::Later => LATER,
         };
-        wake = tokio::select! {
-            () = shutdown.cancelled() => break,
-            changed = changes.next() => match changed {
-                Some(keys) if turn.inputs.read_changed(&cache, &keys) => Wake::Inputs,
-                Some(_) => Wake::Nothing,
-                None => { tokio::time::sleep(pause).await; Wake::Look }
-            },
-            changed = told.changed() => {
-                if changed.is_err() {
-                    tokio::time::sleep(pause).await;
+        let next_look = Instant::now() + pause;
+        wake = loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = changes.next() => match changed {
+                    Some(keys) if turn.inputs.read_changed(&cache, &keys) => break Wake::Inputs,
+                    // Keys of no interest; our own reports among them.
+                    Some(_) => {}
+                    None => {
+                        tokio::time::sleep_until(next_look).await;
+                        break Wake::Look;
+                    }
+                },
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        tokio::time::sleep_until(next_look).await;
+                    }
+                    break Wake::Look;
                 }
-                Wake::Look
+                () = tokio::time::sleep_until(next_look) => break Wake::Look,
             }
-            () = tokio::time::sleep(pause) => Wake::Look,
         };
         if Instant::now() >= resync {
             resync = Instant::now() + turn.ctx.resync;

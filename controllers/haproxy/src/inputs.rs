@@ -122,10 +122,10 @@ impl Inputs {
 
     /// Keeps the last good targets on disk. A failure costs nothing now: the store still has them.
     fn keep(&self) {
-        if let Ok(text) = serde_json::to_string(&self.last_good) {
-            if std::fs::read_to_string(&self.path).ok().as_ref() != Some(&text) {
-                let _ = crate::files::replace(&self.path, &text);
-            }
+        if let Ok(text) = serde_json::to_string(&self.last_good)
+            && std::fs::read_to_string(&self.path).ok().as_ref() != Some(&text)
+        {
+            let _ = crate::files::replace(&self.path, &text);
         }
     }
 

@@ -3,6 +3,7 @@
 //! What must never happen: an answer that was not understood taken for an empty one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::maps::{Entries, Map};
@@ -196,10 +197,11 @@ fn map_entries(text: &str) -> Option<(Entries, Vec<String>)> {
         }
         let key = parts.next()?.to_owned();
         let value = parts.next().unwrap_or("").to_owned();
-        if entries.contains_key(&key) {
-            doubled.push(key);
-        } else {
-            entries.insert(key, value);
+        match entries.entry(key) {
+            Entry::Occupied(first) => doubled.push(first.key().clone()),
+            Entry::Vacant(place) => {
+                place.insert(value);
+            }
         }
     }
     Some((entries, doubled))

@@ -47,27 +47,31 @@ pub struct Plan {
 pub enum Look {
     /// Something is under way: a check that was not answered yet, connections that drain.
     Soon,
+    /// A canary serves: its health is of interest.
+    Often,
     /// Nothing is expected.
     Later,
 }
 
-/// Plans. `running` is `None` while HAProxy cannot be read: then only files are written. `on_disk`: as last written.
+/// Plans. `running` is `None` while HAProxy cannot be read: then only files are written, with the servers of `memory`,
+/// the last picture there was. `on_disk`: the files as last written.
 #[must_use]
 pub fn plan(
     settings: &Settings,
     desired: &Desired,
     running: Option<&Running>,
-    known_sizes: &BTreeMap<String, u32>,
+    memory: Option<&Running>,
     on_disk: Option<&Files>,
 ) -> Plan {
     let nothing = Running::default();
-    let now = running.unwrap_or(&nothing);
-    let sizes = sizes(desired, running, known_sizes);
+    let now = running.or(memory).unwrap_or(&nothing);
+    let sizes = sizes(desired, now);
     let structure = config::structure(settings, desired, &sizes);
     let wanted = maps::wanted(desired, now.maps.get(&Map::Split));
     let mut actions = Vec::new();
-    let fits = running.is_some() && now.structure == structure;
-    if fits {
+    let fits = now.structure == structure;
+    if running.is_some() {
+        // What needs no reload never waits for one, which may be refused: a weight that goes back least of all.
         let_go(desired, now, &wanted, &mut actions);
         for (id, group) in &desired.groups {
             for slot in Slot::ALL {
@@ -75,7 +79,7 @@ pub fn plan(
                 servers(&name, group.slots.get(&slot), now, &mut actions);
             }
         }
-        take_up(now, &wanted, &mut actions);
+        take_up(now, &wanted, fits, &mut actions);
     }
     let mut after = now.clone();
     for action in &actions {
@@ -90,7 +94,9 @@ pub fn plan(
             .collect(),
     };
     if on_disk != Some(&files) {
-        actions.insert(0, Action::WriteFiles);
+        // Files before commands, so that a crash between them is no way back; but a new structure may be refused.
+        let place = if fits { 0 } else { actions.len() };
+        actions.insert(place, Action::WriteFiles);
     }
     if running.is_some() && !fits {
         actions.push(Action::Reload(why(desired, now, &sizes)));
@@ -106,28 +112,24 @@ pub fn plan(
 }
 
 /// Server slots of each group: what it has while that suffices, so that scaling needs no reload.
-fn sizes(
-    desired: &Desired,
-    running: Option<&Running>,
-    known: &BTreeMap<String, u32>,
-) -> BTreeMap<String, u32> {
+fn sizes(desired: &Desired, now: &Running) -> BTreeMap<String, u32> {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let mut sizes = BTreeMap::new();
     for (id, group) in &desired.groups {
-        let backends = || Slot::ALL.map(|slot| desired::backend(id, slot));
-        let has = running
-            .and_then(|now| now.backends.get(&desired::backend(id, Slot::A)))
-            .map(|servers| u32::try_from(servers.len()).unwrap_or(u32::MAX))
-            .or_else(|| known.get(id).copied());
-        let leaving = backends()
+        let backends = Slot::ALL.map(|slot| now.backends.get(&desired::backend(id, slot)));
+        let leaving = backends
             .iter()
-            .filter_map(|name| running?.backends.get(name))
+            .flatten()
             .map(|servers| servers.iter().filter(|s| s.admin == Admin::Drain).count())
             .max()
             .unwrap_or(0);
-        let need = group
-            .need
-            .saturating_add(u32::try_from(leaving).unwrap_or(u32::MAX));
-        let size = match has {
+        let need = group.need.saturating_add(count(leaving));
+        let size = match backends
+            .first()
+            .copied()
+            .flatten()
+            .map(|servers| count(servers.len()))
+        {
             Some(has) if has >= need && has > 0 => has,
             Some(_) => Group {
                 need,
@@ -222,7 +224,9 @@ fn let_go(
 }
 
 /// After servers changed: maps become what they should be; what is added comes before what goes.
-fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, actions: &mut Vec<Action>) {
+///
+/// Before a reload (`!fits`) only what the running configuration can follow: splits of backends that it has.
+fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, fits: bool, actions: &mut Vec<Action>) {
     let mut after = now.clone();
     for action in actions.iter() {
         after.apply(action);
@@ -233,17 +237,20 @@ fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, actions: &mut Vec<Act
     }
     let empty = Entries::new();
     // Splits first: a weight must not wait for anything.
+    let follows = |map: Map, key: &str| {
+        fits || (map == Map::Split && now.backends.contains_key(&desired::backend(key, Slot::A)))
+    };
     for map in [Map::Split, Map::Force, Map::Routes, Map::Wild] {
         let is = after.maps.get(&map).unwrap_or(&empty);
         let should = wanted.get(&map).unwrap_or(&empty);
-        for (key, value) in should {
+        for (key, value) in should.iter().filter(|(key, _)| follows(map, key)) {
             match is.get(key) {
                 Some(same) if same == value => {}
                 Some(_) => actions.push(Action::SetMap(map, key.clone(), value.clone())),
                 None => actions.push(Action::AddMap(map, key.clone(), value.clone())),
             }
         }
-        for key in is.keys().filter(|key| !should.contains_key(*key)) {
+        for key in is.keys().filter(|key| fits && !should.contains_key(*key)) {
             actions.push(Action::DelMap(map, key.clone()));
         }
     }
@@ -444,9 +451,13 @@ fn look(desired: &Desired, after: &Running) -> Look {
             Admin::Drain => true,
             Admin::Maint => false,
         });
-    if under_way || !after.old_open.is_empty() {
-        Look::Soon
-    } else {
-        Look::Later
+    let trial = desired
+        .groups
+        .values()
+        .any(|group| matches!(&group.split, Split::Record(record) if record.weight > Weight::ZERO));
+    match (under_way || !after.old_open.is_empty(), trial) {
+        (true, _) => Look::Soon,
+        (false, true) => Look::Often,
+        (false, false) => Look::Later,
     }
 }

@@ -1,6 +1,6 @@
 //! What the agent says of one release: what is in force, read from the running state. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::{HaproxyObserved, HaproxyRevision, TrafficInForce};
@@ -8,28 +8,49 @@ use fm_api::target::Target;
 use fm_telemetry::record::SplitRecord;
 
 use crate::desired::{self, Desired, Group, SlotTarget};
-use crate::maps::{self, Map};
+use crate::maps::Map;
 use crate::state::{Admin, Running, Server};
 
 /// Words of HAProxy on servers that fail their check, by backend and place.
 pub type Down = BTreeMap<String, String>;
+
+/// What many reports are made from, sorted once.
+pub struct Wanted<'a> {
+    desired: &'a Desired,
+    groups: BTreeMap<&'a ReleaseKey, Vec<(&'a String, &'a Group)>>,
+    routed: BTreeSet<&'a String>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Sorts what is wanted by release.
+    #[must_use]
+    pub fn new(desired: &'a Desired) -> Self {
+        let mut groups: BTreeMap<&ReleaseKey, Vec<(&String, &Group)>> = BTreeMap::new();
+        for (id, group) in &desired.groups {
+            groups.entry(&group.release).or_default().push((id, group));
+        }
+        let routed = desired.routes.values().collect();
+        Self {
+            desired,
+            groups,
+            routed,
+        }
+    }
+}
 
 /// What is in force of one release. `in_full`: the plan for this target has nothing left to do.
 #[must_use]
 pub fn report(
     key: &ReleaseKey,
     target: &Target,
-    desired: &Desired,
+    wanted: &Wanted<'_>,
     running: &Running,
     in_full: bool,
     down: &Down,
 ) -> HaproxyObserved {
-    let groups: Vec<(&String, &Group)> = desired
-        .groups
-        .iter()
-        .filter(|(_, group)| &group.release == key)
-        .collect();
-    let problem = desired
+    let groups = wanted.groups.get(key).map_or(&[][..], Vec::as_slice);
+    let problem = wanted
+        .desired
         .problems
         .get(key)
         .and_then(|all| all.first())
@@ -37,8 +58,8 @@ pub fn report(
     HaproxyObserved {
         uid: target.uid.clone(),
         generation: if in_full { target.generation } else { 0 },
-        traffic: traffic(target, desired, &groups, running),
-        revisions: revisions(target, &groups, running, down),
+        traffic: traffic(target, wanted, groups, running),
+        revisions: revisions(target, groups, running, down),
         config: running.structure.clone(),
         problem,
     }
@@ -47,7 +68,7 @@ pub fn report(
 /// The oldest split in force over the release's groups; a worker without routes has whatever it is told.
 fn traffic(
     target: &Target,
-    desired: &Desired,
+    wanted: &Wanted<'_>,
     groups: &[(&String, &Group)],
     running: &Running,
 ) -> Option<TrafficInForce> {
@@ -60,14 +81,13 @@ fn traffic(
         });
     }
     let split = running.maps.get(&Map::Split)?;
-    let routes = maps::wanted(desired, Some(split)).remove(&Map::Routes)?;
     let mut oldest: Option<SplitRecord> = None;
     for (id, _) in groups {
         let serves = running
             .backends
             .contains_key(&desired::backend(id, fm_api::target::Slot::A));
         // A group whose hosts all belong to an older release has no requests to split.
-        let routed = routes.values().any(|group| group == *id);
+        let routed = wanted.routed.contains(id);
         if !serves || (!routed && groups.len() > 1) {
             continue;
         }
@@ -147,10 +167,10 @@ fn count(
                 seen.servers += 1;
                 if server.up {
                     seen.healthy += 1;
-                } else if let Some(words) = down.get(&format!("{name}/t{}", index + 1)) {
-                    if seen.down.len() < 3 {
-                        seen.down.push(words.clone());
-                    }
+                } else if let Some(words) = down.get(&format!("{name}/t{}", index + 1))
+                    && seen.down.len() < 3
+                {
+                    seen.down.push(words.clone());
                 }
             }
             (Admin::Drain, _) => {

@@ -36,6 +36,9 @@ const PLANS: usize = 4;
 /// How long a new worker may take to answer with its configuration.
 const NEW_WORKER: Duration = Duration::from_secs(3);
 
+/// What is said before the supervisor has said anything.
+pub(crate) const NOT_STARTED: &str = "HAProxy was not started yet";
+
 /// Why there is a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
@@ -43,8 +46,6 @@ pub(crate) enum Wake {
     Inputs,
     /// Look at HAProxy.
     Look,
-    /// Keys of no interest changed.
-    Nothing,
 }
 
 /// Everything between turns.
@@ -66,6 +67,10 @@ pub(crate) struct Turn {
     pub(crate) processes: Option<Result<master::Processes, String>>,
     /// The picture; `None`: it must be read before anything is done.
     pub(crate) running: Option<Running>,
+    /// The last picture there was.
+    pub(crate) memory: Option<Running>,
+    /// Plans that failed, one after another.
+    pub(crate) failures: u32,
     pub(crate) written: BTreeMap<ReleaseKey, HaproxyObserved>,
     pub(crate) written_open: Instant,
     pub(crate) down: Down,
@@ -83,10 +88,10 @@ impl Turn {
             let Some(key) = ReleaseKey::of(&entry.key) else {
                 continue;
             };
-            if entry.key == key.observed_haproxy(&self.instance) {
-                if let Ok(seen) = decode::<HaproxyObserved>(&entry) {
-                    self.written.insert(key, seen);
-                }
+            if entry.key == key.observed_haproxy(&self.instance)
+                && let Ok(seen) = decode::<HaproxyObserved>(&entry)
+            {
+                self.written.insert(key, seen);
             }
         }
     }
@@ -104,16 +109,15 @@ impl Turn {
     }
 
     fn forget(&mut self) {
-        self.running = None;
+        if let Some(running) = self.running.take() {
+            self.memory = Some(running);
+        }
         self.maps_read = None;
         self.settled = false;
     }
 
     /// One turn.
     pub(crate) async fn turn(&mut self, wake: Wake) -> Look {
-        if wake == Wake::Nothing && self.running.is_some() {
-            return Look::Later;
-        }
         if wake == Wake::Look || self.running.is_none() {
             self.look().await;
         }
@@ -131,11 +135,15 @@ impl Turn {
         let mut next_look = Look::Later;
         let mut in_full = false;
         for _ in 0..PLANS {
+            if self.waits_for_haproxy() {
+                next_look = Look::Soon;
+                break;
+            }
             let plan = plan::plan(
                 &self.settings,
                 &desired,
                 self.running.as_ref(),
-                &BTreeMap::new(),
+                self.memory.as_ref(),
                 self.on_disk.as_ref(),
             );
             next_look = plan.next_look;
@@ -148,6 +156,7 @@ impl Turn {
                 break;
             }
             if !self.act(&plan, &desired).await {
+                self.failures = self.failures.saturating_add(1);
                 next_look = Look::Soon;
                 break;
             }
@@ -155,16 +164,24 @@ impl Turn {
         self.settled = in_full && self.told.is_none();
         if in_full {
             self.told = None;
+            self.failures = 0;
         }
         self.renew_certificates().await;
         self.report(&desired, in_full).await;
         next_look
     }
 
+    /// A HAProxy that is just coming up from files of an earlier life knows more of its servers than we do: the files
+    /// stay as they are until it can be read, unless it cannot start from them.
+    fn waits_for_haproxy(&self) -> bool {
+        let refused = matches!(&self.processes, Some(Err(words)) if words != NOT_STARTED);
+        self.running.is_none() && self.memory.is_none() && self.on_disk.is_some() && !refused
+    }
+
     /// Reads HAProxy. A picture that cannot be read is no picture.
     async fn look(&mut self) {
         let Some(Ok(processes)) = &self.processes else {
-            self.running = None;
+            self.forget();
             return;
         };
         let old = processes.old.clone();
@@ -177,7 +194,7 @@ impl Turn {
             .filter(|_| !due);
         match observe::read(&mut self.client, &dir, known).await {
             Ok(mut fresh) => {
-                if let Some(before) = &self.running {
+                if let Some(before) = self.running.as_ref().or(self.memory.as_ref()) {
                     fresh.remember(before);
                 }
                 for pid in old {
@@ -382,11 +399,12 @@ impl Turn {
             _ => None,
         };
         let bad: BTreeMap<&ReleaseKey, &String> = self.inputs.bad().collect();
+        let wanted = report::Wanted::new(desired);
         let mut changed: Vec<(ReleaseKey, HaproxyObserved)> = Vec::new();
         for (key, target) in self.inputs.targets() {
             let before = self.written.get(key).filter(|seen| seen.uid == target.uid);
             let mut seen = match &self.running {
-                Some(running) => report::report(key, target, desired, running, in_full, &self.down),
+                Some(running) => report::report(key, target, &wanted, running, in_full, &self.down),
                 None => before.cloned().unwrap_or_else(|| HaproxyObserved {
                     uid: target.uid.clone(),
                     ..HaproxyObserved::default()

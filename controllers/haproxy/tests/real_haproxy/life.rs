@@ -90,6 +90,9 @@ async fn a_killed_haproxy_is_back_at_once_with_the_same_shares() {
             match support::get(world.port, "shop.example.com", "/", "").await {
                 Ok(answer) if answer.status == 200 => {
                     assert_eq!(answer.body, "b");
+                    for _ in 0..50 {
+                        assert_eq!(world.get("shop.example.com", "/", "").await.body, "b");
+                    }
                     break;
                 }
                 Ok(answer) => panic!("{answer:?}"),
@@ -300,5 +303,34 @@ async fn a_new_release_takes_one_reload_and_loses_no_request() {
     assert!(
         count > 100 && wrong.is_empty(),
         "{count} requests, {wrong:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_awaited_task_serves_soon_after_it_is_ready() {
+    let world = World::started().await;
+    let a = Service::named("a").await;
+    let mut usual = route("shop.example.com", "/");
+    usual.health_check.interval = fm_api::quantity::Span::secs(2);
+    let wanted = target("u1", &[("aaaaaaaaaa", Slot::A, 1)], vec![usual]);
+    world.put_swarm(&shop(), "u1", &[]).await;
+    world.put_target(&shop(), &wanted).await;
+    world
+        .until(&shop(), "the target is in force", |seen| {
+            seen.generation == wanted.generation
+        })
+        .await;
+    // Longer than the pause between checks: an armed server is checked often from then on.
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let begin = Instant::now();
+    world
+        .put_swarm(&shop(), "u1", &[("aaaaaaaaaa", vec![a.address])])
+        .await;
+    world.until_healthy(&shop(), &wanted, "aaaaaaaaaa", 1).await;
+    println!("ready to healthy: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        begin.elapsed()
     );
 }

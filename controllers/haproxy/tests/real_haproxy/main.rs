@@ -1,5 +1,13 @@
 //! The agent beside a real HAProxy.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at what it did not expect"
+)]
+
+mod http;
 mod life;
 mod support;
 mod tls;
