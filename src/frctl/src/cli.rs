@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "With every command")]
 pub(crate) struct Global {
-    /// Where frd listens: unix:PATH or https://HOST[:PORT]
+    /// Where frd listens: unix:PATH or https://HOST:PORT
     #[arg(
         long,
         global = true,

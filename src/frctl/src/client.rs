@@ -44,7 +44,7 @@ impl Address {
             .exit(crate::error::Exit::Usage));
         }
         Err(Error::new(format!("`{text}` is no address of frd"))
-            .hint("write --server unix:PATH or --server https://HOST[:PORT]")
+            .hint("write --server unix:PATH or --server https://HOST:PORT")
             .exit(crate::error::Exit::Usage))
     }
 }

@@ -1,5 +1,10 @@
 //! The program itself, as far as it needs no server. `SNAPSHOTS=overwrite cargo test -p frctl` writes the golden files again.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot run must fail loudly"
+)]
+
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
