@@ -87,10 +87,11 @@ async fn try_elect(
             if let Err(error) = store.revoke(lease).await {
                 tracing::debug!(%error, "a lease is left to end by itself");
             }
-            match error {
-                StoreError::Conflict { .. } => Ok(None),
-                error => Err(error),
+            // Another was faster.
+            if matches!(error, StoreError::Conflict { .. }) {
+                return Ok(None);
             }
+            Err(error)
         }
     }
 }

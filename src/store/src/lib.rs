@@ -233,9 +233,10 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
     /// All keys below a prefix, at one revision.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
-    /// Does a transaction and returns the store's new revision.
+    /// Does a transaction and returns the store's new revision. After [`StoreError::Unavailable`] it may have happened.
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError>;
-    /// Changes below a prefix, from this revision on (inclusive). It resumes by itself after a disconnect.
+    /// Changes below a prefix, from this revision on (inclusive). It resumes by itself after a disconnect. That the
+    /// changes are no longer kept is said by the watch itself, as its last word.
     async fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError>;
     /// A new lease that ends `ttl` after it was last kept alive.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;

@@ -1,14 +1,13 @@
 //! What the store on etcd promises beyond the contract: outages, TLS, users.
 
-mod server;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fm_store::{Change, Expect, SharedStore, StoreError, Txn, etcd};
-use server::{Server, run};
 use tempfile::TempDir;
+
+use crate::server::{self, Server, run};
 
 async fn put(store: &SharedStore, value: u8) -> u64 {
     let limit = Instant::now() + Duration::from_secs(30);

@@ -60,7 +60,7 @@ fn start(folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "a_process_that_writes",
+            "embedded::a_process_that_writes",
             "--ignored",
             "--nocapture",
         ])

@@ -1,15 +1,15 @@
 //! What every store promises; each promise is tried on the embedded store and on a real etcd.
 
-mod server;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fm_store::{
     Change, Expect, Fence, LeaseId, MAX_VALUE, SharedStore, StoreError, Txn, Watch, embedded,
 };
-use server::Server;
+
 use tempfile::TempDir;
+
+use crate::server::Server;
 
 /// Something under test: a store, and a way to make it forget its old changes.
 enum Subject {

@@ -1,0 +1,10 @@
+//! The contract of every store, and what each promises beyond it, tried on real files and a real etcd.
+
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod etcd;
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod server;
