@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use fm_harness::etcd::Etcd;
 use fm_harness::load::{Load, Outcome, Sums};
 use fm_harness::stack::Stack;
-use fm_harness::{alive, image, unique, until};
+use fm_harness::{image, unique};
 use serde_json::Value;
 
 use crate::picture::{Stage, in_force, version_of};
@@ -293,17 +293,7 @@ impl Story {
         self.stack.kill_haproxy().await?;
         self.stage
             .say(&format!("HAProxy is killed: processes {before:?}"));
-        let (port, old) = (self.stack.port(), before.clone());
-        until("HAProxy to serve again", Duration::from_secs(20), || {
-            let gone = old.iter().all(|pid| !alive(*pid));
-            async move {
-                tokio::net::TcpStream::connect(("127.0.0.1", port))
-                    .await
-                    .ok()
-                    .filter(|_| gone)
-            }
-        })
-        .await?;
+        self.stack.haproxy_back(&before).await?;
         let back = Instant::now();
         self.stage.say(&format!(
             "HAProxy serves again after {} ms",

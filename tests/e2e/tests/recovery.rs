@@ -89,17 +89,7 @@ async fn a_killed_haproxy_and_a_killed_frd_come_back_with_the_same_shares_and_ta
     load.stop().await;
 
     world.stack.kill_haproxy().await?;
-    let port = world.stack.port();
-    until(
-        "HAProxy to serve again",
-        Duration::from_secs(15),
-        || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port))
-                .await
-                .ok()
-        },
-    )
-    .await?;
+    world.stack.haproxy_back(&ours).await?;
     tokio::time::sleep(Duration::from_millis(700)).await;
     let load = world.load(&plan, 150);
     has_its_quarter(&load).await;

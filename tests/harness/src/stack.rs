@@ -215,6 +215,26 @@ impl Stack {
         Ok(())
     }
 
+    /// Waits until another HAProxy than these processes serves.
+    ///
+    /// # Errors
+    /// When none does within 20 s.
+    pub async fn haproxy_back(&self, old: &[u32]) -> Result<()> {
+        until(
+            "HAProxy to serve again",
+            Duration::from_secs(20),
+            || async {
+                let pids = self.haproxy_pids();
+                let fresh = pids.len() > 1 && pids.iter().all(|pid| !old.contains(pid));
+                let answers = tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+                    .await
+                    .is_ok();
+                (fresh && answers).then_some(())
+            },
+        )
+        .await
+    }
+
     /// Runs `frctl` against this stack and gives its exit code and what it printed.
     ///
     /// # Errors
