@@ -1,5 +1,6 @@
 //! Watching over server-sent events: what is there, what comes, and resuming.
 
+#[cfg(test)]
 mod support;
 
 use fm_api::keys::ReleaseKey;

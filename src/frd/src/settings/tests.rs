@@ -9,9 +9,9 @@ fn read(flags: &[&str]) -> Result<Settings, String> {
 }
 
 fn with_file(text: &str, flags: &[&str]) -> Result<Settings, String> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let path = folder.path().join("frd.yaml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).map_err(|e| e.to_string())?;
     read(&[&["--config", path.to_str().unwrap()], flags].concat())
 }
 
