@@ -34,13 +34,7 @@ pub(crate) struct Global {
     )]
     pub(crate) server: String,
     /// The namespace [default: default]
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "FRCTL_NAMESPACE",
-        hide_env_values = true
-    )]
+    #[arg(short, long, global = true)]
     pub(crate) namespace: Option<String>,
     /// How to print
     #[arg(short, long, global = true, value_name = "FORMAT")]

@@ -34,7 +34,7 @@ pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
             let views = views(values)?;
             if views.is_empty() && missing.is_empty() {
                 term::complain(&nothing(session, options));
-            } else {
+            } else if !views.is_empty() {
                 term::print(&table(session, &views, options))?;
             }
         }
