@@ -150,17 +150,18 @@ fn endpoint(task: &Task, node: Option<&Node>, reach: Reach<'_>) -> Option<Endpoi
     })
 }
 
+/// Each port is shown twice: first as IPv4 has it, then as IPv6 has it. The two numbers drift apart as soon as one of
+/// them is taken by somebody else, and then the other one is another task's: only the node's own family counts.
 fn host_ports(task: &Task, node: &Node, ports: &[u16]) -> BTreeMap<u16, String> {
-    let shown = task.status.port_status.iter().flat_map(|s| &s.ports);
-    // Each port is shown twice, once for IPv4 and once for IPv6, with one number: the map keeps one.
-    shown
-        .filter(|port| port.protocol == "tcp" && port.published_port > 0)
-        .filter(|port| ports.contains(&port.target_port))
-        .map(|port| {
-            let address = join(&node.address, port.published_port);
-            (port.target_port, address)
-        })
-        .collect()
+    let v6 = node.address.contains(':');
+    let mut all = BTreeMap::new();
+    for port in task.status.port_status.iter().flat_map(|s| &s.ports) {
+        let named = port.protocol == "tcp" && ports.contains(&port.target_port);
+        if named && port.published_port > 0 && (v6 || !all.contains_key(&port.target_port)) {
+            all.insert(port.target_port, join(&node.address, port.published_port));
+        }
+    }
+    all
 }
 
 fn overlay(task: &Task, reach: Reach<'_>) -> BTreeMap<u16, String> {

@@ -98,6 +98,16 @@ fn a_running_task_without_its_published_port_is_still_starting() {
 }
 
 #[test]
+fn a_port_whose_numbers_differ_between_ipv4_and_ipv6_is_the_one_of_the_nodes_family() {
+    let port = |number| json!({ "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": number, "PublishMode": "host" });
+    let status =
+        json!({ "State": "running", "PortStatus": { "Ports": [port(32993), port(32992)] } });
+    let seen = look(&[task("t", "running", status)], NodeState::Ready, REACH);
+    let address = seen.ready[0].addresses[&8080].clone();
+    assert!(address.ends_with(":32993"), "{address}");
+}
+
+#[test]
 fn a_worker_without_ports_is_ready_when_it_runs() {
     let reach = Reach {
         ports: &[],
