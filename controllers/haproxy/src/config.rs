@@ -76,7 +76,7 @@ pub fn render(
         )
         .replace("@LOG@", &settings.log.to_string());
     frontend(&mut out, settings, desired);
-    nowhere(&mut out, settings, desired);
+    nowhere(&mut out);
     for (id, group) in &desired.groups {
         let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
         for slot in Slot::ALL {
@@ -126,48 +126,48 @@ fn map_file(settings: &Settings, map: Map) -> String {
     format!("{}/maps/{}", settings.dir, map.file())
 }
 
-/// Host and path to the split record: as few steps as the kinds of hosts in use allow.
+/// Host and path to the split record: as few steps as the kinds of hosts in use allow. A host that one group serves
+/// whole is found in one step; `txn.g` is the group where that was not enough.
 fn lookups(out: &mut String, settings: &Settings, desired: &Desired) {
     let routes = map_file(settings, Map::Routes);
     let split = map_file(settings, Map::Split);
-    let host = "%[req.hdr(host),field(1,:),lower]";
+    let host = "req.hdr(host),field(1,:),lower";
     let kinds = kinds(desired);
     let mut keys: Vec<String> = Vec::new();
+    let mut unless = "";
+    if kinds.exact {
+        let hosts = map_file(settings, Map::Hosts);
+        line!(
+            out,
+            "  http-request set-var(txn.rec) {host},map_str({hosts}),map_str({split})"
+        );
+        unless = " if !{ var(txn.rec) -m found }";
+    }
     if kinds.exact || !(kinds.below || kinds.any) {
-        keys.push(format!("{host}%[path]/"));
+        keys.push(format!("%[{host}]%[path]/"));
     }
     if kinds.below {
         let wild = map_file(settings, Map::Wild);
-        keys.push(format!(
-            "*%[req.hdr(host),field(1,:),lower,map_end({wild})]%[path]/"
-        ));
+        keys.push(format!("*%[{host},map_end({wild})]%[path]/"));
     }
     if kinds.any {
         keys.push("*%[path]/".to_owned());
     }
-    if let [only] = keys.as_slice() {
-        line!(out, "  http-request set-var-fmt(txn.hp) {only}");
-        line!(
-            out,
-            "  http-request set-var(txn.rec) var(txn.hp),map_beg({routes}),map_str({split})"
-        );
-        return;
-    }
     for (index, key) in keys.iter().enumerate() {
-        let unless = if index == 0 {
-            ""
-        } else {
-            " if !{ var(txn.g) -m found }"
+        let more = match (index, unless) {
+            (0, _) => unless.to_owned(),
+            (_, "") => " if !{ var(txn.g) -m found }".to_owned(),
+            (_, unless) => format!("{unless} !{{ var(txn.g) -m found }}"),
         };
-        line!(out, "  http-request set-var-fmt(txn.hp) {key}{unless}");
+        line!(out, "  http-request set-var-fmt(txn.hp) {key}{more}");
         line!(
             out,
-            "  http-request set-var(txn.g) var(txn.hp),map_beg({routes}){unless}"
+            "  http-request set-var(txn.g) var(txn.hp),map_beg({routes}){more}"
         );
     }
     line!(
         out,
-        "  http-request set-var(txn.rec) var(txn.g),map_str({split})"
+        "  http-request set-var(txn.rec) var(txn.g),map_str({split}){unless}"
     );
 }
 
@@ -269,22 +269,11 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
 }
 
 /// Requests without a record: 404 without a route, 503 with one.
-fn nowhere(out: &mut String, settings: &Settings, desired: &Desired) {
-    let kinds = kinds(desired);
-    let several = [kinds.exact, kinds.below, kinds.any]
-        .iter()
-        .filter(|kind| **kind)
-        .count()
-        > 1;
-    let routed = if several {
-        "var(txn.g)".to_owned()
-    } else {
-        format!("var(txn.hp),map_beg({})", map_file(settings, Map::Routes))
-    };
+fn nowhere(out: &mut String) {
     line!(out, "\nbackend be_none");
     line!(
         out,
-        "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ {routed} -m found }}"
+        "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ var(txn.g) -m found }} || {{ var(txn.rec) -m found }}"
     );
     line!(
         out,

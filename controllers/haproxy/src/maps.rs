@@ -14,6 +14,8 @@ use crate::names::Host;
 pub enum Map {
     /// Host and path prefix to group.
     Routes,
+    /// Exact hosts that one group serves whole: most hosts need no look at the path.
+    Hosts,
     /// Suffixes of wildcard hosts, the longest first: the order counts, so a change is a reload.
     Wild,
     /// Group to split record.
@@ -24,12 +26,13 @@ pub enum Map {
 
 impl Map {
     /// All of them.
-    pub const ALL: [Map; 4] = [Map::Routes, Map::Wild, Map::Split, Map::Force];
+    pub const ALL: [Map; 5] = [Map::Routes, Map::Hosts, Map::Wild, Map::Split, Map::Force];
     /// Its file's name.
     #[must_use]
     pub const fn file(self) -> &'static str {
         match self {
             Map::Routes => "routes.map",
+            Map::Hosts => "hosts.map",
             Map::Wild => "wild.map",
             Map::Split => "split.map",
             Map::Force => "force.map",
@@ -57,6 +60,7 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
             }
         }
     }
+    let (routes, hosts) = routes(desired);
     let force = desired
         .force
         .iter()
@@ -67,7 +71,8 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         .map(|suffix| (suffix.clone(), suffix))
         .collect();
     BTreeMap::from([
-        (Map::Routes, routes(desired)),
+        (Map::Routes, routes),
+        (Map::Hosts, hosts),
         (Map::Wild, wild),
         (Map::Split, split),
         (Map::Force, force),
@@ -90,9 +95,9 @@ pub fn suffixes(desired: &Desired) -> Vec<String> {
     all
 }
 
-/// The routes' map. HAProxy looks up one host only, so each host carries what it inherits from wider ones: a path of a
+/// The routes' and the hosts' map. HAProxy looks up one host only, so each host carries what it inherits from wider ones: a path of a
 /// wider host that none of its own paths covers.
-fn routes(desired: &Desired) -> Entries {
+fn routes(desired: &Desired) -> (Entries, Entries) {
     let mut by_host: BTreeMap<&Host, BTreeMap<&str, &str>> = BTreeMap::new();
     for ((host, path), group) in &desired.routes {
         by_host.entry(host).or_default().insert(path, group);
@@ -112,6 +117,7 @@ fn routes(desired: &Desired) -> Entries {
         hosts
     };
     let mut entries = Entries::new();
+    let mut whole = Entries::new();
     for (host, own) in &by_host {
         let mut paths = own.clone();
         for wider in wide
@@ -125,11 +131,14 @@ fn routes(desired: &Desired) -> Entries {
                 }
             }
         }
+        if let (Host::Exact(name), 1, Some(group)) = (host, paths.len(), paths.get("/")) {
+            whole.insert(name.clone(), (*group).to_owned());
+        }
         for (path, group) in paths {
             entries.insert(format!("{}{path}", host.prefix()), group.to_owned());
         }
     }
-    entries
+    (entries, whole)
 }
 
 /// A map's file.
