@@ -190,27 +190,7 @@ impl Api {
         for (name, count) in counts {
             phases.get_or_create(&vec![("phase", name)]).set(count);
         }
-        let share = gauges(
-            registry,
-            "release_share",
-            "Share of requests wanted for a side, 0 to 1",
-        );
-        for (key, target) in targets {
-            let Some(traffic) = &target.traffic else {
-                continue;
-            };
-            let canary = traffic
-                .canary
-                .as_ref()
-                .map_or(0, |_| traffic.weight.basis_points());
-            let canary = f64::from(canary) / 10_000.0;
-            share
-                .get_or_create(&with(of(key), "side", "canary"))
-                .set(canary);
-            share
-                .get_or_create(&with(of(key), "side", "stable"))
-                .set(1.0 - canary);
-        }
+        shares(registry, targets);
         let verdict = gauges(
             registry,
             "release_verdict",
@@ -228,6 +208,30 @@ impl Api {
             }
         }
         Ok(())
+    }
+}
+
+fn shares(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>) {
+    let share = gauges(
+        registry,
+        "release_share",
+        "Share of requests wanted for a side, 0 to 1",
+    );
+    for (key, target) in targets {
+        let Some(traffic) = &target.traffic else {
+            continue;
+        };
+        let canary = traffic
+            .canary
+            .as_ref()
+            .map_or(0, |_| traffic.weight.basis_points());
+        let canary = f64::from(canary) / 10_000.0;
+        share
+            .get_or_create(&with(of(key), "side", "canary"))
+            .set(canary);
+        share
+            .get_or_create(&with(of(key), "side", "stable"))
+            .set(1.0 - canary);
     }
 }
 
