@@ -50,10 +50,12 @@ fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
         remove(draft, revision);
         return;
     }
+    // An agent that was away comes back with what it last had in force: so this is asked each time.
+    if traffic::may_serve(draft, revision) {
+        return;
+    }
     let Some(since) = leaving.draining_since else {
-        if !traffic::may_serve(draft, revision) {
-            drain(draft, revision);
-        }
+        drain(draft, revision);
         return;
     };
     let limit = after(since, draft.drain_limit());
