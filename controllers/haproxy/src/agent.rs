@@ -8,26 +8,23 @@
 //!
 //! What must never happen: HAProxy stopped, or a share changed, because the agent, the daemon or the store went away.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use fm_api::event::Severity;
 use fm_api::keys;
 use fm_api::observed::Agent as Alive;
-use fm_runtime::{Cache, Context, Recorder};
+use fm_runtime::{Cache, Changes, Context, Recorder};
 use fm_telemetry::{Handle, Receiver};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::certs::Certs;
 use crate::config::Settings;
-use crate::inputs::Inputs;
 use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
 use crate::turn::{NOT_STARTED, Turn, Wake};
-use crate::{files, master, presence, runtime};
+use crate::{files, master, presence};
 
 /// How soon HAProxy is read again while something is under way, and otherwise.
 const SOON: Duration = Duration::from_millis(50);
@@ -119,31 +116,7 @@ impl Agent {
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = cache.synced() => {
-                let turn = Turn {
-                    recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
-                    inputs: Inputs::new(&options.dir),
-                    client: runtime::Client::new(&options.admin()),
-                    master: master::Client::new(&options.master()),
-                    checker: runner,
-                    on_disk: files::read(&options.dir),
-                    certs: Certs::default(),
-                    settings,
-                    cache: cache.clone(),
-                    ctx: ctx.clone(),
-                    instance: options.instance.clone(),
-                    dir: options.dir.clone(),
-                    observe_only: options.observe_only,
-                    processes: None,
-                    running: None,
-                    memory: None,
-                    failures: 0,
-                    written: BTreeMap::new(),
-                    written_open: Instant::now(),
-                    down: BTreeMap::new(),
-                    maps_read: None,
-                    settled: false,
-                    told: None,
-                };
+                let turn = Turn::new(ctx.clone(), cache.clone(), &options, settings, runner);
                 run_loop(turn, cache, keeper, processes, say).await;
             }
         }
@@ -254,7 +227,7 @@ async fn run_loop(
                     other
                 });
             }
-            turn.take_processes(seen);
+            turn.take_processes(seen).await;
         }
         let look = turn.turn(wake).await;
         keeper.start_if_configured();
@@ -263,31 +236,45 @@ async fn run_loop(
             Look::Often => OFTEN,
             Look::Later => LATER,
         };
-        let next_look = Instant::now() + pause;
-        wake = loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = changes.next() => match changed {
-                    Some(keys) if turn.inputs.read_changed(&cache, &keys) => break Wake::Inputs,
-                    // Keys of no interest; our own reports among them.
-                    Some(_) => {}
-                    None => {
-                        tokio::time::sleep_until(next_look).await;
-                        break Wake::Look;
-                    }
-                },
-                changed = told.changed() => {
-                    if changed.is_err() {
-                        tokio::time::sleep_until(next_look).await;
-                    }
-                    break Wake::Look;
-                }
-                () = tokio::time::sleep_until(next_look) => break Wake::Look,
-            }
+        let Some(why) = next_wake(&mut turn, &cache, &mut changes, &mut told, pause).await else {
+            return;
         };
+        wake = why;
         if Instant::now() >= resync {
             resync = Instant::now() + turn.ctx.resync;
             turn.inputs.read_all(&cache);
+        }
+    }
+}
+
+/// Waits for something to look at; `None` at the shutdown.
+async fn next_wake(
+    turn: &mut Turn,
+    cache: &Cache,
+    changes: &mut Changes,
+    told: &mut watch::Receiver<Result<master::Processes, String>>,
+    pause: Duration,
+) -> Option<Wake> {
+    let next_look = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            () = turn.ctx.shutdown.cancelled() => return None,
+            changed = changes.next() => match changed {
+                Some(keys) if turn.inputs.read_changed(cache, &keys) => return Some(Wake::Inputs),
+                // Keys of no interest; our own reports among them.
+                Some(_) => {}
+                None => {
+                    tokio::time::sleep_until(next_look).await;
+                    return Some(Wake::Look);
+                }
+            },
+            changed = told.changed() => {
+                if changed.is_err() {
+                    tokio::time::sleep_until(next_look).await;
+                }
+                return Some(Wake::Look);
+            }
+            () = tokio::time::sleep_until(next_look) => return Some(Wake::Look),
         }
     }
 }

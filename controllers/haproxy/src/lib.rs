@@ -22,6 +22,7 @@ pub mod report;
 mod runtime;
 pub mod state;
 mod supervise;
+mod tell;
 mod turn;
 
 pub use agent::Agent;

@@ -3,8 +3,7 @@
 //! What must never happen: a request that the record counts for one revision served by another. So a record lets go of
 //! a slot before the slot's servers change, and takes a slot up only after they did.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fm_api::quantity::Weight;
 use fm_api::target::Slot;
@@ -13,7 +12,7 @@ use fm_telemetry::record::{Mode, SplitRecord};
 use crate::config::{self, Layout, Settings};
 use crate::desired::{self, Desired, Group, SlotTarget, Split};
 use crate::maps::{self, Entries, Map};
-use crate::state::{Action, Admin, At, Running, Server, Why};
+use crate::state::{Action, Address, Admin, At, Running, Server, Why};
 
 /// Servers that are armed at once for tasks still to come, in one backend.
 const MOST_ARMED: usize = 32;
@@ -281,52 +280,44 @@ fn servers(name: &str, target: Option<&SlotTarget>, now: &Running, actions: &mut
             ..
         }) => (all.clone(), *draining),
     };
-    let mut missing: BTreeMap<String, SocketAddr> = wanted.clone();
-    let mut armed = Vec::new();
-    let mut free = Vec::new();
+    let mut missing: BTreeMap<String, Address> = wanted.clone();
+    let (mut armed, mut free) = (VecDeque::new(), VecDeque::new());
     for (index, server) in servers.iter().enumerate() {
-        if server.admin == Admin::Maint {
-            free.push(index);
-        } else if server.address.is_none() {
-            if server.admin == Admin::Ready && !server.up {
-                armed.push(index);
-            } else {
+        match (server.admin, server.address) {
+            (Admin::Maint, _) => free.push_back(index),
+            (Admin::Ready, None) if !server.up => armed.push_back(index),
+            (Admin::Ready | Admin::Drain, None) => {
                 actions.push(Action::Maint(at(index)));
-                free.push(index);
+                free.push_back(index);
             }
-        } else {
-            let task = matching(server, &missing);
-            if let Some(task) = &task {
-                missing.remove(task);
+            (Admin::Ready | Admin::Drain, Some(_)) => {
+                let task = matching(server, &missing);
+                if let Some(task) = &task {
+                    missing.remove(task);
+                }
+                existing(&at(index), server, task, draining, actions);
             }
-            existing(&at(index), server, task, draining, actions);
         }
     }
     if draining {
         missing.clear();
     }
-    let mut armed = armed.into_iter();
-    // A slot that had the address before comes first: it is the same place, put back.
-    let mut free: std::collections::VecDeque<usize> = free.into();
     for (task, address) in &missing {
-        if let Some(index) = armed.next() {
+        if let Some(index) = armed.pop_front() {
             actions.push(Action::Fill(at(index), task.clone(), *address));
         } else if let Some(index) = free.pop_front() {
             actions.push(Action::Add(at(index), task.clone(), *address));
         }
     }
-    arm(
-        target.filter(|_| !draining),
-        wanted.len(),
-        armed,
-        free,
-        name,
-        actions,
-    );
+    let replicas = target
+        .filter(|_| !draining)
+        .map_or(0, |slot| slot.replicas as usize);
+    let expected = replicas.saturating_sub(wanted.len()).min(MOST_ARMED);
+    arm(expected, &armed, &free, name, actions);
 }
 
 /// Which task a server stands for, if any: the address must be the task's, and the task the one it was filled with.
-fn matching(server: &Server, missing: &BTreeMap<String, SocketAddr>) -> Option<String> {
+fn matching(server: &Server, missing: &BTreeMap<String, Address>) -> Option<String> {
     let address = server.address?;
     match &server.task {
         Some(task) => (missing.get(task) == Some(&address)).then(|| task.clone()),
@@ -364,36 +355,30 @@ fn existing(
 
 /// As many armed servers as tasks are still to come; the rest is freed.
 fn arm(
-    target: Option<&SlotTarget>,
-    present: usize,
-    armed: impl Iterator<Item = usize>,
-    free: impl IntoIterator<Item = usize>,
+    expected: usize,
+    armed: &VecDeque<usize>,
+    free: &VecDeque<usize>,
     name: &str,
     actions: &mut Vec<Action>,
 ) {
-    let expected = target.map_or(0, |slot| slot.replicas as usize);
-    let want = expected.saturating_sub(present).min(MOST_ARMED);
-    let at = |index: usize| At {
+    let at = |index: &usize| At {
         backend: name.to_owned(),
-        index,
+        index: *index,
     };
-    let mut have = 0;
-    for index in armed {
-        if have < want {
-            have += 1;
-        } else {
-            actions.push(Action::Maint(at(index)));
-        }
-    }
-    for index in free.into_iter().take(want - have) {
-        actions.push(Action::Arm(at(index)));
-    }
+    actions.extend(
+        armed
+            .iter()
+            .skip(expected)
+            .map(|index| Action::Maint(at(index))),
+    );
+    let more = expected.saturating_sub(armed.len());
+    actions.extend(free.iter().take(more).map(|index| Action::Arm(at(index))));
 }
 
 /// The servers as the files have them. A backend that is new gets the tasks known now; those of the serving revision
 /// are believed healthy, because the alternative is to answer nobody.
 fn layout(desired: &Desired, after: &Running, sizes: &BTreeMap<String, u32>) -> Layout {
-    let healthy: BTreeSet<SocketAddr> = after
+    let healthy: BTreeSet<Address> = after
         .backends
         .values()
         .flatten()
@@ -416,7 +401,7 @@ fn layout(desired: &Desired, after: &Running, sizes: &BTreeMap<String, u32>) -> 
     layout
 }
 
-fn fresh(group: &Group, slot: Slot, name: &str, healthy: &BTreeSet<SocketAddr>) -> Vec<Server> {
+fn fresh(group: &Group, slot: Slot, name: &str, healthy: &BTreeSet<Address>) -> Vec<Server> {
     let Some(target) = group.slots.get(&slot).filter(|target| !target.draining) else {
         return Vec::new();
     };

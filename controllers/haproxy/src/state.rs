@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 
 use crate::maps::{Entries, Map};
 
+/// Where a task is reached.
+pub type Address = SocketAddr;
+
 /// A running HAProxy.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Running {

@@ -12,7 +12,6 @@ use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::quantity::Span;
 use fm_runtime::{Cache, Context, Recorder, decode};
-use fm_store::Txn;
 use tokio::time::Instant;
 
 use crate::act::{self, Hands};
@@ -21,16 +20,15 @@ use crate::certs::{Certs, Renewal};
 use crate::config::Settings;
 use crate::desired::Desired;
 use crate::inputs::Inputs;
+use crate::options::Options;
 use crate::plan::{self, Files, Look, Plan};
-use crate::report::{self, Down};
+use crate::report::Down;
 use crate::state::{Action, Running};
 use crate::supervise::Runner;
-use crate::{master, observe, runtime};
+use crate::{files, master, observe, runtime};
 
 /// How often the maps are read back.
 const MAPS_EVERY: Duration = Duration::from_secs(1);
-/// How often a report is written that differs in open connections alone.
-const OPEN_EVERY: Duration = Duration::from_millis(500);
 /// Plans in one turn: a reload, what follows from it, and one more.
 const PLANS: usize = 4;
 /// How long a new worker may take to answer with its configuration.
@@ -69,6 +67,8 @@ pub(crate) struct Turn {
     pub(crate) running: Option<Running>,
     /// The last picture there was.
     pub(crate) memory: Option<Running>,
+    /// HAProxy's master process, as last seen.
+    pub(crate) master_seen: Option<u32>,
     /// Plans that failed, one after another.
     pub(crate) failures: u32,
     pub(crate) written: BTreeMap<ReleaseKey, HaproxyObserved>,
@@ -82,6 +82,42 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Before the first turn: nothing is known of HAProxy.
+    pub(crate) fn new(
+        ctx: Context,
+        cache: Cache,
+        options: &Options,
+        settings: Settings,
+        checker: Option<Runner>,
+    ) -> Self {
+        Self {
+            recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
+            inputs: Inputs::new(&options.dir),
+            client: runtime::Client::new(&options.admin()),
+            master: master::Client::new(&options.master()),
+            checker,
+            on_disk: files::read(&options.dir),
+            certs: Certs::default(),
+            settings,
+            cache,
+            ctx,
+            instance: options.instance.clone(),
+            dir: options.dir.clone(),
+            observe_only: options.observe_only,
+            processes: None,
+            running: None,
+            memory: None,
+            master_seen: None,
+            failures: 0,
+            written: BTreeMap::new(),
+            written_open: Instant::now(),
+            down: Down::new(),
+            maps_read: None,
+            settled: false,
+            told: None,
+        }
+    }
+
     /// Reports of this agent on releases that have no target any more.
     pub(crate) async fn forget_the_gone(&mut self) {
         for entry in self.cache.list(&keys::prefix("observed")) {
@@ -97,13 +133,23 @@ impl Turn {
     }
 
     /// Takes in which processes there are; another worker means another picture.
-    pub(crate) fn take_processes(&mut self, seen: Result<master::Processes, String>) {
+    pub(crate) async fn take_processes(&mut self, seen: Result<master::Processes, String>) {
         let worker =
             |seen: &Result<master::Processes, String>| seen.as_ref().ok().and_then(|p| p.worker);
         let before = self.processes.as_ref().and_then(worker);
         if before.is_none() || before != worker(&seen) {
             self.client.reconnect();
             self.forget();
+        }
+        if let Ok(now) = &seen {
+            let before = self.master_seen.replace(now.master);
+            if let Some(before) = before.filter(|before| *before != now.master) {
+                let words = format!(
+                    "HAProxy had ended (process {before}) and serves again (process {})",
+                    now.master
+                );
+                note(&self.recorder, Severity::Warning, "HaproxyRestarted", words).await;
+            }
         }
         self.processes = Some(seen);
     }
@@ -387,91 +433,6 @@ impl Turn {
                 ),
             };
             note(&self.recorder, severity, reason, message).await;
-        }
-    }
-
-    /// Writes what is in force for each release where it changed.
-    async fn report(&mut self, desired: &Desired, in_full: bool) {
-        let problem = match (&self.processes, &self.told) {
-            (Some(Err(words)), _) => Some(words.clone()),
-            (_, Some(words)) if !in_full => Some(words.clone()),
-            _ if self.running.is_none() => Some("HAProxy cannot be read yet".to_owned()),
-            _ => None,
-        };
-        let bad: BTreeMap<&ReleaseKey, &String> = self.inputs.bad().collect();
-        let wanted = report::Wanted::new(desired);
-        let mut changed: Vec<(ReleaseKey, HaproxyObserved)> = Vec::new();
-        for (key, target) in self.inputs.targets() {
-            let before = self.written.get(key).filter(|seen| seen.uid == target.uid);
-            let mut seen = match &self.running {
-                Some(running) => report::report(key, target, &wanted, running, in_full, &self.down),
-                None => before.cloned().unwrap_or_else(|| HaproxyObserved {
-                    uid: target.uid.clone(),
-                    ..HaproxyObserved::default()
-                }),
-            };
-            if !in_full {
-                seen.generation = before.map_or(0, |before| before.generation);
-            }
-            let unread = bad
-                .get(key)
-                .map(|words| format!("the target cannot be read: {words}"));
-            seen.problem = problem.clone().or(unread).or(seen.problem);
-            if before != Some(&seen) && !self.is_idle_change(before, &seen) {
-                changed.push((key.clone(), seen));
-            }
-        }
-        for (key, seen) in changed {
-            self.write(key, seen).await;
-        }
-        self.remove_reports().await;
-    }
-
-    /// Whether only counts of open connections differ, and the last write was a moment ago.
-    fn is_idle_change(&self, before: Option<&HaproxyObserved>, seen: &HaproxyObserved) -> bool {
-        let Some(before) = before else { return false };
-        let ended = seen.revisions.iter().any(|(id, revision)| {
-            revision.open == 0 && before.revisions.get(id).is_some_and(|old| old.open > 0)
-        });
-        let without = |of: &HaproxyObserved| {
-            let mut of = of.clone();
-            of.revisions
-                .values_mut()
-                .for_each(|revision| revision.open = 0);
-            of
-        };
-        !ended && without(before) == without(seen) && self.written_open.elapsed() < OPEN_EVERY
-    }
-
-    async fn write(&mut self, key: ReleaseKey, seen: HaproxyObserved) {
-        let Ok(bytes) = serde_json::to_vec(&seen) else {
-            return;
-        };
-        let txn = Txn::new().put(key.observed_haproxy(&self.instance), bytes);
-        match self.ctx.store.commit(txn).await {
-            Ok(_) => {
-                self.written_open = Instant::now();
-                self.written.insert(key, seen);
-            }
-            Err(error) => tracing::debug!(%error, %key, "a report could not be written"),
-        }
-    }
-
-    async fn remove_reports(&mut self) {
-        let here: std::collections::BTreeSet<ReleaseKey> =
-            self.inputs.targets().map(|(key, _)| key.clone()).collect();
-        let gone: Vec<ReleaseKey> = self
-            .written
-            .keys()
-            .filter(|key| !here.contains(key))
-            .cloned()
-            .collect();
-        for key in gone {
-            // Its servers and routes go first, and its report last.
-            let txn = Txn::new().delete(key.observed_haproxy(&self.instance));
-            if self.ctx.store.commit(txn).await.is_ok() {
-                self.written.remove(&key);
-            }
         }
     }
 }

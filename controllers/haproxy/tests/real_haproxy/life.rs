@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::target::Slot;
+use fm_haproxy::Mode;
 
 use crate::support::{self, Load, Service, World, route, shop, split, target, two_revisions};
 
@@ -333,4 +334,41 @@ async fn an_awaited_task_serves_soon_after_it_is_ready() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_haproxy_that_somebody_else_starts_is_led_through_its_sockets() {
+    let mut world = World::new().await;
+    world.mode = Mode::External {
+        master: world.dir.join("master.sock"),
+        admin: world.dir.join("admin.sock"),
+        binary: None,
+    };
+    world.start_agent().await;
+    let config = world.dir.join("haproxy.cfg");
+    let begin = Instant::now();
+    while !config.exists() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "the configuration is written for whoever starts HAProxy"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut haproxy = std::process::Command::new("/usr/sbin/haproxy")
+        .arg("-W")
+        .arg("-S")
+        .arg(world.dir.join("master.sock"))
+        .arg("-f")
+        .arg(&config)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let (a, b) = (Service::named("a").await, Service::named("b").await);
+    two_revisions(&world, &a, &b).await;
+    assert_eq!(world.get("shop.example.com", "/", "").await.body, "a");
+    assert_eq!(world.master_process().await.0, haproxy.id());
+    world.stop_agent().await;
+    assert_eq!(world.get("shop.example.com", "/", "").await.body, "a");
+    haproxy.kill().unwrap();
+    haproxy.wait().unwrap();
 }

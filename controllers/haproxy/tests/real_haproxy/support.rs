@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) port: u16,
     pub(crate) binds: Vec<Bind>,
+    pub(crate) mode: Mode,
     running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     pub(crate) telemetry: Option<Handle>,
     _folder: tempfile::TempDir,
@@ -57,6 +58,9 @@ impl World {
                 address: format!("127.0.0.1:{port}"),
                 ..Bind::default()
             }],
+            mode: Mode::Owned {
+                binary: "/usr/sbin/haproxy".into(),
+            },
             running: None,
             telemetry: None,
             _folder: folder,
@@ -82,9 +86,7 @@ impl World {
         let options = Options {
             instance: "edge".into(),
             dir: self.dir.clone(),
-            mode: Mode::Owned {
-                binary: "/usr/sbin/haproxy".into(),
-            },
+            mode: self.mode.clone(),
             binds: self.binds.clone(),
             telemetry_address: "unix:/nowhere".into(),
             observe_only: false,
@@ -181,6 +183,12 @@ impl World {
                 .is_some_and(|traffic| traffic.generation == generation)
         })
         .await;
+    }
+
+    /// Waits until any split is in force.
+    pub(crate) async fn until_split_seen(&self, key: &ReleaseKey) -> HaproxyObserved {
+        self.until(key, "a split is in force", |seen| seen.traffic.is_some())
+            .await
     }
 
     pub(crate) async fn master(&self, command: &str) -> String {

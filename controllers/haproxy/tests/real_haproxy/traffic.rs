@@ -295,3 +295,57 @@ async fn hosts_and_paths_lead_where_they_should() {
         assert_eq!(world.get(host, path, "").await.status, 404, "{host}{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_strings_reach_no_configuration_and_harm_nobody_else() {
+    let world = World::started().await;
+    let (a, b) = (Service::named("a").await, Service::named("b").await);
+    two_revisions(&world, &a, &b).await;
+    let key = ReleaseKey::new("default", "evil");
+    let mut evil = route("evil.example.com", "/");
+    evil.hosts.extend([
+        "shop.example.com\n".into(),
+        "-f".into(),
+        "x y".into(),
+        "#".into(),
+        "shop.example.com".into(),
+    ]);
+    let paths = [
+        "/a } || { always_true",
+        "/a\n  http-request deny",
+        "-f /etc/passwd",
+        "\"/${SECRET}\"",
+        "'-i'",
+        "%[env(SECRET)]",
+        "/;x",
+    ];
+    evil.paths.extend(paths.map(String::from));
+    evil.health_check.path = Some("/%[env(HOME)] '\"#\n  http-request deny".into());
+    let mut wanted = target("z-evil", &[("cccccccccc", Slot::A, 1)], vec![evil]);
+    wanted.match_rules = vec![MatchRule {
+        header: "x } || { always_true".into(),
+        value: "a b;c\n".into(),
+    }];
+    split(&mut wanted, "cccccccccc", None, 0);
+    world
+        .put_swarm(&key, "z-evil", &[("cccccccccc", vec![b.address])])
+        .await;
+    world.put_target(&key, &wanted).await;
+    world.until_healthy(&key, &wanted, "cccccccccc", 1).await;
+    let seen = world.until_split_seen(&key).await;
+    assert!(seen.problem.is_some(), "{seen:#?}");
+    assert_eq!(
+        world.get("evil.example.com", "/", "").await.body,
+        "b",
+        "what is sound of it serves"
+    );
+    assert_eq!(
+        world.get("shop.example.com", "/", "").await.body,
+        "a",
+        "the older release keeps its host"
+    );
+    let config = std::fs::read_to_string(world.dir.join("haproxy.cfg")).unwrap();
+    for word in ["always_true", "env(", "passwd", "SECRET", "deny"] {
+        assert!(!config.contains(word), "{word}");
+    }
+}
