@@ -12,7 +12,7 @@
 //! | `st` | status of the answer; 0 or less: none | with a record |
 //! | `ts` | termination state, at least its first two characters | with a record |
 //! | `tr` | milliseconds to the server's first byte; negative: none | no |
-//! | `p`, `n` | HAProxy's process and its running number of the request (`%pid`, `%rt`); lost lines show as gaps | no |
+//! | `p`, `n` | HAProxy's process and its running number of the line (`%pid`, `%lc`); lost lines show as missing numbers | no |
 //!
 //! Any other field, in any order, of any JSON type, is passed over; escapes are read over, and refused in `rc`, `sd`
 //! and `ts`. A line that does not begin with `{` is no request (HAProxy's own notices come over the same wire).
