@@ -9,7 +9,7 @@ use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Approval, Require};
 use fm_api::rollout::{Rollout, Stage, Wait};
 use fm_api::target::AnalysisTarget;
-use fm_api::verdict::Decision;
+use fm_api::verdict::{Decision, Reason};
 
 use super::draft::{Draft, after};
 use super::why::{At, Scaling, Why};
@@ -302,10 +302,15 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
         return true;
     }
     let promote = settings.analysis.on_inconclusive == OnInconclusive::Promote;
-    match draft.verdict().map(|verdict| verdict.decision) {
-        Some(Decision::Promote) => true,
-        Some(Decision::Inconclusive) => promote,
-        Some(Decision::Wait | Decision::Rollback) | None => false,
+    let Some(verdict) = draft.verdict() else {
+        return false;
+    };
+    match verdict.decision {
+        Decision::Promote => true,
+        Decision::Inconclusive => promote,
+        // Time is still missing, evidence is not; and only the last promotion needs the bake.
+        Decision::Wait => !last && matches!(verdict.reason, Reason::Baking | Reason::Holding),
+        Decision::Rollback => false,
     }
 }
 

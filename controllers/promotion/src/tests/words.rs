@@ -4,7 +4,7 @@ use fm_api::operation::Verb;
 use fm_api::release::{Approval, OnFailure, Require};
 use fm_api::rollout::Outcome;
 use fm_api::status::{Phase, reasons};
-use fm_api::verdict::Decision;
+use fm_api::verdict::{Decision, Reason};
 
 use super::places::{at_first_step, at_last_step, canary, ended};
 use super::sim::{Sim, release};
@@ -49,6 +49,25 @@ fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
         "the same id again changes nothing"
     );
     assert_ne!(sim.status().last_operation.as_ref().unwrap().id, operation);
+}
+
+#[test]
+fn a_step_that_asks_for_evidence_does_not_wait_for_the_bake_of_the_last_promotion() {
+    let mut first = release("good:1");
+    let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;
+    steps[0].require = Some(Require::NonInferior);
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.settle();
+    sim.ask(Verb::Promote, false);
+    sim.settle();
+    assert_eq!(sim.status().reason, reasons::EVIDENCE);
+    sim.verdict(Decision::Wait);
+    sim.settle();
+    assert_eq!(sim.status().reason, reasons::EVIDENCE);
+    sim.world.verdict.as_mut().unwrap().reason = Reason::Baking;
+    sim.settle();
+    assert_eq!(sim.weight(), 5000);
 }
 
 #[test]
