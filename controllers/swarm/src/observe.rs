@@ -217,31 +217,27 @@ impl Observer {
         Ok(world)
     }
 
+    /// Shows what was seen, and only then wakes those whom it concerns: woken first, they would look at the old picture
+    /// and be satisfied.
     fn publish(&self, began: Instant, seen: Result<World, DockerError>) {
         let last = self.look.borrow().clone();
-        let look = match seen {
-            Ok(world) => {
-                self.wake_changed(&last, &world);
-                Look {
-                    world: Arc::new(world),
-                    began: Some(began),
-                    problem: None,
-                }
-            }
-            Err(error) => {
-                let problem = error.to_string();
-                if last.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(problem, "Docker cannot be seen; nothing is changed");
-                    self.wake(Wake::All);
-                }
-                Look {
-                    world: last.world,
-                    began: Some(began),
-                    problem: Some(problem),
-                }
-            }
+        let (world, problem) = match seen {
+            Ok(world) => (Arc::new(world), None),
+            Err(error) => (Arc::clone(&last.world), Some(error.to_string())),
         };
-        self.look.send_replace(look);
+        self.look.send_replace(Look {
+            world: Arc::clone(&world),
+            began: Some(began),
+            problem: problem.clone(),
+        });
+        match problem {
+            None => self.wake_changed(&last, &world),
+            Some(problem) if last.problem.as_ref() != Some(&problem) => {
+                tracing::warn!(problem, "Docker cannot be seen; nothing is changed");
+                self.wake(Wake::All);
+            }
+            Some(_) => {}
+        }
         if self.missed.swap(false, Ordering::SeqCst) {
             self.wake(Wake::All);
         }
