@@ -8,7 +8,15 @@ home=$PWD/.fridaymorning
 bin=$PWD/target/${PROFILE_DIR:-debug}
 bind=${HTTP_BIND:-127.0.0.1:8080}
 running() { local pid; pid=$(cat "$home/frd.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = frd ] && echo "$pid"; }
-haproxies() { local p c; for p in /proc/[0-9]*; do c=$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null) || continue; case $c in *haproxy*"$home/haproxy/"*) [ "$(cat "$p/comm" 2>/dev/null)" = haproxy ] && echo "${p#/proc/}";; esac; done; return 0; }
+haproxies() {
+    local p c
+    for p in /proc/[0-9]*; do
+        # Processes come and go while we look.
+        c=$({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) || continue
+        case $c in *haproxy*"$home/haproxy/"*) [ "$({ cat "$p/comm"; } 2>/dev/null)" = haproxy ] && echo "${p#/proc/}" ;; esac
+    done
+    return 0
+}
 case ${1:-} in
 up)
     mkdir -p "$home"
