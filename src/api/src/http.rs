@@ -21,6 +21,9 @@ pub struct ApplyResult {
     pub result: ApplyOutcome,
     /// The release as it is stored now (with `dryRun`: as it would be).
     pub release: Release,
+    /// The release as it was stored before, if there was one that could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Release>,
     /// What a person should know and that did not prevent it.
     #[serde(default)]
     pub warnings: Vec<String>,

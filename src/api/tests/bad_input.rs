@@ -380,3 +380,18 @@ fn a_large_release_is_refused() {
     let text = with("LOG_LEVEL: info", &long.join(", "));
     insta::assert_snapshot!(told(text.as_bytes()));
 }
+
+#[test]
+fn what_a_server_finds_wrong_in_a_draft_has_the_place_that_reading_it_here_gives() {
+    let text = with("weight: 50", "weight: 101").replacen("replicas: 4", "replicas: -1", 1);
+    let here = manifest::read("shop.yaml", text.as_bytes())
+        .remove(0)
+        .unwrap_err();
+    let draft = manifest::drafts("shop.yaml", text.as_bytes())
+        .remove(0)
+        .unwrap();
+    let server = fm_api::validate::json(&draft.value()).unwrap_err();
+    assert!(server.iter().all(|problem| problem.line.is_none()));
+    assert_eq!(draft.place(server), here);
+    assert!(here.len() > 1 && here.iter().all(|problem| problem.line.is_some()));
+}

@@ -8,7 +8,6 @@ use std::time::Duration;
 use fm_api::http::{ApplyResult, ErrorBody, ErrorKind};
 use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
-use fm_api::release::Release;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -153,14 +152,15 @@ impl Client {
             .await?)
     }
 
-    /// Stores a release; with a generation only if that is the stored one's.
+    /// Stores a release, as it was written or typed; with a generation only if that is the stored one's.
     pub(crate) async fn put(
         &self,
-        release: &Release,
+        key: &ReleaseKey,
+        release: &impl Serialize,
         query: &str,
         generation: Option<u64>,
     ) -> Result<ApplyResult, Refusal> {
-        let path = format!("{}{query}", Self::release(&release.key()));
+        let path = format!("{}{query}", Self::release(key));
         let mut request = self.request(Method::PUT, &path).json(release);
         if let Some(generation) = generation {
             request = request.header("if-match", generation.to_string());

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use fm_api::manifest::{self, Document};
+use fm_api::manifest::{self, Draft};
 use fm_api::problem::Problem;
 use fm_api::release::Release;
 
@@ -14,17 +14,26 @@ use crate::error::{Error, Result};
 /// More than any manifest may have: what is longer is refused by its reader, and need not be in memory whole.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// A document and where it came from.
+/// A document and where it came from: a release, or a draft of one.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Source<T> {
     /// The file, as the user named it.
     pub(crate) name: String,
-    /// The release, or everything that is wrong.
-    pub(crate) document: Document,
+    /// What it holds, or everything that is wrong.
+    pub(crate) document: Result<T, Vec<Problem>>,
 }
 
-/// Every document of every file, in order.
-pub(crate) fn read(files: &Files) -> Result<Vec<Source>> {
+/// Every document of every file, in order, validated here.
+pub(crate) fn read(files: &Files) -> Result<Vec<Source<Release>>> {
+    let validated = |source: Source<Draft>| Source {
+        document: source.document.and_then(|draft| draft.validate()),
+        name: source.name,
+    };
+    Ok(drafts(files)?.into_iter().map(validated).collect())
+}
+
+/// Every document of every file, in order, read as text alone: for the server to validate.
+pub(crate) fn drafts(files: &Files) -> Result<Vec<Source<Draft>>> {
     let mut sources = Vec::new();
     let mut stdin_read = false;
     for path in &files.files {
@@ -78,7 +87,7 @@ pub(crate) fn single(path: &Path) -> Result<Release, Vec<Problem>> {
     }
 }
 
-fn one(path: &Path, sources: &mut Vec<Source>) {
+fn one(path: &Path, sources: &mut Vec<Source<Draft>>) {
     let name = path.display().to_string();
     // A file that cannot be read spoils nothing of its neighbours.
     match fs::File::open(path).and_then(limited) {
@@ -97,8 +106,8 @@ fn one(path: &Path, sources: &mut Vec<Source>) {
     }
 }
 
-fn push(name: &str, bytes: &[u8], sources: &mut Vec<Source>) {
-    for document in manifest::read(name, bytes) {
+fn push(name: &str, bytes: &[u8], sources: &mut Vec<Source<Draft>>) {
+    for document in manifest::drafts(name, bytes) {
         sources.push(Source {
             name: name.to_owned(),
             document,

@@ -28,6 +28,10 @@ const WAITING: usize = 1024;
 /// How often an event is tried, and the pause between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long an event waits for others, to be stored with them: an event must not hold up what it tells of.
+const GATHER: Duration = Duration::from_millis(20);
+/// How many events are stored together at most.
+const AT_ONCE: usize = 32;
 /// What the events that still wait at the end may take.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
@@ -35,10 +39,12 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Recorder {
     sender: mpsc::Sender<Told>,
+    clock: Arc<dyn crate::Clock>,
 }
 
 /// An event before it has an id.
 struct Told {
+    at: Timestamp,
     key: Option<ReleaseKey>,
     severity: Severity,
     reason: String,
@@ -66,7 +72,10 @@ impl Recorder {
             said: HashMap::new(),
         };
         tokio::spawn(scribe.run(receiver));
-        Recorder { sender }
+        Recorder {
+            sender,
+            clock: Arc::clone(&ctx.clock),
+        }
     }
 
     /// Notes what happened. Never waits for the store.
@@ -78,6 +87,7 @@ impl Recorder {
         message: String,
     ) {
         let told = Told {
+            at: self.clock.now(),
             key: key.cloned(),
             severity,
             reason: reason.to_owned(),
@@ -98,27 +108,40 @@ impl Recorder {
 impl Scribe {
     async fn run(mut self, mut receiver: mpsc::Receiver<Told>) {
         let shutdown = self.ctx.shutdown.clone();
-        while let Some(Some(told)) = shutdown.run_until_cancelled(receiver.recv()).await {
-            let lost = tokio::select! {
-                () = self.write(&told) => continue,
-                () = shutdown.cancelled() => told,
+        let mut batch = Vec::new();
+        loop {
+            let written = async {
+                if receiver.recv_many(&mut batch, AT_ONCE).await == 0 {
+                    return false;
+                }
+                // What is being told of goes to the store first, and what else happens with it is told along.
+                tokio::time::sleep(GATHER).await;
+                while batch.len() < AT_ONCE
+                    && let Ok(told) = receiver.try_recv()
+                {
+                    batch.push(told);
+                }
+                self.write(&batch).await;
+                true
             };
-            // Once more, below, in the time that is left.
-            self.finish(Some(lost), receiver).await;
-            return;
+            match shutdown.run_until_cancelled(written).await {
+                Some(true) => batch.clear(),
+                Some(false) | None => break,
+            }
         }
-        self.finish(None, receiver).await;
+        self.finish(batch, receiver).await;
     }
 
-    async fn finish(&mut self, first: Option<Told>, mut receiver: mpsc::Receiver<Told>) {
+    async fn finish(&mut self, mut batch: Vec<Told>, mut receiver: mpsc::Receiver<Told>) {
         receiver.close();
         let rest = async {
-            if let Some(told) = first {
-                self.said.clear();
-                self.write(&told).await;
-            }
-            while let Some(told) = receiver.recv().await {
-                self.write(&told).await;
+            // Once more, in the time that is left.
+            self.said.clear();
+            self.write(&batch).await;
+            batch.clear();
+            while receiver.recv_many(&mut batch, AT_ONCE).await > 0 {
+                self.write(&batch).await;
+                batch.clear();
             }
         };
         if tokio::time::timeout(AT_THE_END, rest).await.is_err() {
@@ -126,33 +149,51 @@ impl Scribe {
         }
     }
 
-    async fn write(&mut self, told: &Told) {
-        if self.is_repetition(told) {
+    /// Stores events together.
+    async fn write(&mut self, batch: &[Told]) {
+        let mut events = Vec::with_capacity(batch.len());
+        for told in batch {
+            if !self.is_repetition(told) {
+                let event = self.event(told);
+                if let Ok(bytes) = serde_json::to_vec(&event) {
+                    events.push((keys::event(&event.id), bytes));
+                }
+            }
+        }
+        if events.is_empty() {
             return;
         }
-        let event = self.event(told);
-        let Ok(bytes) = serde_json::to_vec(&event) else {
-            return;
-        };
         for _ in 0..TRIES {
-            match self.try_write(&event.id, &bytes).await {
+            match self.try_write(&events).await {
                 Ok(()) => return,
+                // One that the store will never take must not take its neighbours with it.
+                Err(StoreError::Refused(why)) if events.len() > 1 => {
+                    tracing::debug!(why, "events are stored one by one");
+                    for event in &events {
+                        if let Err(error) = self.try_write(std::slice::from_ref(event)).await {
+                            tracing::warn!(key = event.0, %error, "an event is lost");
+                        }
+                    }
+                    return;
+                }
                 Err(error) => {
                     // Whatever was wrong, a new lease is part of the cure.
                     self.lease = None;
-                    tracing::debug!(reason = event.reason, %error, "an event waits for the store");
+                    tracing::debug!(events = events.len(), %error, "events wait for the store");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
-        tracing::warn!(
-            reason = event.reason,
-            message = event.message,
-            "an event is lost"
-        );
+        for told in batch {
+            tracing::warn!(
+                reason = told.reason,
+                message = told.message,
+                "an event is lost"
+            );
+        }
     }
 
-    async fn try_write(&mut self, id: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    async fn try_write(&mut self, events: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
         let lease = match self.lease {
             Some((lease, until)) if Instant::now() < until => lease,
             Some(_) | None => {
@@ -161,7 +202,10 @@ impl Scribe {
                 lease
             }
         };
-        let txn = Txn::new().put_leased(keys::event(id), bytes.to_vec(), lease);
+        let mut txn = Txn::new();
+        for (key, bytes) in events {
+            txn = txn.put_leased(key.clone(), bytes.clone(), lease);
+        }
         self.ctx.store.commit(txn).await.map(drop)
     }
 
@@ -177,7 +221,7 @@ impl Scribe {
     }
 
     fn event(&self, told: &Told) -> Event {
-        let now: Timestamp = self.ctx.clock.now();
+        let now = told.at;
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
         let at = uuid::Timestamp::from_unix(&self.ids, seconds, nanoseconds);

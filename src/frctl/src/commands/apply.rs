@@ -1,6 +1,8 @@
 //! `frctl apply`: stores releases, each document for itself.
 
-use fm_api::http::{ApplyOutcome, View};
+use fm_api::http::{ApplyOutcome, ApplyResult, View};
+use fm_api::keys::ReleaseKey;
+use fm_api::manifest::Draft;
 use fm_api::problem::Problem;
 use fm_api::release::Release;
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use crate::session::{Session, short};
 use crate::{term, text, wait};
 
 pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
-    let sources = files::read(&options.files)?;
+    let sources = files::drafts(&options.files)?;
     if sources.is_empty() {
         return Err(Error::new("there is no document in what was given"));
     }
@@ -27,7 +29,11 @@ pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
     let mut items = Vec::new();
     let mut applied = Vec::new();
     for source in sources {
-        match one(session, client.as_ref(), &options, source).await {
+        let outcome = match &client {
+            Some(client) => one(session, client, &options, source).await,
+            None => checked(session, source).map(|item| (item, None)),
+        };
+        match outcome {
             Ok((item, release)) => {
                 items.push(item);
                 applied.extend(release);
@@ -83,37 +89,68 @@ impl From<Error> for Failed {
     }
 }
 
-async fn one(
-    session: &Session,
-    client: Option<&Client>,
-    options: &Apply,
-    source: Source,
-) -> Result<(Value, Option<Release>), Failed> {
+/// `--dry-run=client`: validated here, and sent nowhere.
+fn checked(session: &Session, source: Source<Draft>) -> Result<Value, Failed> {
     let release = source
         .document
+        .and_then(|draft| draft.validate())
+        .and_then(|release| in_namespace(session, release))
         .map_err(|problems| refused(&source.name, None, &problems))?;
-    let release = in_namespace(session, release)
-        .map_err(|problems| refused(&source.name, None, &problems))?;
-    let key = release.key();
-    let Some(client) = client else {
-        say(session, &key.to_string(), "valid (nothing was sent)")?;
-        return Ok((
-            json!({ "release": key.to_string(), "result": "valid" }),
-            None,
-        ));
+    let key = release.key().to_string();
+    say(session, &key, "valid (nothing was sent)")?;
+    Ok(json!({ "release": key, "result": "valid" }))
+}
+
+/// What is sent: the document as it is written, and the name under which it is stored. The server validates it.
+fn wanted(session: &Session, draft: &Draft) -> Result<(ReleaseKey, Value), Vec<Problem>> {
+    let mut value = draft.value();
+    let Some(key) = named(session, &mut value) else {
+        // Without a good name there is no address to send it to; what else is wrong is found here as well.
+        let release = in_namespace(session, draft.validate()?)?;
+        let value = serde_json::to_value(&release)
+            .map_err(|error| vec![Problem::new("", error.to_string())])?;
+        return Ok((release.key(), value));
     };
-    // What was there before tells a new revision from a change that acts at once.
-    let before: Option<View> = client
-        .shown(&format!("{}/view", Client::release(&key)))
-        .await
-        .ok();
+    Ok((key, value))
+}
+
+/// The name that the document gives its release, if it is one, in the namespace that `-n` names.
+fn named(session: &Session, value: &mut Value) -> Option<ReleaseKey> {
+    let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    let name = metadata.get("name")?.as_str()?.to_owned();
+    let written = match metadata.get("namespace") {
+        None => "default",
+        Some(namespace) => namespace.as_str()?,
+    };
+    let namespace = match session.named_namespace() {
+        // A manifest that names no namespace reads as one in `default`.
+        Some(named) if written == "default" || written == named => named.to_owned(),
+        Some(_) => return None,
+        None => written.to_owned(),
+    };
+    let key = session.key(&format!("{namespace}/{name}")).ok()?;
+    metadata.insert("namespace".to_owned(), namespace.into());
+    Some(key)
+}
+
+async fn one(
+    session: &Session,
+    client: &Client,
+    options: &Apply,
+    source: Source<Draft>,
+) -> Result<(Value, Option<Release>), Failed> {
+    let draft = source
+        .document
+        .map_err(|problems| refused(&source.name, None, &problems))?;
+    let (key, value) =
+        wanted(session, &draft).map_err(|problems| refused(&source.name, None, &problems))?;
     let query = match options.dry_run {
         Some(_) => "?dryRun=server",
         None => "",
     };
-    let result = match client.put(&release, query, None).await {
+    let result = match client.put(&key, &value, query, None).await {
         Ok(result) => result,
-        Err(refusal) => return Err(not_stored(&source.name, &key.to_string(), refusal)),
+        Err(refusal) => return Err(not_stored(&source.name, &draft, &key.to_string(), refusal)),
     };
     let note = if options.dry_run.is_some() {
         " (dry run: nothing was stored)"
@@ -129,7 +166,7 @@ async fn one(
         term::complain(&format!("warning: {key}: {}", text::clean(warning)));
     }
     if session.output() == Output::Table {
-        outlook(session, &result.release, before.as_ref(), result.result)?;
+        outlook(session, client, &result).await?;
     }
     let item =
         json!({ "release": key.to_string(), "result": result.result, "warnings": result.warnings });
@@ -145,30 +182,32 @@ fn say(session: &Session, key: &str, what: &str) -> Result<()> {
 }
 
 /// How long it is expected to take, and what happens next.
-fn outlook(
-    session: &Session,
-    release: &Release,
-    before: Option<&View>,
-    outcome: ApplyOutcome,
-) -> Result<()> {
+async fn outlook(session: &Session, client: &Client, result: &ApplyResult) -> Result<()> {
     let paint = session.look().paint;
-    let name = short(&release.key());
+    let release = &result.release;
+    let key = release.key();
+    let name = short(&key);
     let say = |text: &str| {
         let text = format!("{text}; `frctl watch {name}` shows it");
         term::line(&paint.dim(&format!("  {text}")))
     };
-    match outcome {
+    match result.result {
         ApplyOutcome::Unchanged => Ok(()),
         ApplyOutcome::Created => {
             say("the first revision serves everything as soon as its tasks are ready")
         }
         ApplyOutcome::Configured => {
-            let old = before.and_then(|view| view.release.as_ref());
-            let Some(old) = old else { return Ok(()) };
+            let Some(old) = &result.before else {
+                return Ok(());
+            };
             let changes = changes(old, release);
             if changes.iter().any(|change| change.revision) {
-                let rps = before
-                    .and_then(|view| view.verdict.as_ref())
+                let view: Option<View> = client
+                    .shown(&format!("{}/view", Client::release(&key)))
+                    .await
+                    .ok();
+                let rps = view
+                    .and_then(|view| view.verdict)
                     .map(|verdict| verdict.stable.rps + verdict.canary.rps);
                 return say(&estimate(release, rps));
             }
@@ -224,7 +263,7 @@ fn refused(source: &str, key: Option<&str>, problems: &[Problem]) -> Failed {
     )
 }
 
-fn not_stored(source: &str, key: &str, refusal: Refusal) -> Failed {
+fn not_stored(source: &str, draft: &Draft, key: &str, refusal: Refusal) -> Failed {
     use fm_api::http::ErrorKind;
     let Refusal { error, problems } = refusal;
     if error.is(ErrorKind::Unavailable) {
@@ -234,5 +273,7 @@ fn not_stored(source: &str, key: &str, refusal: Refusal) -> Failed {
         let message = format!("{error:#}");
         return refused(source, Some(key), &[Problem::new("", message)]);
     }
-    refused(source, Some(key), &problems)
+    // A document that is no release is refused for itself, one that collides with others by its name.
+    let key = (!error.is(ErrorKind::Invalid)).then_some(key);
+    refused(source, key, &draft.place(problems))
 }

@@ -66,7 +66,7 @@ async fn one(client: &Client, wanted: &Release, paint: Paint) -> Result<bool, Re
         Err(error) => return Err(error.into()),
     };
     // The server has the last word on what would be stored.
-    let result = client.put(wanted, "?dryRun=server", None).await?;
+    let result = client.put(&key, wanted, "?dryRun=server", None).await?;
     let after = portable(&result.release);
     let (before, text) = match &stored {
         Some(stored) => {

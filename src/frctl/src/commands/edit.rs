@@ -53,7 +53,7 @@ async fn edit(
         let generation = before.metadata.generation;
         let mut release = portable(&before);
         change(&mut release);
-        match client.put(&release, "", generation).await {
+        match client.put(key, &release, "", generation).await {
             Ok(result) => {
                 say(session, key, &before, &result)?;
                 return Ok(result);

@@ -5,7 +5,7 @@ use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::release::{OnNewRevision, Release, ReleaseSpec};
 use fm_api::validate;
-use fm_store::{Expect, StoreError, Txn};
+use fm_store::{Expect, Listing, StoreError, Txn};
 use jiff::Timestamp;
 
 use super::Api;
@@ -40,10 +40,11 @@ impl Api {
         let uid = (self.ids)();
         let _one_at_a_time = self.changes.lock().await;
         for _ in 0..ATTEMPTS {
-            let stored = self.stored(&key).await?;
+            // Both are round trips to the store: one wait serves for the two.
+            let (stored, all) = tokio::try_join!(self.stored(&key), self.all_releases())?;
             let before = stored.as_ref().and_then(|stored| stored.spec().cloned());
             let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
-            self.check_routes(&decision, before.as_ref()).await?;
+            check_routes(&decision, before.as_ref(), &all)?;
             if let Some(before) = &before
                 && !wish.force
             {
@@ -52,6 +53,7 @@ impl Api {
             }
             let result = ApplyResult {
                 warnings: warnings(before.as_ref(), &decision.release.spec),
+                before: stored.as_ref().and_then(|stored| stored.release.clone()),
                 result: decision.outcome,
                 release: decision.release,
                 message: None,
@@ -86,32 +88,9 @@ impl Api {
         )))
     }
 
-    /// No two releases claim one host and path. A release whose routes stay as they are is only held to it by older ones.
-    async fn check_routes(
-        &self,
-        decision: &Decision,
-        before: Option<&ReleaseSpec>,
-    ) -> Result<(), ApiError> {
-        if decision.release.spec.routes.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
-            return Ok(());
-        }
-        let mut release = decision.release.clone();
-        if before.is_none_or(|before| before.routes != release.spec.routes) {
-            // Whoever asks for routes now comes after all who have theirs.
-            release.metadata.created_at = None;
-        }
-        let own = release.key();
-        let listing = self.ctx.store.list(&keys::releases_prefix()).await?;
-        let others: Vec<Release> = listing
-            .entries
-            .iter()
-            .filter(|entry| entry.key != own.release())
-            .filter_map(decode)
-            .collect();
-        match validate::routes_conflict(&release, others.iter()) {
-            Some(problem) => Err(ApiError::conflicting(problem.to_string(), vec![problem])),
-            None => Ok(()),
-        }
+    /// Every release as it is stored.
+    async fn all_releases(&self) -> Result<Listing, ApiError> {
+        Ok(self.ctx.store.list(&keys::releases_prefix()).await?)
     }
 
     /// `onNewRevision: reject`: while a rollout runs, only the way back to stable is open.
@@ -176,6 +155,33 @@ impl Api {
         self.recorder
             .record(Some(key), Severity::Normal, reason, message)
             .await;
+    }
+}
+
+/// No two releases claim one host and path. A release whose routes stay as they are is only held to it by older ones.
+fn check_routes(
+    decision: &Decision,
+    before: Option<&ReleaseSpec>,
+    all: &Listing,
+) -> Result<(), ApiError> {
+    if decision.release.spec.routes.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
+        return Ok(());
+    }
+    let mut release = decision.release.clone();
+    if before.is_none_or(|before| before.routes != release.spec.routes) {
+        // Whoever asks for routes now comes after all who have theirs.
+        release.metadata.created_at = None;
+    }
+    let own = release.key();
+    let others: Vec<Release> = all
+        .entries
+        .iter()
+        .filter(|entry| entry.key != own.release())
+        .filter_map(decode)
+        .collect();
+    match validate::routes_conflict(&release, others.iter()) {
+        Some(problem) => Err(ApiError::conflicting(problem.to_string(), vec![problem])),
+        None => Ok(()),
     }
 }
 
