@@ -13,6 +13,7 @@ mod receiver;
 pub mod record;
 mod sequence;
 mod source;
+pub mod syslog;
 
 pub use receiver::{Handle, Receiver};
 pub use source::{CounterSource, SourceError};
