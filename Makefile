@@ -4,11 +4,12 @@ SHELL := /bin/bash
 STORE ?= embedded
 PROFILE ?= dev
 CARGO ?= cargo
+FUZZ_SECONDS ?= 60
 export PROFILE_DIR := $(if $(filter release,$(PROFILE)),release,debug)
 PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs)
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup build demo up down check purity schemas deny test bench sim clean
+.PHONY: help setup build demo up down check purity schemas deny test bench sim fuzz clean
 
 help: ## lists what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -71,6 +72,10 @@ bench: ## measures on real systems, as ratios; also written to target/bench/summ
 
 sim: ## the analysis' simulation, in full
 	$(CARGO) run --locked --release -p fm-analysis --example sim_stats
+
+fuzz: ## fuzzes every reader of foreign bytes (FUZZ_SECONDS=600 for each; FUZZ_TARGETS="line replay")
+	@tests/setup/packages.sh build fuzz
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 clean: ## stops what was started here, and removes what was built
 	@tests/setup/stack.sh down

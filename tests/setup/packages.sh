@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs from Debian what is missing, and says what and why. What is there is left alone.
-# usage: packages.sh GROUP…    build | run | etcd | test | bench
+# usage: packages.sh GROUP…    build | run | etcd | test | bench | fuzz
 set -euo pipefail
 
 # group  program that shows it is there  Debian package  why
@@ -15,6 +15,7 @@ etcd   etcdctl           etcd-client        looks into it
 test   openssl           openssl            makes certificates for the tests of TLS
 test   curl              curl               speaks HTTP/2 in the tests
 bench  wrk               wrk                measures throughput
+fuzz   g++               g++                builds libFuzzer
 '
 
 missing=() reasons=()

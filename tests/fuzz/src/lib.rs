@@ -1,0 +1,38 @@
+//! What must hold for any bytes that reach one of our readers. A target panics where it does not.
+//!
+//! `make fuzz` lets libFuzzer look for such bytes, guided by coverage; each test run plays the committed corpora.
+
+mod line;
+mod manifest;
+mod replay;
+
+/// A reader, and what must hold for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, and its corpus' folder's.
+    pub name: &'static str,
+    /// Panics where it does not hold.
+    pub check: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 3] = [
+    Target {
+        name: "line",
+        check: line::check,
+    },
+    Target {
+        name: "manifest",
+        check: manifest::check,
+    },
+    Target {
+        name: "replay",
+        check: replay::check,
+    },
+];
+
+/// The target of this name.
+#[must_use]
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
+}
