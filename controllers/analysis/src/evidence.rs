@@ -31,7 +31,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn merge(&mut self, other: &Tally) {
+    /// Adds what it did at another time.
+    pub fn merge(&mut self, other: &Tally) {
         self.counted.requests += other.counted.requests;
         self.counted.bad += other.counted.bad;
         if let Some(latency) = &other.latency {

@@ -67,11 +67,23 @@ impl Judge {
 
     /// A tick: closes the batch if it is due. The verdict changes only then.
     pub fn tick(&mut self, tick: &Tick<'_>) -> Option<(Batch, Plan)> {
-        self.pending.due(tick.now).then(|| self.close(tick))
+        self.due(tick.now).then(|| self.close(tick))
+    }
+
+    /// Whether a tick at this time closes the batch.
+    #[must_use]
+    pub fn due(&self, now: Timestamp) -> bool {
+        self.pending.due(now)
     }
 
     /// Closes the batch, whatever is in it: the shares are about to change, and a batch must not mix them.
     pub fn close(&mut self, tick: &Tick<'_>) -> (Batch, Plan) {
+        let batch = self.absorb(tick);
+        (batch, self.plan(tick))
+    }
+
+    /// The same without the verdict, for who looks at it only now and then.
+    pub fn absorb(&mut self, tick: &Tick<'_>) -> Batch {
         let warming_up = self.warming_up(tick.target);
         let batch = self.pending.close(tick.now);
         let criteria = &tick.target.criteria;
@@ -79,7 +91,13 @@ impl Judge {
         if self.findings.harm.is_none() {
             self.findings.harm = plan::harm(&self.situation(tick));
         }
-        (batch, self.plan(tick))
+        batch
+    }
+
+    /// Whether every criterion that is asked for and measured has shown non-inferiority.
+    #[must_use]
+    pub fn non_inferior(&self) -> bool {
+        plan::non_inferior(&self.findings.evidence)
     }
 
     /// The verdict on what was found so far.

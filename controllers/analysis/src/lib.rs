@@ -13,6 +13,8 @@ pub mod latency;
 pub mod observe;
 pub mod plan;
 pub mod pmix;
+pub mod power;
+pub mod recording;
 pub mod replay;
 mod run;
 

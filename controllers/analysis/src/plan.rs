@@ -84,7 +84,7 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     if let Some(sentence) = stable_unhealthy(situation) {
         return wait(Reason::StableUnhealthy, sentence);
     }
-    if non_inferior(situation) {
+    if non_inferior(situation.evidence) {
         if let Some(sentence) = holding(situation, now) {
             return wait(Reason::Holding, sentence);
         }
@@ -160,8 +160,7 @@ fn stable_unhealthy(situation: &Situation<'_>) -> Option<String> {
 }
 
 /// Whether every criterion that is asked for and measured has shown it.
-fn non_inferior(situation: &Situation<'_>) -> bool {
-    let evidence = situation.evidence;
+pub(crate) fn non_inferior(evidence: &Evidence) -> bool {
     evidence.errors.non_inferior && evidence.latency.as_ref().is_none_or(|l| l.non_inferior)
 }
 

@@ -8,12 +8,12 @@ use fm_api::quantity::{Span, Weight};
 use fm_api::release::Release;
 use fm_api::target::AnalysisTarget;
 use fm_api::verdict::{Counted, Decision, Reason};
-use fm_telemetry::histogram::Histogram;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Tally;
 use crate::judge::{Findings, Judge, Tick};
+use crate::recording::{ALLOWED, Second};
 
 /// What a line concludes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,55 +54,22 @@ pub struct Replay {
     hold_until: Timestamp,
     judge: Judge,
     line: u64,
+    /// The share that the last line told.
+    weight: Option<Weight>,
     last: Output,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Input {
-    canary: InputSide,
-    stable: InputSide,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct InputSide {
-    requests: u64,
-    errors: u64,
-    #[serde(default)]
-    latency_ms: Option<Vec<f64>>,
 }
 
 impl Replay {
     /// With a release's criteria, its defaults filled in.
     #[must_use]
     pub fn new(release: &Release) -> Self {
-        let spec = &release.spec;
-        let steps = spec.strategy.canary.as_ref().map(|c| c.steps.as_slice());
-        let mut holds = steps.unwrap_or_default().iter().map(|step| step.hold);
-        let held = holds
-            .clone()
-            .map(Span::as_millis)
-            .fold(0, u64::saturating_add);
-        let begin = Timestamp::UNIX_EPOCH;
-        let held = SignedDuration::from_millis(i64::try_from(held).unwrap_or(i64::MAX));
-        let hold_until = begin.checked_add(held).unwrap_or(Timestamp::MAX);
-        let revision = RevisionId::new("recorded");
+        let (target, hold_until) = target(release);
         Self {
-            target: AnalysisTarget {
-                run: String::new(),
-                canary: revision.clone(),
-                stable: revision,
-                criteria: spec.analysis.clone(),
-                criteria_hash: String::new(),
-                request_timeout: spec.request_timeout(),
-                last_hold: holds.next_back().unwrap_or(Span::ZERO),
-                since: Some(begin),
-                awaiting_since: Some(hold_until),
-            },
+            target,
             hold_until,
-            judge: Judge::new(Findings::default(), begin),
+            judge: Judge::new(Findings::default(), Timestamp::UNIX_EPOCH),
             line: 0,
+            weight: None,
             last: Output {
                 tick: 0,
                 log_e_harm: 0.0,
@@ -122,24 +89,34 @@ impl Replay {
     /// When the line is not one of recorded traffic.
     pub fn line(&mut self, text: &str) -> Result<Output, ReplayError> {
         self.line += 1;
-        let (canary, stable) = read(text).map_err(|message| ReplayError {
+        let second = read(text).map_err(|message| ReplayError {
             line: self.line,
             message,
         })?;
+        let (canary, stable) = (Tally::from(&second.canary), Tally::from(&second.stable));
         let seconds = SignedDuration::from_secs(i64::try_from(self.line).unwrap_or(i64::MAX));
         let now = Timestamp::UNIX_EPOCH
             .checked_add(seconds)
             .unwrap_or(Timestamp::MAX);
-        let weight = share(canary.counted, stable.counted);
+        let weight = second
+            .weight
+            .unwrap_or_else(|| share(canary.counted, stable.counted));
+        // Online a batch ends when the shares change; recorded traffic that does not tell them goes by time and counts.
+        let told = std::mem::replace(&mut self.weight, second.weight);
+        let shifted = told.zip(second.weight).is_some_and(|(a, b)| a != b);
         self.judge.count(&canary, &stable, now);
         let tick = Tick {
             target: &self.target,
             weight,
-            unseen: None,
+            unseen: second.unseen.as_deref(),
             hold_until: Some(self.hold_until),
             now,
         };
-        let closed = self.judge.tick(&tick);
+        let closed = if shifted {
+            Some(self.judge.close(&tick))
+        } else {
+            self.judge.tick(&tick)
+        };
         self.last.tick = self.line;
         if let Some((_, plan)) = closed {
             if let Some(errors) = plan.metrics.first() {
@@ -158,6 +135,34 @@ impl Replay {
     }
 }
 
+/// What is judged when a canary's first request comes at the beginning of time and nobody but the steps' holds is waited
+/// for; and until when those last.
+pub(crate) fn target(release: &Release) -> (AnalysisTarget, Timestamp) {
+    let spec = &release.spec;
+    let steps = spec.strategy.canary.as_ref().map(|c| c.steps.as_slice());
+    let mut holds = steps.unwrap_or_default().iter().map(|step| step.hold);
+    let held = holds
+        .clone()
+        .map(Span::as_millis)
+        .fold(0, u64::saturating_add);
+    let begin = Timestamp::UNIX_EPOCH;
+    let held = SignedDuration::from_millis(i64::try_from(held).unwrap_or(i64::MAX));
+    let hold_until = begin.checked_add(held).unwrap_or(Timestamp::MAX);
+    let revision = RevisionId::new("recorded");
+    let target = AnalysisTarget {
+        run: String::new(),
+        canary: revision.clone(),
+        stable: revision,
+        criteria: spec.analysis.clone(),
+        criteria_hash: String::new(),
+        request_timeout: spec.request_timeout(),
+        last_hold: holds.next_back().unwrap_or(Span::ZERO),
+        since: Some(begin),
+        awaiting_since: Some(hold_until),
+    };
+    (target, hold_until)
+}
+
 /// Recorded traffic does not say which share was wanted; what came stands for it.
 fn share(canary: Counted, stable: Counted) -> Weight {
     if stable.requests == 0 && canary.requests > 0 {
@@ -169,50 +174,14 @@ fn share(canary: Counted, stable: Counted) -> Weight {
     Weight::from_basis_points(points.round().clamp(1.0, 9_999.0) as u16)
 }
 
-fn read(text: &str) -> Result<(Tally, Tally), String> {
-    const ALLOWED: &str = r#"allowed: {"canary":{"requests":10,"errors":0},"stable":{"requests":190,"errors":1}}, with "latencyMs":[…] on each side if wanted"#;
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("no JSON: {error}; {ALLOWED}"))?;
-    if value.get("metric").is_some() {
-        return Err(format!(
-            "`metric` lines are not decided by this version; {ALLOWED}"
-        ));
-    }
-    let input: Input =
-        serde_json::from_value(value).map_err(|error| format!("{error}; {ALLOWED}"))?;
-    Ok((
-        tally("canary", input.canary)?,
-        tally("stable", input.stable)?,
-    ))
-}
-
-fn tally(side: &str, input: InputSide) -> Result<Tally, String> {
-    if input.errors > input.requests {
-        return Err(format!(
-            "{side}: {} errors among {} requests; allowed: at most as many errors as requests",
-            input.errors, input.requests
-        ));
-    }
-    if input.requests > 1 << 40 {
-        return Err(format!("{side}: {} requests in a second", input.requests));
-    }
-    let mut latency = None;
-    if let Some(times) = input.latency_ms {
-        let histogram: &mut Histogram = latency.get_or_insert_default();
-        for ms in times {
-            if !ms.is_finite() || ms < 0.0 {
-                return Err(format!(
-                    "{side}: {ms} is no response time; allowed: milliseconds, 0 or more"
-                ));
-            }
-            histogram.record(ms);
+fn read(text: &str) -> Result<Second, String> {
+    // A line of a metric has no sides, so it is refused as traffic; then it is told apart.
+    Second::read(text).map_err(|message| {
+        let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
+        if value.is_some_and(|value| value.get("metric").is_some()) {
+            format!("`metric` lines are not decided by this version; {ALLOWED}")
+        } else {
+            message
         }
-    }
-    Ok(Tally {
-        counted: Counted {
-            requests: input.requests,
-            bad: input.errors,
-        },
-        latency,
     })
 }

@@ -163,3 +163,85 @@ proptest! {
         }).to_string());
     }
 }
+
+#[test]
+fn response_times_in_bins_decide_as_the_times_themselves() {
+    let (mut plain, mut binned) = (
+        Replay::new(&release(at_once())),
+        Replay::new(&release(at_once())),
+    );
+    let times = |slow: f64, n: usize| (0..n).map(|i| slow * (20.0 + i as f64)).collect::<Vec<_>>();
+    let bins = |times: &[f64]| {
+        let mut histogram = fm_telemetry::histogram::Histogram::default();
+        times.iter().for_each(|ms| histogram.record(*ms));
+        histogram
+    };
+    for _ in 0..20 {
+        let (canary, stable) = (times(1.6, 10), times(1.0, 60));
+        let with = |name: &str, canary: serde_json::Value, stable: serde_json::Value| {
+            serde_json::json!({
+                "canary": { "requests": 10, "errors": 0, name: canary },
+                "stable": { "requests": 60, "errors": 0, name: stable },
+            })
+            .to_string()
+        };
+        let a = plain
+            .line(&with(
+                "latencyMs",
+                canary.clone().into(),
+                stable.clone().into(),
+            ))
+            .unwrap();
+        let (canary, stable) = (bins(&canary), bins(&stable));
+        let (canary, stable) = (
+            serde_json::to_value(canary).unwrap(),
+            serde_json::to_value(stable).unwrap(),
+        );
+        assert_eq!(
+            binned.line(&with("latencyBins", canary, stable)).unwrap(),
+            a
+        );
+    }
+}
+
+#[test]
+fn a_batch_ends_where_the_recorded_share_changes() {
+    let mut replay = Replay::new(&release(at_once()));
+    let line = |weight: u64| {
+        format!(
+            r#"{{"canary":{{"requests":1,"errors":0}},"stable":{{"requests":20,"errors":0}},"weight":{weight}}}"#
+        )
+    };
+    assert_eq!(replay.line(&line(5)).unwrap().log_e_ni, 0.0);
+    assert_eq!(replay.line(&line(5)).unwrap().log_e_ni, 0.0);
+    assert!(replay.line(&line(50)).unwrap().log_e_ni > 0.0);
+    assert!(replay.line(&line(150)).is_err());
+}
+
+#[test]
+fn nothing_is_promoted_while_the_counters_could_not_be_read() {
+    let mut criteria = at_once();
+    criteria.errors.promote.margin = 0.5;
+    let mut replay = Replay::new(&release(criteria));
+    for _ in 0..89 {
+        replay.line(&line((0, 10), (0, 190))).unwrap();
+    }
+    let unseen = r#"{"canary":{"requests":9,"errors":0},"stable":{"requests":9,"errors":0},"unseen":"frd did not answer"}"#;
+    assert_eq!(
+        replay.line(unseen).unwrap().reason,
+        Reason::TelemetryUnavailable
+    );
+    assert_eq!(
+        replay.line(&line((0, 10), (0, 190))).unwrap().reason,
+        Reason::NonInferior
+    );
+}
+
+#[test]
+fn an_error_repeats_little_of_its_line() {
+    let mut replay = Replay::new(&release(at_once()));
+    let error = replay
+        .line(&format!(r#"{{"{}":1}}"#, "x".repeat(1 << 20)))
+        .unwrap_err();
+    assert!(error.to_string().len() < 1000);
+}

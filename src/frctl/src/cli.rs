@@ -327,6 +327,10 @@ pub(crate) struct Undo {
 pub(crate) enum Analysis {
     /// Decide recorded traffic by a release's criteria, without a server
     Replay(Replay),
+    /// Record a rollout's traffic, second by second, in the form that replay reads
+    Record(Record),
+    /// Say how many requests and how long each conclusion takes, without a server
+    Power(Power),
 }
 
 /// `analysis replay`.
@@ -338,6 +342,39 @@ pub(crate) struct Replay {
     /// One JSON object a line, one line a second
     #[arg(long, value_name = "FILE|-")]
     pub(crate) input: PathBuf,
+}
+
+/// `analysis record`.
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// NAME or NAMESPACE/NAME; if nothing is on trial yet, the next rollout is waited for
+    pub(crate) name: String,
+    /// Where to; it is written anew
+    #[arg(long, value_name = "FILE|-", default_value = "-")]
+    pub(crate) to: PathBuf,
+}
+
+/// `analysis power`.
+#[derive(Debug, Args)]
+pub(crate) struct Power {
+    /// The release whose analysis and steps decide
+    #[arg(short = 'f', long = "filename", value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// Requests a second that both sides get together
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rps: f64,
+    /// Share of stable's requests that are bad, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "0.5", value_parser = percent)]
+    pub(crate) error_rate: f64,
+    /// Stable's median response time, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "50", value_parser = milliseconds)]
+    pub(crate) latency: f64,
+    /// How many rollouts are simulated of each kind
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
+    pub(crate) runs: u32,
+    /// Draws other rollouts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 /// `completion`.
@@ -359,4 +396,28 @@ pub(crate) struct Version {
 fn span(text: &str) -> Result<Duration, String> {
     let span: fm_api::quantity::Span = text.parse().map_err(|error| format!("{error}"))?;
     Ok(span.to_std())
+}
+
+/// Requests a second.
+fn rate(text: &str) -> Result<f64, String> {
+    within(text, 0.001, 1_000_000.0)
+}
+
+/// Percent, as a fraction.
+fn percent(text: &str) -> Result<f64, String> {
+    within(text.trim_end_matches(['%', ' ']), 0.0, 100.0).map(|percent| percent / 100.0)
+}
+
+fn milliseconds(text: &str) -> Result<f64, String> {
+    within(text.trim_end_matches("ms"), 0.1, 1_000_000.0)
+}
+
+fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let allowed = || format!("allowed: a number from {least} to {most}");
+    let number: f64 = text.parse().map_err(|_| allowed())?;
+    if (least..=most).contains(&number) {
+        Ok(number)
+    } else {
+        Err(allowed())
+    }
 }

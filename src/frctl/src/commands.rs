@@ -7,6 +7,8 @@ mod edit;
 mod events;
 mod get;
 mod offline;
+mod power;
+mod record;
 mod remove;
 mod replay;
 mod rollout;
@@ -32,6 +34,8 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Set(Set::Image(options)) => edit::image(session, &options).await,
         Command::Rollout(command) => rollout::run(session, command).await,
         Command::Analysis(Analysis::Replay(options)) => replay::run(session, &options),
+        Command::Analysis(Analysis::Record(options)) => record::run(session, &options).await,
+        Command::Analysis(Analysis::Power(options)) => power::run(session, &options),
         Command::Doctor => doctor::run(session).await,
         Command::Completion(options) => offline::completion(options.shell),
         Command::Version(options) => offline::version(session, options.client).await,

@@ -3,6 +3,7 @@
 mod describe;
 mod estimate;
 mod frame;
+pub(crate) mod power;
 mod releases;
 #[cfg(test)]
 mod tests;

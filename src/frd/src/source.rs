@@ -64,6 +64,11 @@ impl AllAgents {
             own_address,
         }
     }
+
+    /// Waits until it is known which agents there are.
+    pub(crate) async fn known(&self) {
+        self.agents.synced().await;
+    }
 }
 
 #[async_trait]

@@ -41,6 +41,14 @@ impl Histogram {
         *self.bins.entry(bin(ms)).or_default() += 1;
     }
 
+    /// Counts values that lie in `bin`.
+    pub fn add(&mut self, bin: u16, count: u64) {
+        if count > 0 {
+            let sum = self.bins.entry(bin).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Histogram) {
         for (bin, count) in &other.bins {

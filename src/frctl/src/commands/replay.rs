@@ -1,16 +1,22 @@
 //! `frctl analysis replay`: decides recorded traffic by a release's criteria, line by line.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use fm_analysis::replay;
 use fm_api::verdict::{Decision, Reason};
+
+use super::record::word;
 
 use crate::cli::{self, Output};
 use crate::error::{Error, Exit, Result};
 use crate::session::Session;
 use crate::text::clean;
 use crate::{files, term};
+
+/// A second of a million response times fits in.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 pub(super) fn run(session: &Session, options: &cli::Replay) -> Result<Exit> {
     if options.file.as_os_str() == "-" && options.input.as_os_str() == "-" {
@@ -39,16 +45,16 @@ pub(super) fn run(session: &Session, options: &cli::Replay) -> Result<Exit> {
     let mut out = BufWriter::new(io::stdout().lock());
     let programs = matches!(session.output(), Output::Json | Output::Yaml);
     let mut said = None;
-    for line in input.lines() {
-        let line =
-            line.map_err(|error| Error::new(format!("{name} cannot be read")).because(error))?;
+    let mut input = Lines::new(input);
+    while let Some(line) = input
+        .next()
+        .map_err(|error| Error::new(format!("{name} cannot be read")).because(error))?
+    {
         let decided = match replay.line(&line) {
             Ok(decided) => decided,
             Err(error) => {
                 out.flush()?;
-                return Err(Error::new(format!("{name}: {}", clean(&error.to_string()))).hint(
-                    r#"a line is {"canary":{"requests":10,"errors":0},"stable":{"requests":190,"errors":1}}"#,
-                ));
+                return Err(Error::new(format!("{name}: {}", clean(&error.to_string()))));
             }
         };
         if programs {
@@ -67,6 +73,36 @@ pub(super) fn run(session: &Session, options: &cli::Replay) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Lines of text, none of them longer than memory should hold.
+struct Lines<R> {
+    input: R,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(input: R) -> Self {
+        Self {
+            input,
+            line: Vec::new(),
+        }
+    }
+
+    /// The next line without its end; a longer one comes cut, and is then no JSON. What is no UTF-8 is no JSON either.
+    fn next(&mut self) -> io::Result<Option<Cow<'_, str>>> {
+        self.line.clear();
+        let read = (&mut self.input)
+            .take(LONGEST)
+            .read_until(b'\n', &mut self.line)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if self.line.last() == Some(&b'\n') {
+            self.line.pop();
+        }
+        Ok(Some(String::from_utf8_lossy(&self.line)))
+    }
+}
+
 /// For people: a line when the conclusion or its reason changes, and every tenth.
 fn person(
     out: &mut impl Write,
@@ -78,12 +114,7 @@ fn person(
         return Ok(());
     }
     *said = Some(now);
-    let word = match decided.verdict {
-        Decision::Wait => "wait",
-        Decision::Promote => "promote",
-        Decision::Rollback => "rollback",
-        Decision::Inconclusive => "inconclusive",
-    };
+    let word = word(&decided.verdict);
     writeln!(
         out,
         "{:>5} s  {word:<12}  harm {:>6.2}  non-inferior {:>6.2}  {}",

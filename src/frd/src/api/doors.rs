@@ -19,7 +19,9 @@ use fm_api::verdict::Verdict;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
-use super::{Api, agents, events, health, metrics, openapi, operations, read, releases, undo};
+use super::{
+    Api, agents, events, health, metrics, openapi, operations, read, releases, traffic, undo,
+};
 
 pub(super) type Shared = Arc<Api>;
 
@@ -193,6 +195,13 @@ fn of_one_release() -> Vec<Door> {
             get(read::verdict),
         )
         .answers::<Verdict>(),
+        door(
+            Method::GET,
+            below!("/analysis"),
+            "Second by second what a running rollout's both sides do, as `frctl analysis replay` reads it",
+            get(traffic::traffic),
+        )
+        .asks(WATCH),
         door(
             Method::GET,
             below!("/target"),

@@ -21,6 +21,7 @@ mod operations;
 mod read;
 mod releases;
 mod stored;
+mod traffic;
 mod undo;
 mod watch;
 
@@ -48,6 +49,8 @@ pub struct Api {
     /// One change at a time: two releases that claim one host at once must not both pass. Reads do not wait for it.
     changes: Mutex<()>,
     requests: metrics::Requests,
+    /// For those who record a rollout.
+    traffic: traffic::Source,
 }
 
 /// The haproxy agent of this process.
@@ -77,6 +80,7 @@ impl Api {
             ids: || uuid::Uuid::now_v7().to_string(),
             changes: Mutex::new(()),
             requests: metrics::Requests::default(),
+            traffic: traffic::Source::default(),
         })
     }
 
