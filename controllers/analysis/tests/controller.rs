@@ -40,8 +40,12 @@ impl Rig {
             shutdown: CancellationToken::new(),
             resync: Duration::from_secs(10),
         };
-        let receiver = Receiver::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let log = TcpStream::connect(receiver.local_addr()).await.unwrap();
+        let receiver = Receiver::bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let log = TcpStream::connect(receiver.address().to_string())
+            .await
+            .unwrap();
         let handle = receiver.handle();
         tokio::spawn(receiver.run(ctx.shutdown.clone()));
         let key = ReleaseKey::new("default", "shop");

@@ -15,7 +15,7 @@ use fm_api::event::Severity;
 use fm_api::keys;
 use fm_api::observed::Agent as Alive;
 use fm_runtime::{Cache, Changes, Context, Recorder};
-use fm_telemetry::{Handle, Receiver};
+use fm_telemetry::{Address, Handle, Receiver};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ impl Agent {
             dir: options.dir.display().to_string(),
             admin_socket: options.admin().display().to_string(),
             binds: options.config_binds(),
-            log: receiver.local_addr(),
+            log: receiver.address().clone(),
             maxconn: max_connections(),
         };
         let handle = receiver.handle();
@@ -126,20 +126,34 @@ impl Agent {
     }
 }
 
-/// Listens where it listened before if that is still free, so that an adopted HAProxy goes on logging to it.
+/// Listens on a socket in the agent's folder, which HAProxy reads anyway. Where that cannot be (a path too long for a
+/// socket), or where the operator says so, on TCP: where it listened before if that is still free, so that an adopted
+/// HAProxy goes on logging to it.
 async fn listen(options: &Options) -> std::io::Result<Receiver> {
+    if let Mode::External {
+        log: Some(address), ..
+    } = &options.mode
+    {
+        return Receiver::bind(*address).await;
+    }
+    let socket = options.dir.join("log.sock");
+    match Receiver::bind(Address::Unix(socket.clone())).await {
+        Ok(receiver) => return Ok(receiver),
+        Err(error) => tracing::warn!(
+            "{} cannot be used for HAProxy's log ({error}): a port on the loopback is used instead",
+            socket.display()
+        ),
+    }
     let path = options.dir.join("log.address");
     let before = std::fs::read_to_string(&path)
         .ok()
         .and_then(|text| text.trim().parse::<SocketAddr>().ok());
-    let receiver = match before {
-        Some(address) => match Receiver::bind(address).await {
-            Ok(receiver) => receiver,
-            Err(_) => Receiver::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
-        },
-        None => Receiver::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let receiver = match Receiver::bind(before.unwrap_or(free)).await {
+        Err(_) if before.is_some() => Receiver::bind(free).await?,
+        bound => bound?,
     };
-    files::replace(&path, &receiver.local_addr().to_string())?;
+    files::replace(&path, &receiver.address().to_string())?;
     Ok(receiver)
 }
 

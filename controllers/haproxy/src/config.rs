@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use fm_api::quantity::Span;
 use fm_api::target::Slot;
@@ -26,7 +25,7 @@ pub struct Settings {
     /// Where requests come in.
     pub binds: Vec<Bind>,
     /// Where the log goes.
-    pub log: SocketAddr,
+    pub log: fm_telemetry::Address,
     /// Connections at once, from the limit of file descriptors.
     pub maxconn: u32,
 }

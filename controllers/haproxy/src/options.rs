@@ -38,6 +38,8 @@ pub enum Mode {
         admin: PathBuf,
         /// The program, if it is at hand: asked about a configuration before a reload.
         binary: Option<PathBuf>,
+        /// Where it sends its log if it cannot reach a socket in the agent's folder.
+        log: Option<std::net::SocketAddr>,
     },
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct External {
     pub(crate) master_socket: PathBuf,
     /// The program, to ask it about a configuration before a reload.
     pub(crate) binary: Option<PathBuf>,
+    /// `host:port` of ours to send its log to, if it cannot reach a socket in `dir`.
+    pub(crate) log: Option<std::net::SocketAddr>,
 }
 
 /// The daemon's own log.

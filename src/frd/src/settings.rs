@@ -304,6 +304,7 @@ fn haproxy(flags: &Arguments, file: &File) -> Result<(Mode, Option<PathBuf>), Wr
                     .haproxy_binary
                     .clone()
                     .or_else(|| external.binary.clone()),
+                log: external.log,
             };
             Ok((mode, Some(external.dir.clone())))
         }

@@ -1,6 +1,6 @@
 //! From HAProxy's log to cumulative counters and mergeable histograms.
 //!
-//! `HAProxy ring -> TCP -> receiver -> line -> counters -> snapshot -> whoever compares`
+//! `HAProxy ring -> socket -> receiver -> line -> counters -> snapshot -> whoever compares`
 //!
 //! Owner of all state: [`counters`], in memory, for one process. What must never happen: a panic or unbounded memory
 //! from what arrives on the wire; a request counted twice; a number that shrinks within an epoch (but for a revision
@@ -15,5 +15,5 @@ mod sequence;
 mod source;
 pub mod syslog;
 
-pub use receiver::{Handle, Receiver};
+pub use receiver::{Address, Handle, Receiver};
 pub use source::{CounterSource, SourceError};

@@ -1,17 +1,20 @@
-//! Where HAProxy's log arrives: lines over TCP, from as many connections as HAProxy opens.
+//! Where HAProxy's log arrives: lines over a unix or TCP stream, from as many connections as HAProxy opens.
 //!
 //! Owner of the state: the [`Handle`]s and the receiver share it behind a plain mutex, which is held for one chunk of
 //! lines or one snapshot and never across an await. What must never happen: a slow or hostile peer that holds up another, or
 //! a line that grows without bound.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,11 +28,63 @@ const CHUNK: usize = 64 * 1024;
 /// HAProxy opens one connection per ring and process; more than this at once is not HAProxy.
 const MAX_CONNECTIONS: usize = 256;
 
+/// Where HAProxy sends its log. Shown as a HAProxy `server` line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A stream socket in a folder that nobody else may enter: no other process can forge a line.
+    Unix(PathBuf),
+    /// For a HAProxy that cannot reach a socket of ours. Whoever reaches the port can send lines.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix@{}", path.display()),
+            Address::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Address::Tcp(address)
+    }
+}
+
+#[derive(Debug)]
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        Ok(match self {
+            Listener::Unix(listener) => Box::new(listener.accept().await?.0),
+            Listener::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+/// A socket for ourselves alone. What a process that is gone left behind is replaced; one that listens is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
 /// Listens for HAProxy's log.
 #[derive(Debug)]
 pub struct Receiver {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Address,
     handle: Handle,
 }
 
@@ -46,9 +101,15 @@ impl Receiver {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    pub async fn bind(address: impl Into<Address>) -> io::Result<Self> {
+        let (listener, address) = match address.into() {
+            Address::Unix(path) => (Listener::Unix(bind_unix(&path)?), Address::Unix(path)),
+            Address::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = listener.local_addr()?;
+                (Listener::Tcp(listener), Address::Tcp(address))
+            }
+        };
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let epoch = format!("{}-{}", std::process::id(), since.as_nanos());
         let handle = Handle {
@@ -65,8 +126,8 @@ impl Receiver {
 
     /// Where it listens.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Reads the counters.
@@ -85,9 +146,9 @@ impl Receiver {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(stream) => {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        tracing::warn!(%peer, "too many connections to the log receiver: refused");
+                        tracing::warn!("too many connections to the log receiver: refused");
                         continue;
                     };
                     let (handle, shutdown) = (self.handle.clone(), shutdown.clone());
@@ -148,7 +209,7 @@ impl Handle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn receive(&self, mut stream: TcpStream, shutdown: &CancellationToken) {
+    async fn receive(&self, mut stream: impl AsyncRead + Unpin, shutdown: &CancellationToken) {
         self.state().connected();
         let mut lines = Lines::default();
         let mut chunk = vec![0; CHUNK];

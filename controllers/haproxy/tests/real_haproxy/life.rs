@@ -343,6 +343,7 @@ async fn a_haproxy_that_somebody_else_starts_is_led_through_its_sockets() {
         master: world.dir.join("master.sock"),
         admin: world.dir.join("admin.sock"),
         binary: None,
+        log: None,
     };
     world.start_agent().await;
     let config = world.dir.join("haproxy.cfg");

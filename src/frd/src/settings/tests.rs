@@ -117,8 +117,11 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
 fn external_and_owned_exclude_each_other() {
     let both = "haproxy: { owned: {}, external: { dir: /a, adminSocket: /b, masterSocket: /c } }\n";
     assert!(with_file(both, &[]).unwrap_err().contains("exactly one"));
-    let one = "haproxy: { external: { dir: /a, adminSocket: /b, masterSocket: /c } }\n";
+    let one = "haproxy: { external: { dir: /a, adminSocket: /b, masterSocket: /c, log: \"127.0.0.1:5140\" } }\n";
     let settings = with_file(one, &[]).unwrap();
-    assert!(matches!(settings.haproxy, Mode::External { .. }));
+    assert!(matches!(
+        settings.haproxy,
+        Mode::External { log: Some(_), .. }
+    ));
     assert_eq!(settings.haproxy_dir, Path::new("/a"));
 }
