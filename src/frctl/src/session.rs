@@ -77,12 +77,17 @@ impl Session {
         }
     }
 
+    /// Colours or none. Does not read the time zone, which takes longer than a whole request.
+    pub(crate) fn paint(&self) -> Paint {
+        Paint(term::colours(self.global.no_color))
+    }
+
     /// How things are shown just now.
     pub(crate) fn look(&self) -> Look {
         Look {
             now: Timestamp::now(),
             width: term::size().map(|(columns, _)| columns),
-            paint: Paint(term::colours(self.global.no_color)),
+            paint: self.paint(),
             zone: TimeZone::system(),
         }
     }

@@ -183,7 +183,7 @@ fn say(session: &Session, key: &str, what: &str) -> Result<()> {
 
 /// How long it is expected to take, and what happens next.
 async fn outlook(session: &Session, client: &Client, result: &ApplyResult) -> Result<()> {
-    let paint = session.look().paint;
+    let paint = session.paint();
     let release = &result.release;
     let key = release.key();
     let name = short(&key);

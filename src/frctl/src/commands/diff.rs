@@ -14,7 +14,7 @@ use crate::{files, term};
 
 pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
     let client = session.client()?;
-    let paint = session.look().paint;
+    let paint = session.paint();
     let mut failed = 0usize;
     let mut different = false;
     for source in files::read(files)? {

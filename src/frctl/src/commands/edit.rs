@@ -118,5 +118,5 @@ pub(super) fn say(
     };
     let name = short(key);
     let text = format!("  {text}; `frctl watch {name}` shows it");
-    term::line(&session.look().paint.dim(&text))
+    term::line(&session.paint().dim(&text))
 }
