@@ -149,6 +149,9 @@ pub(crate) struct Get {
     /// Every namespace
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
+    /// Only what needs somebody: since when, what share, why, and the next command
+    #[arg(long)]
+    pub(crate) problems: bool,
     /// Go on showing changes
     #[arg(short, long)]
     pub(crate) watch: bool,

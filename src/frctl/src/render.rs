@@ -4,6 +4,7 @@ mod describe;
 mod estimate;
 mod frame;
 pub(crate) mod power;
+mod problems;
 mod releases;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 pub(crate) use describe::describe;
 pub(crate) use estimate::estimate;
 pub(crate) use frame::{Frame, frame, person};
+pub(crate) use problems::{is_problem, problems};
 pub(crate) use releases::{history, releases};
 
 use fm_api::http::View;

@@ -33,7 +33,11 @@ pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
         Output::Table | Output::Wide => {
             let views = views(values)?;
             if views.is_empty() && missing.is_empty() {
-                term::complain(&nothing(session, options));
+                if options.problems {
+                    term::line("nothing needs you")?;
+                } else {
+                    term::complain(&nothing(session, options));
+                }
             } else if !views.is_empty() {
                 term::print(&table(session, &views, options))?;
             }
@@ -77,7 +81,7 @@ async fn fetch(
             format!("/v1/namespaces/{}/releases", session.namespace())
         };
         let list: ListBody<Value> = typed(client.get(&path).await?)?;
-        return Ok((list.items, Vec::new()));
+        return Ok((chosen(session, options, list.items)?, Vec::new()));
     }
     let (mut values, mut missing) = (Vec::new(), Vec::new());
     for name in &options.names {
@@ -88,7 +92,22 @@ async fn fetch(
             Err(error) => return Err(error),
         }
     }
-    Ok((values, missing))
+    Ok((chosen(session, options, values)?, missing))
+}
+
+/// With `--problems` only those that need somebody.
+fn chosen(session: &Session, options: &Get, values: Vec<Value>) -> Result<Vec<Value>> {
+    if !options.problems {
+        return Ok(values);
+    }
+    let look = session.look();
+    let mut kept = Vec::new();
+    for value in values {
+        if render::is_problem(&typed::<View>(value.clone())?, &look) {
+            kept.push(value);
+        }
+    }
+    Ok(kept)
 }
 
 fn views(values: Vec<Value>) -> Result<Vec<View>> {
@@ -96,6 +115,13 @@ fn views(values: Vec<Value>) -> Result<Vec<View>> {
 }
 
 fn table(session: &Session, views: &[View], options: &Get) -> String {
+    if options.problems {
+        return if views.is_empty() {
+            "nothing needs you\n".to_owned()
+        } else {
+            render::problems(views, &session.look())
+        };
+    }
     let wide = session.output() == Output::Wide;
     let spread = options.all_namespaces || options.names.iter().any(|name| name.contains('/'));
     render::releases(views, &session.look(), wide, spread)

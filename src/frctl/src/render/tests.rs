@@ -172,3 +172,38 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
     assert_eq!(wait::ended(&view("approval"), 4), Some(Exit::Person));
     assert_eq!(wait::ended(&view("fresh"), 4), None);
 }
+
+#[test]
+fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
+    let look = look(Some(100), false);
+    let named = |name: &str, change: fn(&mut Status)| {
+        let mut view = view("canary");
+        name.clone_into(&mut view.name);
+        change(view.status.as_mut().unwrap());
+        view
+    };
+    let well = [named("fine", |_| {}), view("healthy")];
+    assert!(well.iter().all(|view| !is_problem(view, &look)));
+    let bad = vec![
+        named("approve", |status| status.waits_for_person = true),
+        named("failed", |status| {
+            status.phase = Phase::Degraded;
+            status.canary.as_mut().unwrap().last_failure =
+                Some("task: non-zero exit (3)".to_owned());
+        }),
+        named("blind", |status| {
+            status.conditions.push(fm_api::status::Condition {
+                kind: "Observed".to_owned(),
+                status: Some(false),
+                reason: "SwarmUnknown".to_owned(),
+                message: "Docker does not answer".to_owned(),
+                since: "2026-03-06T08:30:00Z".parse().unwrap(),
+            });
+        }),
+    ];
+    assert!(bad.iter().all(|view| is_problem(view, &look)));
+    assert_data_eq!(
+        problems(&bad, &look),
+        file!["../../tests/golden/problems.txt"]
+    );
+}
