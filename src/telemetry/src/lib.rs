@@ -6,6 +6,7 @@
 //! from what arrives on the wire; a request counted twice; a number that shrinks within an epoch (but for a revision
 //! that nobody has asked for in an hour, which begins again at nothing).
 
+pub mod access;
 pub mod counters;
 pub mod histogram;
 pub mod line;

@@ -1,0 +1,100 @@
+//! Our own JSON line as a request: backend, revision and release come from the split record in it.
+//!
+//! The line has one timer, `Tr`, no server and no time of day: the revision stands in the server's place. Pure.
+
+use super::{Request, Route};
+use crate::line::{self, Line, Side};
+
+/// What a line that begins with `{` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own<'a> {
+    Request(Request<'a>),
+    /// A request that had no route.
+    Unrouted,
+    Malformed,
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Own<'_> {
+    let Some(line) = line::parse(bytes) else {
+        return Own::Malformed;
+    };
+    if line.record.is_empty() {
+        return Own::Unrouted;
+    }
+    request(&line).map_or(Own::Malformed, Own::Request)
+}
+
+/// The request that a line means; `None`: its record is none.
+pub(super) fn request<'a>(line: &Line<'a>) -> Option<Request<'a>> {
+    // `mode|seed|weight|stableBackend|canaryBackend|namespace/name|stableRevision|canaryRevision|generation`
+    let mut fields = line.record.split('|').skip(3);
+    let backends = (fields.next()?, fields.next()?);
+    let release = fields.next()?;
+    let revisions = (fields.next()?, fields.next()?);
+    fields.next()?;
+    if fields.next().is_some() {
+        return None;
+    }
+    let (backend, revision) = match line.side {
+        Side::Stable | Side::Fallback => (backends.0, revisions.0),
+        Side::Canary | Side::Forced => (backends.1, revisions.1),
+    };
+    let first_byte = line
+        .time_to_first_byte
+        .map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    Some(Request {
+        frontend: b"-",
+        backend: backend.as_bytes(),
+        server: revision.as_bytes(),
+        timers: [-1, -1, -1, first_byte, -1],
+        status: line.status,
+        bytes: 0,
+        termination: line.termination,
+        accepted: None,
+        route: Route::Release(release),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_side_tells_backend_and_revision() {
+        let line = |side: &str| {
+            format!(
+                r#"{{"rc":"r|0bad|500|r0_a|r0_b|default/shop|aaaa|bbbb|7","sd":"{side}","st":200,"ts":"--","tr":12}}"#
+            )
+        };
+        for (side, backend, revision) in [
+            ("s", "r0_a", "aaaa"),
+            ("f", "r0_a", "aaaa"),
+            ("c", "r0_b", "bbbb"),
+            ("m", "r0_b", "bbbb"),
+        ] {
+            let line = line(side);
+            let Own::Request(found) = parse(line.as_bytes()) else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                (found.backend, found.server),
+                (backend.as_bytes(), revision.as_bytes())
+            );
+            assert_eq!(found.route, Route::Release("default/shop"));
+            assert_eq!(found.timers, [-1, -1, -1, 12, -1]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_told() {
+        assert_eq!(parse(br#"{"rc":""}"#), Own::Unrouted);
+        for bad in [
+            r#"{"rc":"r|0bad|500|r0_a","sd":"s","st":200,"ts":"--"}"#,
+            r#"{"rc":"r|0|5|a|b|d/s|a|b|7|8","sd":"s","st":200,"ts":"--"}"#,
+            "{",
+            "{}",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), Own::Malformed, "{bad}");
+        }
+    }
+}
