@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Batch, Evidence, Pending, Tally};
+use crate::metrics::standings::Joint;
 use crate::plan::{self, Harm, Plan, Situation};
 
 /// What lasts of a run.
@@ -44,6 +45,8 @@ pub struct Tick<'a> {
 pub struct Judge {
     /// What lasts.
     pub findings: Findings,
+    /// What the metrics of other systems mean now.
+    pub joint: Joint,
     pending: Pending,
 }
 
@@ -53,6 +56,7 @@ impl Judge {
     pub fn new(findings: Findings, now: Timestamp) -> Self {
         Self {
             findings,
+            joint: Joint::default(),
             pending: Pending::new(now),
         }
     }
@@ -112,6 +116,7 @@ impl Judge {
             weight: tick.weight,
             evidence: &self.findings.evidence,
             harm: self.findings.harm.as_ref(),
+            joint: &self.joint,
             unseen: tick.unseen,
             hold_until: tick.hold_until,
         }

@@ -10,6 +10,7 @@ mod act;
 pub mod evidence;
 pub mod judge;
 pub mod latency;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod pmix;
@@ -32,6 +33,8 @@ use fm_store::{Fence, StoreError};
 use fm_telemetry::CounterSource;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::metrics::flight::Flights;
+use crate::metrics::{Measure, Question};
 use crate::observe::Pulls;
 use crate::run::{Identity, Run};
 
@@ -44,12 +47,17 @@ const SHARED: SignedDuration = SignedDuration::from_millis(100);
 ///
 /// # Errors
 /// When the store refuses for good.
-pub async fn run(ctx: Context, source: Arc<dyn CounterSource>) -> Result<(), StoreError> {
+pub async fn run(
+    ctx: Context,
+    source: Arc<dyn CounterSource>,
+    measure: Arc<dyn Measure>,
+) -> Result<(), StoreError> {
     let cache = Cache::start(&ctx, vec![keys::prefix("targets")]);
     cache.synced().await;
     let analyst = Analyst {
         recorder: Recorder::new(&ctx, "analysis"),
         pulls: Pulls::new(source),
+        flights: Flights::new(measure),
         runs: Mutex::default(),
         ctx: ctx.clone(),
         cache: cache.clone(),
@@ -62,6 +70,7 @@ struct Analyst {
     cache: Cache,
     recorder: Recorder,
     pulls: Pulls,
+    flights: Flights,
     /// The runs that are looked at; one in the middle of a look is not in it.
     runs: Mutex<HashMap<ReleaseKey, Run>>,
 }
@@ -75,6 +84,7 @@ impl Reconciler for Analyst {
     ) -> Result<Next, ReconcileError> {
         let known = self.forget(key);
         let Some(entry) = self.cache.get(&key.target()) else {
+            self.flights.end(key);
             act::remove(&self.ctx, fence, key).await?;
             return Ok(Next::OnChange);
         };
@@ -82,12 +92,13 @@ impl Reconciler for Analyst {
         let Some(analysis) = (target.analysis.as_ref())
             .filter(|analysis| !analysis.criteria.disabled && !target.deleting)
         else {
+            self.flights.end(key);
             return Ok(Next::OnChange);
         };
         let identity = Identity::of(&target, analysis, fence);
         let mut run = match known.filter(|run| run.is(&identity)) {
             Some(run) => run,
-            None => self.load(key, identity, &target).await?,
+            None => self.load(key, identity, &target, analysis).await?,
         };
         let looked = self.look(key, fence, &target, analysis, &mut run).await;
         match looked {
@@ -115,13 +126,18 @@ impl Analyst {
         key: &ReleaseKey,
         identity: Identity,
         target: &Target,
+        analysis: &AnalysisTarget,
     ) -> Result<Run, StoreError> {
+        // What was under way belongs to nobody any more: the stored state says that it was cut short.
+        self.flights.end(key);
         let (verdict, revision) = act::load(&self.ctx, key).await?;
         let now = self.ctx.clock.now();
         let resumed = verdict
             .zip(revision)
             .and_then(|(verdict, at)| Run::resume(identity.clone(), &verdict, at, now));
-        Ok(resumed.unwrap_or_else(|| Run::new(identity, target, revision, now)))
+        let mut run = resumed.unwrap_or_else(|| Run::new(identity, target, revision, now));
+        run.metrics.cut_short(analysis);
+        Ok(run)
     }
 
     async fn look(
@@ -146,8 +162,10 @@ impl Analyst {
         let pulled = self.pulls.get(now, age).await;
         run.count(key, analysis, &pulled, now);
         run.next_tick = next_tick(run.next_tick, now);
+        let measured = self.measure(key, analysis, run, now).await;
         let verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
+            None if run.told() && measured => run.between(target, analysis, now),
             None if run.told() => return Ok(()),
             None => run.begin(target, analysis, now),
         };
@@ -157,6 +175,32 @@ impl Analyst {
         }
         run.wrote(&verdict, revision);
         Ok(())
+    }
+
+    /// Takes in what was measured since the last tick, and starts what is due. Whether there is anything new.
+    async fn measure(
+        &self,
+        key: &ReleaseKey,
+        analysis: &AnalysisTarget,
+        run: &mut Run,
+        now: Timestamp,
+    ) -> bool {
+        if analysis.criteria.metrics.is_empty() {
+            return false;
+        }
+        let answers = self.flights.answers(key).await;
+        let mut news = !answers.is_empty();
+        for (name, answer) in answers {
+            run.metrics.fold(analysis, &name, answer);
+        }
+        for metric in run.metrics.due(analysis, now) {
+            run.metrics.begin(metric, now);
+            self.flights
+                .start(Question::new(key, analysis, metric, now));
+            news = true;
+        }
+        run.weigh_metrics(analysis);
+        news
     }
 
     async fn tell(&self, key: &ReleaseKey, verdict: &Verdict) {

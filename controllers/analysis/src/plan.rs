@@ -13,6 +13,7 @@ use fm_api::verdict::{Counted, Decision, MetricVerdict, Reason};
 use jiff::Timestamp;
 
 use crate::evidence::{Errors, Evidence, Latency};
+use crate::metrics::standings::Joint;
 use crate::pmix;
 
 /// The least bake when the manifest states none.
@@ -29,6 +30,8 @@ pub struct Situation<'a> {
     pub evidence: &'a Evidence,
     /// Harm that was shown before; it stays.
     pub harm: Option<&'a Harm>,
+    /// What the metrics of other systems mean now.
+    pub joint: &'a Joint,
     /// Why some counters cannot be read now.
     pub unseen: Option<&'a str>,
     /// Until when steps are held, where no promotion controller sees to that (recorded traffic).
@@ -84,7 +87,16 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     if let Some(sentence) = stable_unhealthy(situation) {
         return wait(Reason::StableUnhealthy, sentence);
     }
-    if non_inferior(situation.evidence) {
+    if non_inferior(situation.evidence) && situation.joint.pending.is_none() {
+        if let Some(sentence) = &situation.joint.inconclusive {
+            let early = holding(situation, now).is_some() || baking(situation, now).is_some();
+            let decision = if early {
+                Decision::Wait
+            } else {
+                Decision::Inconclusive
+            };
+            return (decision, Reason::MetricInconclusive, sentence.clone());
+        }
         if let Some(sentence) = holding(situation, now) {
             return wait(Reason::Holding, sentence);
         }
@@ -96,6 +108,14 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     }
     if let Some(sentence) = deadline_passed(situation, now) {
         return (Decision::Inconclusive, Reason::DeadlinePassed, sentence);
+    }
+    if let Some(sentence) = situation
+        .joint
+        .pending
+        .as_ref()
+        .filter(|_| non_inferior(situation.evidence))
+    {
+        return wait(Reason::MetricPending, sentence.clone());
     }
     let errors = &situation.evidence.errors;
     if errors.canary.requests == 0 {
@@ -125,8 +145,14 @@ pub fn harm(situation: &Situation<'_>) -> Option<Harm> {
             sentence: sentence::latency_harm(criteria, latency),
         });
     }
-    guard_broken(situation).map(|sentence| Harm {
-        reason: Reason::ErrorGuard,
+    if let Some(sentence) = guard_broken(situation) {
+        return Some(Harm {
+            reason: Reason::ErrorGuard,
+            sentence,
+        });
+    }
+    situation.joint.failed.clone().map(|sentence| Harm {
+        reason: Reason::MetricFailed,
         sentence,
     })
 }

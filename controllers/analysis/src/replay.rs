@@ -3,6 +3,8 @@
 //! One line of input a second. Time is the lines': the first is one second after the canary's first request. Nothing is
 //! flushed at the end, and once decided the verdict stays, while the evidence goes on. Steps are held for the sum of their holds.
 
+mod metric;
+
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::Release;
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Tally;
 use crate::judge::{Findings, Judge, Tick};
-use crate::recording::{ALLOWED, Second};
+use crate::metrics::plan::Answer;
+use crate::metrics::standings::Standings;
+use crate::recording::Second;
 
 /// What a line concludes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,8 +58,11 @@ pub struct Replay {
     hold_until: Timestamp,
     judge: Judge,
     line: u64,
-    /// The share that the last line told.
+    /// The share that the last line of traffic told.
     weight: Option<Weight>,
+    /// The share that the last line of traffic had.
+    share: Weight,
+    metrics: Standings,
     last: Output,
 }
 
@@ -70,6 +77,8 @@ impl Replay {
             judge: Judge::new(Findings::default(), Timestamp::UNIX_EPOCH),
             line: 0,
             weight: None,
+            share: Weight::from_basis_points(1),
+            metrics: Standings::default(),
             last: Output {
                 tick: 0,
                 log_e_harm: 0.0,
@@ -89,26 +98,38 @@ impl Replay {
     /// When the line is not one of recorded traffic.
     pub fn line(&mut self, text: &str) -> Result<Output, ReplayError> {
         self.line += 1;
-        let second = read(text).map_err(|message| ReplayError {
-            line: self.line,
-            message,
-        })?;
-        let (canary, stable) = (Tally::from(&second.canary), Tally::from(&second.stable));
         let seconds = SignedDuration::from_secs(i64::try_from(self.line).unwrap_or(i64::MAX));
         let now = Timestamp::UNIX_EPOCH
             .checked_add(seconds)
             .unwrap_or(Timestamp::MAX);
-        let weight = second
-            .weight
-            .unwrap_or_else(|| share(canary.counted, stable.counted));
-        // Online a batch ends when the shares change; recorded traffic that does not tell them goes by time and counts.
-        let told = std::mem::replace(&mut self.weight, second.weight);
-        let shifted = told.zip(second.weight).is_some_and(|(a, b)| a != b);
-        self.judge.count(&canary, &stable, now);
+        let wrong = |message| ReplayError {
+            line: self.line,
+            message,
+        };
+        let line = read(text, &self.target).map_err(wrong)?;
+        let measured = matches!(line, Line::Measured { .. });
+        let (mut unseen, mut shifted) = (None, false);
+        match line {
+            Line::Traffic(second) => {
+                let (canary, stable) = (Tally::from(&second.canary), Tally::from(&second.stable));
+                let came = || share(canary.counted, stable.counted);
+                self.share = second.weight.unwrap_or_else(came);
+                // Online a batch ends when the shares change; recorded traffic that does not tell them goes by time and counts.
+                let told = std::mem::replace(&mut self.weight, second.weight);
+                shifted = told.zip(second.weight).is_some_and(|(a, b)| a != b);
+                self.judge.count(&canary, &stable, now);
+                unseen = second.unseen;
+            }
+            Line::Measured { metric, answer } => {
+                self.metrics.replay(&self.target, &metric, answer, now);
+            }
+        }
+        // Also before the first measurement: what is not measured yet is waited for.
+        self.judge.joint = self.metrics.joint(&self.target);
         let tick = Tick {
             target: &self.target,
-            weight,
-            unseen: second.unseen.as_deref(),
+            weight: self.share,
+            unseen: unseen.as_deref(),
             hold_until: Some(self.hold_until),
             now,
         };
@@ -117,8 +138,11 @@ impl Replay {
         } else {
             self.judge.tick(&tick)
         };
+        // As online: a measurement may change the verdict between two batches.
+        let between = || measured.then(|| self.judge.plan(&tick));
+        let plan = closed.map(|(_, plan)| plan).or_else(between);
         self.last.tick = self.line;
-        if let Some((_, plan)) = closed {
+        if let Some(plan) = plan {
             if let Some(errors) = plan.metrics.first() {
                 self.last.log_e_harm = errors.log_e_harm;
                 self.last.log_e_ni = errors.log_e_ni;
@@ -159,6 +183,7 @@ pub(crate) fn target(release: &Release) -> (AnalysisTarget, Timestamp) {
         last_hold: holds.next_back().unwrap_or(Span::ZERO),
         since: Some(begin),
         awaiting_since: Some(hold_until),
+        step: None,
     };
     (target, hold_until)
 }
@@ -174,14 +199,20 @@ fn share(canary: Counted, stable: Counted) -> Weight {
     Weight::from_basis_points(points.round().clamp(1.0, 9_999.0) as u16)
 }
 
-fn read(text: &str) -> Result<Second, String> {
+/// What a line holds.
+enum Line {
+    Traffic(Second),
+    Measured { metric: String, answer: Answer },
+}
+
+fn read(text: &str, target: &AnalysisTarget) -> Result<Line, String> {
     // A line of a metric has no sides, so it is refused as traffic; then it is told apart.
-    Second::read(text).map_err(|message| {
+    Second::read(text).map(Line::Traffic).or_else(|message| {
         let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
-        if value.is_some_and(|value| value.get("metric").is_some()) {
-            format!("`metric` lines are not decided by this version; {ALLOWED}")
-        } else {
-            message
+        match value.filter(|value| value.get("metric").is_some()) {
+            Some(value) => metric::read(value, &target.criteria.metrics)
+                .map(|(metric, answer)| Line::Measured { metric, answer }),
+            None => Err(message),
         }
     })
 }

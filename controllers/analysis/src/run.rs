@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Batch, Tally};
 use crate::judge::{Findings, Judge, Tick};
+use crate::metrics::standings::Standings;
 use crate::observe::{Pulled, Readings};
 use crate::plan::Plan;
 
@@ -30,6 +31,8 @@ pub(crate) struct Stored {
     findings: Findings,
     readings: Readings,
     traffic_generation: u64,
+    #[serde(default)]
+    metrics: Standings,
 }
 
 /// One run.
@@ -38,6 +41,11 @@ pub(crate) struct Run {
     identity: Identity,
     judge: Judge,
     readings: Readings,
+    /// The readings when the last batch closed. A verdict in the middle of a batch is stored with these: what was counted
+    /// since then is in no batch yet, and would be lost after a restart.
+    marked: Readings,
+    /// What was measured of other systems.
+    pub(crate) metrics: Standings,
     traffic_generation: u64,
     unseen: Option<String>,
     lately: VecDeque<Batch>,
@@ -101,6 +109,8 @@ impl Run {
             identity,
             judge: Judge::new(Findings::default(), now),
             readings: Readings::default(),
+            marked: Readings::default(),
+            metrics: Standings::default(),
             traffic_generation: share(target).1,
             unseen: None,
             lately: VecDeque::new(),
@@ -126,7 +136,9 @@ impl Run {
         (stored.form == FORM).then(|| Self {
             identity,
             judge: Judge::new(stored.findings, now),
+            marked: stored.readings.clone(),
             readings: stored.readings,
+            metrics: stored.metrics,
             traffic_generation: stored.traffic_generation,
             unseen: None,
             lately: VecDeque::new(),
@@ -200,12 +212,12 @@ impl Run {
         self.traffic_generation = generation;
         let (batch, plan) = closed?;
         self.remember(batch);
-        Some(self.verdict(plan, now))
+        self.mark();
+        Some(self.verdict(analysis, plan, now))
     }
 
-    /// The first verdict of a run, before any batch: it marks where the counters stood.
-    #[must_use]
-    pub(crate) fn begin(
+    /// A verdict between two batches: something was measured of another system.
+    pub(crate) fn between(
         &self,
         target: &Target,
         analysis: &AnalysisTarget,
@@ -218,7 +230,30 @@ impl Run {
             hold_until: None,
             now,
         };
-        self.verdict(self.judge.plan(&tick), now)
+        self.verdict(analysis, self.judge.plan(&tick), now)
+    }
+
+    /// Has the verdict take in what the metrics mean now.
+    pub(crate) fn weigh_metrics(&mut self, analysis: &AnalysisTarget) {
+        if !analysis.criteria.metrics.is_empty() {
+            self.judge.joint = self.metrics.joint(analysis);
+        }
+    }
+
+    fn mark(&mut self) {
+        self.marked.clone_from(&self.readings);
+    }
+
+    /// The first verdict of a run, before any batch: it marks where the counters stood.
+    #[must_use]
+    pub(crate) fn begin(
+        &mut self,
+        target: &Target,
+        analysis: &AnalysisTarget,
+        now: Timestamp,
+    ) -> Verdict {
+        self.mark();
+        self.between(target, analysis, now)
     }
 
     fn remember(&mut self, batch: Batch) {
@@ -232,11 +267,12 @@ impl Run {
         }
     }
 
-    fn verdict(&self, plan: Plan, now: Timestamp) -> Verdict {
+    fn verdict(&self, analysis: &AnalysisTarget, plan: Plan, now: Timestamp) -> Verdict {
         let stored = Stored {
             form: FORM,
             findings: self.judge.findings.clone(),
-            readings: self.readings.clone(),
+            readings: self.marked.clone(),
+            metrics: self.metrics.clone(),
             traffic_generation: self.traffic_generation,
         };
         Verdict {
@@ -250,6 +286,7 @@ impl Run {
             at: now,
             first_bad_at: self.judge.findings.first_bad_at,
             metrics: plan.metrics,
+            measured: self.metrics.tell(analysis),
             canary: self.side(|batch| &batch.canary),
             stable: self.side(|batch| &batch.stable),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),

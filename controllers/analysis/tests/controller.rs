@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fm_analysis::metrics::Nobody;
 use fm_api::criteria::Analysis;
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::{Span, Weight};
@@ -63,7 +64,11 @@ impl Rig {
         let mut ctx = self.ctx.clone();
         ctx.shutdown = self.ctx.shutdown.child_token();
         let (stop, source) = (ctx.shutdown.clone(), Arc::new(self.handle.clone()));
-        let running = tokio::spawn(async move { fm_analysis::run(ctx, source).await.unwrap() });
+        let running = tokio::spawn(async move {
+            fm_analysis::run(ctx, source, Arc::new(Nobody))
+                .await
+                .unwrap()
+        });
         (stop, running)
     }
 
@@ -90,6 +95,7 @@ impl Rig {
             last_hold: Span::secs(60),
             since: Some(Timestamp::now()),
             awaiting_since: None,
+            step: None,
         });
         let value = serde_json::to_vec(&target).unwrap();
         self.ctx

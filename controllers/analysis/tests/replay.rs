@@ -245,3 +245,97 @@ fn an_error_repeats_little_of_its_line() {
         .unwrap_err();
     assert!(error.to_string().len() < 1000);
 }
+fn with_metrics(metrics: &str) -> Replay {
+    let text = format!(
+        "apiVersion: fridaymorning.dev/v1\nkind: Release\nmetadata: {{ name: shop }}\nspec:\n  workload: {{ image: \"shop:1\" }}\n  routes: [{{ hosts: [shop.example.com], port: 8080 }}]\n  strategy: {{ canary: {{ steps: [{{ weight: 10, hold: 0s }}] }} }}\n  analysis:\n    warmup: 0s\n    bake: 0s\n    latency: {{ disabled: true }}\n    errors: {{ promote: {{ margin: 0.05 }} }}\n    metrics: [{metrics}]\n"
+    );
+    let release = fm_api::manifest::read("shop.yaml", text.as_bytes())
+        .remove(0)
+        .unwrap();
+    Replay::new(&release)
+}
+
+const TRAFFIC: &str =
+    r#"{"canary":{"requests":50,"errors":0},"stable":{"requests":450,"errors":0}}"#;
+const CHECKOUT: &str = "{ name: checkout, min: 0.2, failureLimit: 1, web: { url: 'http://x/' } }";
+
+fn last(replay: &mut Replay, lines: &[&str]) -> (Decision, Reason) {
+    let mut last = None;
+    for line in lines {
+        last = Some(replay.line(line).unwrap());
+    }
+    let last = last.unwrap();
+    (last.verdict, last.reason)
+}
+
+#[test]
+fn a_metric_takes_back_holds_or_lets_pass() {
+    let good = r#"{"metric":"checkout","value":0.31}"#;
+    let bad = r#"{"metric":"checkout","value":0.1}"#;
+    let none = r#"{"metric":"checkout","value":null}"#;
+    let error = r#"{"metric":"checkout","value":{"error":"down"}}"#;
+    let traffic = [TRAFFIC; 20];
+    let run = |metric: &[&str]| {
+        let lines: Vec<&str> = traffic.iter().chain(metric).copied().collect();
+        last(&mut with_metrics(CHECKOUT), &lines)
+    };
+    let pending = (Decision::Wait, Reason::MetricPending);
+    assert_eq!(run(&[]), pending, "not measured yet");
+    assert_eq!(run(&[good]), (Decision::Promote, Reason::NonInferior));
+    assert_eq!(run(&[bad]), pending, "one failure is tolerated");
+    assert_eq!(run(&[bad, bad]), (Decision::Rollback, Reason::MetricFailed));
+    assert_eq!(run(&[none]), pending, "no data holds");
+    assert_eq!(run(&[error; 4]), pending);
+    assert_eq!(
+        run(&[error; 5]),
+        (Decision::Inconclusive, Reason::MetricInconclusive)
+    );
+    let alone = last(&mut with_metrics(CHECKOUT), &[bad, bad]);
+    assert_eq!(
+        alone,
+        (Decision::Rollback, Reason::MetricFailed),
+        "without any traffic too"
+    );
+}
+
+#[test]
+fn a_recorded_comparison_is_decided() {
+    let metric = "{ name: lag, compare: { tolerance: 1, minSamples: 4 }, web: { url: 'http://x/{{revision}}' } }";
+    let worse: Vec<String> = (0..8)
+        .map(|k| {
+            format!(
+                r#"{{"metric":"lag","value":{},"stable":{}}}"#,
+                9.0 + f64::from(k) / 10.0,
+                2.0 + f64::from(k) / 7.0
+            )
+        })
+        .collect();
+    let worse: Vec<&str> = worse.iter().map(String::as_str).collect();
+    assert_eq!(
+        last(&mut with_metrics(metric), &worse),
+        (Decision::Rollback, Reason::MetricFailed)
+    );
+}
+
+#[test]
+fn a_wrong_metric_line_says_what_is_allowed() {
+    for (line, said) in [
+        (r#"{"metric":"checkin","value":1}"#, "allowed: `checkout`"),
+        (r#"{"metric":"checkout"}"#, "missing field `value`"),
+        (
+            r#"{"metric":"checkout","value":"0.31"}"#,
+            "a number, null for no data",
+        ),
+        (
+            r#"{"metric":"checkout","value":{"eror":"x"}}"#,
+            "a number, null for no data",
+        ),
+        (
+            r#"{"metric":"checkout","value":1,"stable":2}"#,
+            "no `compare`",
+        ),
+    ] {
+        let error = with_metrics(CHECKOUT).line(line).unwrap_err().to_string();
+        assert!(error.contains(said), "{line}: {error}");
+    }
+}

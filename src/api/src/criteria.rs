@@ -24,6 +24,11 @@ pub struct Analysis {
     pub latency: LatencyCriterion,
     /// Absolute limits, whatever stable does.
     pub guards: Guards,
+    /// Series of other systems: thresholds, and comparisons between canary and stable.
+    // Left out when empty, so that the hash of criteria without metrics, which names the run, stays as it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub metrics: Vec<Metric>,
     /// What to do when the analysis stays inconclusive.
     pub on_inconclusive: OnInconclusive,
 }
@@ -41,6 +46,12 @@ macro_rules! span_with_default {
         }
     };
 }
+
+pub mod metrics;
+pub mod template;
+
+use metrics::Metric;
+
 span_with_default!(/// A warm-up; 10 s unless stated.
     WarmupSpan, Span::secs(10));
 span_with_default!(/// A deadline; 30 minutes unless stated.

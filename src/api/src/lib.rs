@@ -20,6 +20,7 @@ pub mod explain;
 pub mod http;
 pub mod keys;
 pub mod manifest;
+pub mod measured;
 pub mod observed;
 pub mod operation;
 pub mod problem;

@@ -231,6 +231,12 @@ impl Memory {
         ("Ki", 1 << 10),
     ];
 
+    /// So many bytes.
+    #[must_use]
+    pub const fn bytes_of(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// The amount in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {

@@ -210,6 +210,7 @@ impl AnalysisTarget {
             last_hold: Span::ZERO,
             since: None,
             awaiting_since: None,
+            step: None,
         }
     }
 }
@@ -238,6 +239,19 @@ pub struct AnalysisTarget {
     /// When the last hold ended and only evidence was missing; the deadline counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaiting_since: Option<Timestamp>,
+    /// The step that is in force now; absent: none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepNow>,
+}
+
+/// The step that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepNow {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When its share came into force.
+    pub since: Timestamp,
 }
 
 /// A revision, written once and never changed.

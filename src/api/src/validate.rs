@@ -4,6 +4,7 @@
 
 mod image;
 mod meaning;
+mod metrics;
 mod near;
 mod routes;
 mod shape;

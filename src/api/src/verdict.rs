@@ -1,5 +1,6 @@
 //! The verdict: what analysis concludes of a canary, with the evidence. Writer: analysis, once per closed batch.
 
+pub use crate::measured::{Comparison, Measured, Measurement, Outcome, Standing};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Verdict {
     pub first_bad_at: Option<Timestamp>,
     /// Each criterion.
     pub metrics: Vec<MetricVerdict>,
+    /// Each metric of `analysis.metrics`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measured>,
     /// Both sides lately, for people.
     pub canary: Side,
     /// Both sides lately, for people.
@@ -83,6 +87,12 @@ pub enum Reason {
     DeadlinePassed,
     /// Counters cannot be read now.
     TelemetryUnavailable,
+    /// A metric of another system failed.
+    MetricFailed,
+    /// A metric of another system has not passed yet.
+    MetricPending,
+    /// A metric of another system is inconclusive: too many errors in a row, or too many inconclusive measurements.
+    MetricInconclusive,
 }
 
 /// One criterion: evidence, thresholds, bounds.

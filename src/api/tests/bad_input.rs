@@ -81,11 +81,6 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a hold longer than all", "hold: 60s", "hold: 4000d"),
     ("an unknown approval", "approval: manual", "approval: manul"),
     (
-        "metrics of other systems",
-        "  analysis:",
-        "  analysis:\n    metrics: []",
-    ),
-    (
         "a quantile of 1",
         "  analysis:",
         "  analysis:\n    latency: { rollback: { quantiles: [0.5, 1] } }",

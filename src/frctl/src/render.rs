@@ -3,6 +3,7 @@
 mod describe;
 mod estimate;
 mod frame;
+mod measured;
 pub(crate) mod power;
 mod problems;
 mod releases;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use fm_analysis::metrics::{Measure, Providers};
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -117,9 +118,10 @@ fn start(
     }
     if runs(Controller::Analysis) {
         let (name, context, known) = part(Controller::Analysis.name());
+        let measure: Arc<dyn Measure> = Arc::new(Providers::new(settings.access.clone(), None));
         tasks.spawn(supervise(name, context, known, move |ctx: Context| {
             let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
-            fm_analysis::run(ctx, Arc::new(source))
+            fm_analysis::run(ctx, Arc::new(source), Arc::clone(&measure))
         }));
     }
     tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))

@@ -28,6 +28,45 @@ pub(crate) struct File {
     pub(crate) registry_auth: BTreeMap<String, Registry>,
     pub(crate) haproxy: Option<Haproxy>,
     pub(crate) log: Log,
+    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) metric_addresses: Option<Vec<String>>,
+}
+
+/// A login at a system that metrics ask. At most one of bearer, basic and header.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Provider {
+    pub(crate) bearer: Option<Secret>,
+    pub(crate) basic: Option<Basic>,
+    pub(crate) header: Option<Header>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) addresses: Vec<String>,
+}
+
+/// Where a secret is: exactly one of the two.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Secret {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) env: Option<String>,
+}
+
+/// A user and where the password is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Basic {
+    pub(crate) username: String,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) env: Option<String>,
+}
+
+/// A header and where its value is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) env: Option<String>,
 }
 
 /// How to reach etcd.
@@ -166,6 +205,15 @@ impl File {
         }
         for registry in self.registry_auth.values_mut() {
             below(&mut registry.password_file);
+        }
+        for provider in self.providers.values_mut() {
+            maybe(&mut provider.ca);
+            let bearer = provider.bearer.as_mut().map(|secret| &mut secret.file);
+            let basic = provider.basic.as_mut().map(|basic| &mut basic.file);
+            let header = provider.header.as_mut().map(|header| &mut header.file);
+            for file in [bearer, basic, header].into_iter().flatten() {
+                maybe(file);
+            }
         }
         if let Some(haproxy) = &mut self.haproxy {
             if let Some(owned) = &mut haproxy.owned {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use fm_analysis::metrics::Access;
 use fm_haproxy::{Bind, Mode};
 use fm_swarm::RegistryLogin;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub instance: String,
     /// Logins at registries.
     pub registries: BTreeMap<String, RegistryLogin>,
+    /// Whom metrics may ask, and with which logins.
+    pub access: Access,
     /// The daemon's own log.
     pub log: Log,
 }
@@ -155,6 +158,8 @@ impl Settings {
             observe_only: flags.observe_only || file.observe_only,
             instance: instance(flags.instance.or(file.instance))?,
             registries: registries(file.registry_auth)?,
+            access: providers::access(file.providers, file.metric_addresses)
+                .map_err(Wrong::File)?,
             log: Log {
                 level: flags
                     .log_level
@@ -460,5 +465,6 @@ fn registries(
         .collect()
 }
 
+mod providers;
 #[cfg(test)]
 mod tests;

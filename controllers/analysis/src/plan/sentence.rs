@@ -129,6 +129,9 @@ pub(super) fn gathering(situation: &Situation<'_>) -> String {
             power(pmix::threshold(criteria.latency.promote.alpha)),
         ));
     }
+    if let Some(metric) = &situation.joint.pending {
+        missing.push(metric.clone());
+    }
     format!(
         "no harm is shown ({} of {} bad against {} of {} of stable); evidence that the canary is as good is still missing: {}",
         errors.canary.bad,

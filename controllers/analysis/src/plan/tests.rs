@@ -21,6 +21,7 @@ fn target(criteria: Analysis) -> AnalysisTarget {
         last_hold: Span::secs(20),
         since: Some(at(0)),
         awaiting_since: None,
+        step: None,
     }
 }
 
@@ -52,6 +53,7 @@ fn conclude_at(target: &AnalysisTarget, evidence: &Evidence, now: i64) -> Plan {
         weight: Weight::percent(5),
         evidence,
         harm: None,
+        joint: &Joint::default(),
         unseen: None,
         hold_until: None,
     };
@@ -197,6 +199,7 @@ fn evidence_waits_for_bake_and_hold() {
         weight: Weight::FULL,
         evidence: &evidence,
         harm: None,
+        joint: &Joint::default(),
         unseen: None,
         hold_until: Some(at(100)),
     };
@@ -217,6 +220,7 @@ fn evidence_waits_for_bake_and_hold() {
     };
     let harmed = Situation {
         harm: Some(&harm),
+        joint: &Joint::default(),
         ..blind
     };
     assert_eq!(

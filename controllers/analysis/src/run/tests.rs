@@ -37,6 +37,7 @@ fn target(weight: u16, generation: u64) -> Target {
         last_hold: Span::secs(60),
         since: Some(at(0)),
         awaiting_since: None,
+        step: None,
     });
     target
 }

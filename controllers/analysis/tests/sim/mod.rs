@@ -124,6 +124,7 @@ pub(crate) fn target(criteria: &Analysis) -> AnalysisTarget {
         last_hold: Span::secs(60),
         since: Some(Timestamp::UNIX_EPOCH),
         awaiting_since: None,
+        step: None,
     }
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn canary(
             weight: Weight::from_basis_points((today.share * 10_000.0) as u16),
             evidence: &evidence,
             harm: None,
+            joint: &fm_analysis::metrics::standings::Joint::default(),
             unseen: None,
             hold_until: None,
         };

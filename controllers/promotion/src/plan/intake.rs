@@ -124,6 +124,7 @@ pub(super) fn refresh_analysis(draft: &mut Draft<'_>) {
         last_hold: last_hold(&rollout.plan),
         since: old.since,
         awaiting_since,
+        step: old.step,
         ..fresh
     });
 }

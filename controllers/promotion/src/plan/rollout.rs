@@ -2,14 +2,14 @@
 //!
 //! The first revision takes the same way with nothing to compare it with: it scales, and becomes stable.
 
-use fm_api::criteria::OnInconclusive;
+use fm_api::criteria::{Analysis, OnInconclusive};
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Approval, Require};
 use fm_api::rollout::{Rollout, Stage, Wait};
-use fm_api::target::AnalysisTarget;
-use fm_api::verdict::{Decision, Reason};
+use fm_api::target::{AnalysisTarget, StepNow};
+use fm_api::verdict::{Decision, Reason, Standing};
 
 use super::draft::{Draft, after};
 use super::why::{At, Scaling, Why};
@@ -227,8 +227,13 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
         return Move::Wait(why);
     }
     let now = draft.now;
+    let number = draft.target.rollout.as_ref().map_or(0, |r| r.step) + 1;
     if let Some(analysis) = &mut draft.target.analysis {
         analysis.since.get_or_insert(now);
+        analysis.step = Some(StepNow {
+            number: u32::try_from(number).unwrap_or(u32::MAX),
+            since: now,
+        });
     }
     if let Some(rollout) = &draft.target.rollout {
         let (step, steps) = (rollout.step, &rollout.plan.steps);
@@ -297,7 +302,11 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
         .steps
         .get(rollout.step)
         .is_some_and(|step| step.require == Some(Require::NonInferior));
-    let needed = (last || asked) && draft.routed() && !settings.analysis.disabled;
+    let judged = draft.routed() && !settings.analysis.disabled;
+    if judged && !last && !step_measured(draft, rollout, &settings.analysis) {
+        return false;
+    }
+    let needed = (last || asked) && judged;
     if !needed || rollout.full || rollout.passed.contains(&Wait::Evidence) {
         return true;
     }
@@ -312,6 +321,29 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
         Decision::Wait => !last && matches!(verdict.reason, Reason::Baking | Reason::Holding),
         Decision::Rollback => false,
     }
+}
+
+/// Whether the metrics that are measured in this step alone have passed, or a person or the manifest passes them.
+fn step_measured(draft: &Draft<'_>, rollout: &Rollout, analysis: &Analysis) -> bool {
+    if rollout.full || rollout.passed.contains(&Wait::Evidence) {
+        return true;
+    }
+    let here = |step: u32| usize::try_from(step).is_ok_and(|step| step == rollout.step + 1);
+    let promote = analysis.on_inconclusive == OnInconclusive::Promote;
+    let measured = draft.verdict().map(|verdict| verdict.measured.as_slice());
+    let passes = |name: &str| {
+        let told = measured?.iter().find(|told| told.name == name)?;
+        Some(match told.standing {
+            Standing::Passing => true,
+            Standing::Inconclusive => promote,
+            Standing::Pending | Standing::Failed => false,
+        })
+    };
+    let mut asked = analysis
+        .metrics
+        .iter()
+        .filter(|metric| metric.step.is_some_and(here));
+    asked.all(|metric| passes(&metric.name) == Some(true))
 }
 
 fn await_evidence(draft: &mut Draft<'_>, at: At) -> Why {

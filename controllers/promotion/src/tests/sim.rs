@@ -370,6 +370,7 @@ impl Sim {
             canary: Side::default(),
             stable: Side::default(),
             lost_lines: 0,
+            measured: Vec::new(),
             state: serde_json::Value::Null,
         });
     }

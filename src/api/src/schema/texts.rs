@@ -50,6 +50,12 @@ const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]*$";
 const LINE_WORDS: &str = "one line of text without control characters";
 const LINES: &str = r"^[^\x00-\x08\x0B-\x1F\x7F-\x9F\u2028\u2029]*$";
 const LINES_WORDS: &str = "text without control characters other than newline and tab";
+const NAME_WORDS_40: &str =
+    "lower-case letters, digits and `-`, a letter or digit at both ends, at most 40";
+const URL: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7F-\x9F\u2028\u2029#]+$";
+const URL_WORDS: &str =
+    "an address such as `http://prometheus:9090`, http or https, without a login";
+const JSON_PATH_WORDS: &str = "a JSONPath such as `$.data.rate`";
 const NUMBER_WORDS: &str = "digits";
 
 /// `[]` marks the items of a list, `{}` the names of a mapping, `{}=` its values.
@@ -127,6 +133,46 @@ const TEXTS: &[Text] = &[
         4,
         "three octal digits in quotes, such as \"0444\"",
     ),
+    text("Metric", "name", NAME, 40, NAME_WORDS_40),
+    text("PrometheusSource", "address", URL, 1024, URL_WORDS),
+    text("PrometheusSource", "query", LINES, 16_384, LINES_WORDS),
+    text("PrometheusSource", "authRef", OBJECT, 64, OBJECT_WORDS),
+    text("InfluxSource", "address", URL, 1024, URL_WORDS),
+    text("InfluxSource", "database", OBJECT, 128, OBJECT_WORDS),
+    text("InfluxSource", "query", LINES, 16_384, LINES_WORDS),
+    text("InfluxSource", "authRef", OBJECT, 64, OBJECT_WORDS),
+    text("WebSource", "url", URL, 4096, URL_WORDS),
+    text(
+        "WebSource",
+        "headers{}",
+        r"^[A-Za-z0-9-]{1,64}$",
+        64,
+        "letters, digits and `-`, at most 64",
+    ),
+    text("WebSource", "headers{}=", LINE, 1024, LINE_WORDS),
+    text("WebSource", "body", LINES, 16_384, LINES_WORDS),
+    text("WebSource", "jsonPath", LINE, 512, JSON_PATH_WORDS),
+    text("WebSource", "authRef", OBJECT, 64, OBJECT_WORDS),
+    text(
+        "JobSource",
+        "image",
+        r"^[!-~]+$",
+        512,
+        "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
+    ),
+    text("JobSource", "registryAuth", OBJECT, 64, OBJECT_WORDS),
+    text("JobSource", "command[]", LINES, 16_384, LINES_WORDS),
+    text("JobSource", "args[]", LINES, 16_384, LINES_WORDS),
+    text(
+        "JobSource",
+        "env{}",
+        r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+        256,
+        "letters, digits, `_`, `.` and `-`, no digit first",
+    ),
+    text("JobSource", "env{}=", LINES, 16_384, LINES_WORDS),
+    text("JobSource", "networks[]", OBJECT, 128, OBJECT_WORDS),
+    text("JobSource", "jsonPath", LINE, 512, JSON_PATH_WORDS),
     text("Healthcheck", "test[]", LINES, 65_536, LINES_WORDS),
     text(
         "Placement",
@@ -169,6 +215,9 @@ const COUNTS: &[(&str, &str, u64)] = &[
     ("Workload", "mounts", 64),
     ("Workload", "secrets", 64),
     ("Workload", "configs", 64),
+    ("JobSource", "command", 64),
+    ("JobSource", "args", 64),
+    ("JobSource", "networks", 8),
     ("Healthcheck", "test", 64),
     ("Placement", "constraints", 32),
     ("Placement", "preferences", 8),

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::quantity::Span;
 use crate::release::{Canary, Release, ReleaseSpec, Require};
 
-use super::{LARGEST, routes, workload};
+use super::{LARGEST, metrics, routes, workload};
 
 const DAY: Span = Span::secs(86_400);
 const MONTH: Span = Span::secs(30 * 86_400);
@@ -33,6 +33,7 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     }
     worker(&mut found, spec);
     analysis(&mut found, &spec.analysis);
+    metrics::problems(&mut found, spec);
     span(
         &mut found,
         "spec.progressDeadline",

@@ -15,11 +15,6 @@ use crate::schema::{self, MEMORY, SPAN};
 /// Fields that people will look for and this version does not have.
 const LATER: &[(&str, &str, &str)] = &[
     (
-        "spec.analysis.metrics",
-        "metrics from other systems are not in this version",
-        "`errors`, `latency` and `guards`",
-    ),
-    (
         "spec.strategy.blueGreen",
         "blueGreen is not in this version",
         "`canary`",

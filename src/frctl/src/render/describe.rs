@@ -41,6 +41,9 @@ pub(crate) fn describe(view: &View, events: &[Event], look: &Look) -> String {
     if let (None, Some(verdict)) = (judged(view), &view.verdict) {
         section("Last verdict", evidence(verdict, look));
     }
+    if let Some(verdict) = &view.verdict {
+        section("Measurements", super::measured::all(verdict, look));
+    }
     if let Some(swarm) = &view.swarm {
         section("Failures", failures(swarm, look));
     }

@@ -376,6 +376,7 @@ pub(super) fn evidence(verdict: &Verdict, look: &Look) -> Vec<String> {
     for metric in &verdict.metrics {
         lines.extend(bars(metric, look));
     }
+    lines.extend(super::measured::lines(verdict, look));
     let decision = match verdict.decision {
         Decision::Wait => look.paint.cyan("wait"),
         Decision::Promote => look.paint.green("promote"),

@@ -1,0 +1,83 @@
+//! The logins of the systems that metrics ask, from the file. Secrets are only looked for here, never kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use fm_analysis::metrics::{Access, Credential, Login, Secret};
+use fm_api::criteria::metrics::origin;
+
+use crate::config;
+
+/// What is wrong with a provider.
+type Wrong = String;
+
+/// Reads them; the error names the field.
+pub(super) fn access(
+    file: BTreeMap<String, config::Provider>,
+    allowed: Option<Vec<String>>,
+) -> Result<Access, Wrong> {
+    let login = |(name, provider)| {
+        let login = login(provider).map_err(|wrong| format!("providers.{name}{wrong}"))?;
+        Ok((name, login))
+    };
+    let allowed =
+        allowed.map(|list| origins(&list).map_err(|wrong| format!("metricAddresses{wrong}")));
+    Ok(Access {
+        logins: file.into_iter().map(login).collect::<Result<_, Wrong>>()?,
+        allowed: allowed.transpose()?,
+    })
+}
+
+fn login(provider: config::Provider) -> Result<Login, Wrong> {
+    let mut given = Vec::new();
+    if let Some(bearer) = provider.bearer {
+        given.push(Credential::Bearer(secret(
+            ".bearer",
+            bearer.file,
+            bearer.env,
+        )?));
+    }
+    if let Some(basic) = provider.basic {
+        given.push(Credential::Basic {
+            username: basic.username,
+            password: secret(".basic", basic.file, basic.env)?,
+        });
+    }
+    if let Some(header) = provider.header {
+        let value = secret(".header", header.file, header.env)?;
+        given.push(Credential::Header {
+            name: header.name,
+            value,
+        });
+    }
+    if given.len() > 1 {
+        return Err(": at most one of bearer, basic and header is allowed".to_owned());
+    }
+    let ca = provider.ca.map(|path| {
+        std::fs::read(&path).map_err(|error| format!(".ca: {}: {error}", path.display()))
+    });
+    Ok(Login {
+        credential: given.pop(),
+        ca: ca.transpose()?,
+        origins: origins(&provider.addresses).map_err(|wrong| format!(".addresses{wrong}"))?,
+    })
+}
+
+fn secret(field: &str, file: Option<PathBuf>, env: Option<String>) -> Result<Secret, Wrong> {
+    match (file, env) {
+        (Some(path), None) => match std::fs::File::open(&path) {
+            Ok(_) => Ok(Secret::File(path)),
+            Err(error) => Err(format!("{field}.file: {}: {error}", path.display())),
+        },
+        (None, Some(name)) if std::env::var_os(&name).is_some() => Ok(Secret::Env(name)),
+        (None, Some(name)) => Err(format!("{field}.env: frd's environment has no {name}")),
+        _ => Err(format!("{field}: exactly one of file and env is needed")),
+    }
+}
+
+fn origins(addresses: &[String]) -> Result<BTreeSet<String>, Wrong> {
+    let one = |(index, address): (usize, &String)| {
+        origin(address).map_err(|wrong| format!("[{index}]: `{address}` is no address: {wrong}"))
+    };
+    addresses.iter().enumerate().map(one).collect()
+}
