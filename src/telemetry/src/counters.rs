@@ -1,17 +1,24 @@
 //! Cumulative counters per release and revision. They only grow within an epoch (one process and its start); a new
 //! epoch is a new series, so that no restart counts anything twice.
 //!
+//! What a reader needs beyond the sums: [`Counters::outcomes`] counts by status, cause and gRPC status, so that another
+//! definition of an error is applied when they are read; [`crate::Handle::endpoints`] gives what each server answered (it
+//! is no part of a snapshot, which is taken every second).
+//!
 //! A revision that nobody has asked for in an hour is forgotten; should it come back, it begins at nothing, and readers see a
 //! counter below the one they remember, which they take as begun anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoints::{Endpoint, Endpoints};
 pub use crate::histogram::Histogram;
 use crate::line::{self, Line, Outcome, Side};
+use crate::outcomes::{Kind, Outcomes};
 use crate::record::SplitRecord;
 use crate::sequence::Sequences;
 
@@ -47,6 +54,13 @@ pub struct Counters {
     pub client_aborts: u64,
     /// Answers by status class: index 0 for none (fallbacks too: this revision did not answer them), 1 to 5 for 1xx to 5xx.
     pub classes: [u64; 6],
+    /// The requests by how they ended: what sums up to `requests`, and its bad kinds to `bad`. Only in differences against
+    /// what an earlier version wrote down it is empty.
+    #[serde(default, skip_serializing_if = "Outcomes::is_empty")]
+    pub outcomes: Outcomes,
+    /// Milliseconds that the answered requests took to their last byte, in all.
+    #[serde(default)]
+    pub total_ms: u64,
     /// Response times in milliseconds (HAProxy's time to the first byte) of requests that were answered and not bad: an
     /// error is judged as an error, and a quick one must not make its revision look fast.
     pub latency: Histogram,
@@ -88,13 +102,31 @@ pub(crate) struct State {
     sequences: Sequences,
     log: LogHealth,
     swept: Option<Instant>,
+    refused: Refused,
 }
+
+/// Lines that could not be read since the last complaint.
+#[derive(Debug, Default)]
+struct Refused {
+    count: u64,
+    sample: String,
+    told: Option<Instant>,
+}
+
+/// How often one complains of lines that cannot be read.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Characters of a bad line that are shown.
+pub(crate) const SAMPLE: usize = 200;
+
+/// Each server's answers: by `namespace/name`, then by revision, then by server.
+pub type ByEndpoint = BTreeMap<String, BTreeMap<String, BTreeMap<SocketAddr, Endpoint>>>;
 
 #[derive(Debug)]
 struct Series {
     release: String,
     revision: String,
     counters: Counters,
+    endpoints: Endpoints,
     seen: Instant,
 }
 
@@ -111,8 +143,30 @@ impl State {
     }
 
     /// A line that is too long to be one of ours.
-    pub(crate) fn overlong(&mut self) {
+    pub(crate) fn overlong(&mut self, beginning: &[u8]) {
+        self.malformed(beginning);
+    }
+
+    fn malformed(&mut self, bytes: &[u8]) {
         self.log.malformed += 1;
+        if self.refused.count == 0 {
+            let shown = bytes.get(..SAMPLE).unwrap_or(bytes);
+            // Nothing that a terminal or a log reader would act on is left in it.
+            self.refused.sample = shown.escape_ascii().to_string();
+        }
+        self.refused.count += 1;
+    }
+
+    /// How many lines could not be read since the last complaint and the first of them, once a minute at most.
+    pub(crate) fn complaint(&mut self, now: Instant) -> Option<(u64, String)> {
+        let refused = &mut self.refused;
+        let recent = |told| now.saturating_duration_since(told) < COMPLAIN_EVERY;
+        if refused.count == 0 || refused.told.is_some_and(recent) {
+            return None;
+        }
+        refused.told = Some(now);
+        let count = std::mem::take(&mut refused.count);
+        Some((count, std::mem::take(&mut refused.sample)))
     }
 
     /// A line without its end. HAProxy's notices, which do not begin with `{`, are no requests.
@@ -121,7 +175,7 @@ impl State {
             return;
         }
         let Some(line) = line::parse(bytes) else {
-            self.log.malformed += 1;
+            self.malformed(bytes);
             return;
         };
         if let Some((process, number)) = line.sequence {
@@ -133,7 +187,7 @@ impl State {
         } else if self.count(&line, now).is_some() {
             self.log.lines += 1;
         } else {
-            self.log.malformed += 1;
+            self.malformed(bytes);
         }
         if self
             .swept
@@ -163,6 +217,19 @@ impl State {
         }
     }
 
+    /// What each server answered, of one release or of all.
+    pub(crate) fn endpoints(&mut self, release: Option<&str>, now: Instant) -> ByEndpoint {
+        self.sweep(now);
+        let mut all = ByEndpoint::new();
+        let wanted = |series: &&Series| release.is_none_or(|release| release == series.release);
+        for series in self.series.iter().filter(wanted) {
+            all.entry(series.release.clone())
+                .or_default()
+                .insert(series.revision.clone(), series.endpoints.snapshot());
+        }
+        all
+    }
+
     fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<()> {
         let sides = self.sides(line.record, now)?;
         let place = match line.side {
@@ -172,6 +239,12 @@ impl State {
         let series = self.series.get_mut(place)?;
         series.seen = now;
         series.counters.count(line);
+        // A fallback was answered by a server of stable.
+        let answered = match line.side {
+            Side::Fallback => self.series.get_mut(sides.stable)?,
+            Side::Stable | Side::Canary | Side::Forced => series,
+        };
+        answered.endpoints.count(line, now);
         Some(())
     }
 
@@ -208,6 +281,7 @@ impl State {
                     release: release.to_owned(),
                     revision: revision.to_owned(),
                     counters: Counters::default(),
+                    endpoints: Endpoints::default(),
                     seen: now,
                 });
                 series.len() - 1
@@ -217,6 +291,9 @@ impl State {
     fn sweep(&mut self, now: Instant) {
         self.swept = Some(now);
         self.sequences.settle(now);
+        for series in &mut self.series {
+            series.endpoints.sweep(now);
+        }
         let old = |series: &Series| now.saturating_duration_since(series.seen) >= FORGET_AFTER;
         if self.series.iter().any(old) {
             self.series.retain(|series| !old(series));
@@ -252,6 +329,7 @@ impl Counters {
                 self.bad += 1;
                 self.fallback += 1;
                 self.classes[0] += 1;
+                self.outcomes.add(Kind::of(line), 1);
                 return;
             }
             Side::Stable | Side::Canary => line.outcome(),
@@ -264,6 +342,9 @@ impl Counters {
         if let Some(class) = self.classes.get_mut(line.class()) {
             *class += 1;
         }
+        self.outcomes.add(Kind::of(line), 1);
+        let total = line.total_time.map_or(0, u64::from);
+        self.total_ms = self.total_ms.saturating_add(total);
         match (outcome, line.time_to_first_byte) {
             (Outcome::Bad, _) => self.bad += 1,
             (_, Some(ms)) => self.latency.record(f64::from(ms)),
@@ -293,6 +374,11 @@ impl Counters {
             forced: self.forced.checked_sub(earlier.forced)?,
             client_aborts: self.client_aborts.checked_sub(earlier.client_aborts)?,
             classes,
+            outcomes: match earlier.outcomes.is_empty() && earlier.requests > 0 {
+                true => Outcomes::default(),
+                false => self.outcomes.since(&earlier.outcomes)?,
+            },
+            total_ms: self.total_ms.checked_sub(earlier.total_ms)?,
             latency: self.latency.since(&earlier.latency)?,
         })
     }
@@ -307,6 +393,8 @@ impl Counters {
         for (mine, theirs) in self.classes.iter_mut().zip(other.classes) {
             *mine += theirs;
         }
+        self.outcomes.merge(&other.outcomes);
+        self.total_ms = self.total_ms.saturating_add(other.total_ms);
         self.latency.merge(&other.latency);
     }
 }

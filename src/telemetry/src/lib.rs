@@ -8,8 +8,10 @@
 
 pub mod access;
 pub mod counters;
+pub mod endpoints;
 pub mod histogram;
 pub mod line;
+pub mod outcomes;
 mod receiver;
 pub mod record;
 mod sequence;

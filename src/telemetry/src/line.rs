@@ -3,7 +3,7 @@
 //! One JSON object a line over TCP, from a HAProxy `ring` (`format raw`, `log-proto legacy`: lines end with LF).
 //! Nothing that a client controls is in it, but for numbers that HAProxy made:
 //!
-//! `{"rc":"<split record>","sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","p":4711,"n":1234}`
+//! `{"rc":"<split record>","sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","gs":-1,"p":4711,"n":1234}`
 //!
 //! | field | meaning | needed |
 //! |---|---|---|
@@ -12,7 +12,13 @@
 //! | `st` | status of the answer; 0 or less: none | with a record |
 //! | `ts` | termination state, at least its first two characters | with a record |
 //! | `tr` | milliseconds to the server's first byte; negative: none | no |
+//! | `ta` | milliseconds from the request to the end of the answer; negative: none | no |
+//! | `a` | the server that was asked last, `address:port`; `-:-`: none was | no |
+//! | `gs` | the answer's `grpc-status` header; negative: none | no |
 //! | `p`, `n` | HAProxy's process and its running number of the line (`%pid`, `%lc`); lost lines show as missing numbers | no |
+//!
+//! Who made a 5xx is told by `ts`: with `-` the server, else HAProxy. HAProxy 2.6 shows no trailers to its rules (a status
+//! there is logged as none), so of gRPC it is only the answers without a body (most errors) whose status is seen.
 //!
 //! Any other field, in any order, of any JSON type, is passed over; escapes are read over, and refused in `rc`, `sd`
 //! and `ts`. A line that does not begin with `{` is no request (HAProxy's own notices come over the same wire).
@@ -31,6 +37,12 @@ pub struct Line<'a> {
     pub termination: [u8; 2],
     /// Milliseconds to the server's first byte, if there was one.
     pub time_to_first_byte: Option<u32>,
+    /// Milliseconds to the end of the answer.
+    pub total_time: Option<u32>,
+    /// The server that was asked last, as HAProxy wrote it; empty or `-:-`: none.
+    pub endpoint: &'a str,
+    /// gRPC's status, if the answer's header told it.
+    pub grpc: Option<u8>,
     /// HAProxy's process and its running number of the request.
     pub sequence: Option<(u64, u64)>,
 }
@@ -121,6 +133,9 @@ struct Fields<'a> {
     status: Option<i64>,
     termination: Option<&'a str>,
     first_byte: Option<i64>,
+    total: Option<i64>,
+    endpoint: Option<&'a str>,
+    grpc: Option<i64>,
     process: Option<i64>,
     number: Option<i64>,
 }
@@ -133,6 +148,9 @@ impl<'a> Fields<'a> {
             b"ts" => self.termination = Some(reader.text()?),
             b"st" => self.status = Some(reader.number()?),
             b"tr" => self.first_byte = Some(reader.number()?),
+            b"ta" => self.total = Some(reader.number()?),
+            b"a" => self.endpoint = Some(reader.text()?),
+            b"gs" => self.grpc = Some(reader.number()?),
             b"p" => self.process = Some(reader.number()?),
             b"n" => self.number = Some(reader.number()?),
             _ => reader.skip()?,
@@ -151,6 +169,9 @@ impl<'a> Fields<'a> {
                 status: 0,
                 termination: *b"--",
                 time_to_first_byte: None,
+                total_time: None,
+                endpoint: "",
+                grpc: None,
                 sequence,
             });
         }
@@ -167,6 +188,9 @@ impl<'a> Fields<'a> {
             status: i32::try_from(self.status?).ok()?,
             termination: *self.termination?.as_bytes().first_chunk::<2>()?,
             time_to_first_byte: self.first_byte.and_then(|ms| u32::try_from(ms).ok()),
+            total_time: self.total.and_then(|ms| u32::try_from(ms).ok()),
+            endpoint: self.endpoint.unwrap_or(""),
+            grpc: self.grpc.and_then(|status| u8::try_from(status).ok()),
             sequence,
         })
     }
@@ -300,17 +324,24 @@ mod tests {
             status: 200,
             termination: *b"--",
             time_to_first_byte: Some(12),
+            total_time: Some(15),
+            endpoint: "10.0.0.1:32768",
+            grpc: Some(14),
             sequence: Some((4711, 99)),
         };
         for line in [
             text(
-                r#""sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","p":4711,"n":99"#,
+                r#""sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768","gs":14,"p":4711,"n":99"#,
             ),
-            text(r#""n":99,"p":4711,"tr":12,"ts":"--","st":200,"sd":"c""#),
             text(
-                r#""x":{"y":[1,{"z":"}\"]"}],"w":null},"sd":"c","st":200,"ts":"----","tr":12,"f":1.5e3,"b":true,"p":4711,"n":99"#,
+                r#""n":99,"gs":14,"a":"10.0.0.1:32768","ta":15,"p":4711,"tr":12,"ts":"--","st":200,"sd":"c""#,
             ),
-            text(r#" "sd" : "c" , "st" : 200 , "ts":"--","tr":12,"p":4711,"n":99 "#),
+            text(
+                r#""x":{"y":[1,{"z":"}\"]"}],"w":null},"sd":"c","st":200,"ts":"----","tr":12,"f":1.5e3,"b":true,"gs":14,"a":"10.0.0.1:32768","ta":15,"p":4711,"n":99"#,
+            ),
+            text(
+                r#" "sd" : "c" , "st" : 200 , "ts":"--","tr":12,"ta":15,"gs":14,"a":"10.0.0.1:32768","p":4711,"n":99 "#,
+            ),
         ] {
             assert_eq!(parse(line.as_bytes()), Some(wanted), "{line}");
         }
@@ -341,6 +372,8 @@ mod tests {
             text(r#""sd":"c","st":200,"ts":"--","x":"\"#),
             text(r#""sd":"c","st":200,"ts":"--","x":]"#),
             text(r#""sd":"c","st":200,"ts":"--""#) + "x",
+            text(r#""sd":"c","st":200,"ts":"--","a":"1.2.3.4:1\",\"st\":500""#),
+            text(r#""sd":"c","st":200,"ts":"--","a":7"#),
             format!("{{{}", "[".repeat(65_000)),
             format!("{{\"x\":{}", "[".repeat(65_000)),
         ] {

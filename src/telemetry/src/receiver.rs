@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::counters::{Snapshot, State};
+use crate::counters::{ByEndpoint, SAMPLE, Snapshot, State};
 
 /// A line longer than this is none of ours.
 const MAX_LINE: usize = 8 * 1024;
@@ -209,6 +209,26 @@ impl Handle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What each server answered, of one release (`namespace/name`) or of all.
+    #[must_use]
+    pub fn endpoints(&self, release: Option<&str>) -> ByEndpoint {
+        self.state().endpoints(release, Instant::now())
+    }
+
+    fn count(&self, lines: &mut Lines, bytes: &[u8]) {
+        let mut state = self.state();
+        lines.feed(bytes, &mut state);
+        let complaint = state.complaint(Instant::now());
+        drop(state);
+        if let Some((count, sample)) = complaint {
+            tracing::warn!(
+                count,
+                sample,
+                "lines of HAProxy's log cannot be read; they count nowhere"
+            );
+        }
+    }
+
     async fn receive(&self, mut stream: impl AsyncRead + Unpin, shutdown: &CancellationToken) {
         self.state().connected();
         let mut lines = Lines::default();
@@ -220,7 +240,7 @@ impl Handle {
             };
             match read {
                 Ok(0) => return,
-                Ok(n) => lines.feed(chunk.get(..n).unwrap_or_default(), &mut self.state()),
+                Ok(n) => self.count(&mut lines, chunk.get(..n).unwrap_or_default()),
                 Err(error) => {
                     tracing::debug!(%error, "a log connection broke");
                     return;
@@ -245,8 +265,11 @@ impl Lines {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
-            if self.overlong || self.begun.len() + line.len() > MAX_LINE {
-                state.overlong();
+            if self.overlong {
+                // Counted when it grew too long: its end may never have come.
+            } else if self.begun.len() + line.len() > MAX_LINE {
+                self.begun.extend(line.iter().take(SAMPLE));
+                state.overlong(&self.begun);
             } else if self.begun.is_empty() {
                 state.take(line, now);
             } else {
@@ -256,10 +279,15 @@ impl Lines {
             self.begun.clear();
             self.overlong = false;
         }
+        if self.overlong {
+            return;
+        }
         if self.begun.len() + bytes.len() > MAX_LINE {
+            self.begun.extend(bytes.iter().take(SAMPLE));
+            state.overlong(&self.begun);
             self.begun.clear();
             self.overlong = true;
-        } else if !self.overlong {
+        } else {
             self.begun.extend_from_slice(bytes);
         }
     }
@@ -283,6 +311,20 @@ mod tests {
             lines.feed(piece, &mut state);
             assert!(lines.begun.len() <= MAX_LINE);
         }
+        let log = state.snapshot(Instant::now()).log;
+        assert_eq!((log.lines, log.malformed), (1, 2));
+    }
+
+    #[test]
+    fn a_line_without_an_end_counts_and_takes_no_memory() {
+        let mut state = State::default();
+        let mut lines = Lines::default();
+        for _ in 0..1000 {
+            lines.feed(&[b'x'; 4096], &mut state);
+            assert!(lines.begun.capacity() <= 4 * MAX_LINE);
+        }
+        let interleaved = format!("\n{}{GOOD}\n{GOOD}\n", &GOOD[..30]);
+        lines.feed(interleaved.as_bytes(), &mut state);
         let log = state.snapshot(Instant::now()).log;
         assert_eq!((log.lines, log.malformed), (1, 2));
     }

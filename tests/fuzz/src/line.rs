@@ -35,7 +35,10 @@ fn text(line: &Line<'_>) -> String {
             line.status
         ));
         let ms = line.time_to_first_byte.map_or(-1, i64::from);
-        fields.push(format!(r#""tr":{ms}"#));
+        let total = line.total_time.map_or(-1, i64::from);
+        let grpc = line.grpc.map_or(-1, i64::from);
+        fields.push(format!(r#""tr":{ms},"ta":{total},"gs":{grpc}"#));
+        fields.push(format!(r#""a":"{}""#, line.endpoint));
     }
     if let Some((process, number)) = line.sequence {
         fields.push(format!(r#""p":{process},"n":{number}"#));

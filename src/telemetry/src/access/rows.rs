@@ -34,6 +34,9 @@ impl Row {
             status: request.status,
             termination: request.termination,
             time_to_first_byte: None,
+            total_time: None,
+            endpoint: "",
+            grpc: None,
             sequence: None,
         };
         self.requests += 1;

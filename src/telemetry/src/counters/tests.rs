@@ -112,6 +112,108 @@ fn a_snapshot_survives_json() {
     assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), snapshot);
 }
 
+#[test]
+fn how_requests_ended_is_kept_apart_and_sums_up() {
+    let split = record("aaaa", "bbbb");
+    let with = |rest: &str| format!(r#"{{"rc":"{split}","sd":"c",{rest}}}"#);
+    let snapshot = counted(&[
+        with(r#""st":200,"ts":"--","tr":1,"ta":4,"gs":14"#),
+        with(r#""st":200,"ts":"--","tr":1,"ta":4,"gs":-1"#),
+        with(r#""st":503,"ts":"--","tr":1,"ta":4"#),
+        with(r#""st":503,"ts":"SC","tr":-1,"ta":4"#),
+        with(r#""st":502,"ts":"PH","tr":-1,"ta":4"#),
+        with(r#""st":200,"ts":"CD","tr":1,"ta":4"#),
+        line(&split, "f", 200, "--", 5),
+        line(&split, "m", 500, "--", 5),
+    ]);
+    let canary = &snapshot.releases["default/shop"]["bbbb"];
+    let kinds: Vec<String> = (canary.outcomes.kinds())
+        .map(|(kind, n)| format!("{n} {kind}"))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "1 0/fallback/-",
+            "1 200/answered/-",
+            "1 200/answered/14",
+            "1 502/proxy/-",
+            "1 503/answered/-",
+            "1 503/server/-",
+        ]
+    );
+    let sum = |test: fn(&Kind) -> bool| {
+        let kinds = canary.outcomes.kinds();
+        kinds.filter(|(k, _)| test(k)).map(|(_, n)| n).sum::<u64>()
+    };
+    assert_eq!((sum(|_| true), canary.requests), (6, 6));
+    assert_eq!((sum(Kind::is_bad), canary.bad), (4, 4));
+    assert_eq!(canary.total_ms, 20);
+    let old = Counters {
+        outcomes: Outcomes::default(),
+        requests: 2,
+        ..Counters::default()
+    };
+    assert!(canary.since(&old).outcomes.is_empty());
+}
+
+#[test]
+fn each_server_is_counted_where_it_serves_and_forgotten_when_it_is_gone() {
+    let start = Instant::now();
+    let mut state = State::default();
+    let split = record("aaaa", "bbbb");
+    let take = |state: &mut State, side: &str, st: i32, ts: &str, server: &str, now| {
+        let text = format!(
+            r#"{{"rc":"{split}","sd":"{side}","st":{st},"ts":"{ts}","tr":3,"a":"{server}"}}"#
+        );
+        state.take(text.as_bytes(), now);
+    };
+    take(&mut state, "s", 200, "--", "10.0.0.1:80", start);
+    take(&mut state, "f", 200, "--", "10.0.0.1:80", start);
+    take(&mut state, "c", 500, "--", "10.0.0.2:80", start);
+    take(&mut state, "c", 200, "CD", "10.0.0.2:80", start);
+    take(&mut state, "m", 200, "--", "10.0.0.2:80", start);
+    take(&mut state, "c", 503, "SC", "-:-", start);
+    let all = state.endpoints(Some("default/shop"), start);
+    let of = |revision: &str, server: &str| {
+        let found = &all["default/shop"][revision][&server.parse().unwrap()];
+        (found.requests, found.bad, found.latency.count())
+    };
+    assert_eq!(of("aaaa", "10.0.0.1:80"), (2, 0, 2));
+    assert_eq!(of("bbbb", "10.0.0.2:80"), (2, 1, 1));
+    assert_eq!(all["default/shop"]["bbbb"].len(), 1);
+    assert!(state.endpoints(Some("default/other"), start).is_empty());
+    for n in 0..2000 {
+        let server = format!("10.1.{}.{}:80", n / 250, n % 250);
+        take(&mut state, "s", 200, "--", &server, start);
+    }
+    let all = state.endpoints(None, start);
+    assert_eq!(
+        all["default/shop"]["aaaa"].len(),
+        crate::endpoints::MAX_ENDPOINTS
+    );
+    let later = start + crate::endpoints::FORGET_AFTER;
+    let all = state.endpoints(None, later);
+    assert!(all["default/shop"]["aaaa"].is_empty());
+}
+
+#[test]
+fn bad_lines_are_complained_of_once_a_minute_with_a_harmless_sample() {
+    let start = Instant::now();
+    let mut state = State::default();
+    assert_eq!(state.complaint(start), None);
+    let hostile = format!("{{\u{1b}[31m\"\0{}", "x".repeat(60_000));
+    for _ in 0..1000 {
+        state.take(hostile.as_bytes(), start);
+    }
+    let (count, sample) = state.complaint(start).unwrap();
+    assert_eq!(count, 1000);
+    assert!(sample.len() <= SAMPLE * 4 && sample.starts_with(r#"{\x1b[31m\"\x00xxx"#));
+    state.take(b"{", start);
+    assert_eq!(state.complaint(start + COMPLAIN_EVERY / 2), None);
+    let (count, sample) = state.complaint(start + COMPLAIN_EVERY).unwrap();
+    assert_eq!((count, sample.as_str()), (1, "{"));
+}
+
 fn counters() -> impl Strategy<Value = Counters> {
     (
         0u64..1000,
