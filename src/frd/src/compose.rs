@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use fm_analysis::metrics::{Measure, Providers};
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, StoreError};
+use fm_telemetry::Handle;
+use fm_telemetry::intake::{Input, Intake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -111,9 +113,9 @@ fn start(
     if runs(Controller::Haproxy) {
         let options = haproxy(settings, &address);
         let (name, context, known) = part(Controller::Haproxy.name());
-        let telemetry = telemetry.clone();
+        let (telemetry, logs) = (telemetry.clone(), settings.logs.clone());
         tasks.spawn(supervise(name, context, known, move |ctx| {
-            agent_life(ctx, options.clone(), telemetry.clone())
+            agent_life(ctx, options.clone(), telemetry.clone(), logs.clone())
         }));
     }
     if runs(Controller::Analysis) {
@@ -155,11 +157,30 @@ async fn agent_life(
     ctx: Context,
     options: fm_haproxy::Options,
     telemetry: LocalTelemetry,
+    logs: Vec<Input>,
 ) -> Result<(), fm_haproxy::Error> {
     let instance = options.instance.clone();
     let agent = fm_haproxy::Agent::new(ctx, options).await?;
     telemetry.set(&instance, agent.telemetry());
-    agent.run().await
+    let handle = agent.telemetry();
+    tokio::select! {
+        ended = agent.run() => ended,
+        never = receive_logs(&logs, handle) => match never {},
+    }
+}
+
+/// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.
+async fn receive_logs(logs: &[Input], handle: Handle) -> std::convert::Infallible {
+    loop {
+        match Intake::bind(logs, handle.clone()).await {
+            Ok(intake) => match intake.run().await {},
+            Err(error) => tracing::error!(
+                "logs.receive: {error}; nothing is received there, trying again every {} s",
+                STORE_PAUSE.as_secs()
+            ),
+        }
+        tokio::time::sleep(STORE_PAUSE).await;
+    }
 }
 
 /// Opens the store. An etcd that does not answer yet is waited for; everything else is an error at once.

@@ -1,5 +1,7 @@
 //! The file that `--config` names. Unknown keys are refused, and each error says file, line and field.
 
+pub(crate) mod logs;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ pub(crate) struct File {
     pub(crate) registry_auth: BTreeMap<String, Registry>,
     pub(crate) haproxy: Option<Haproxy>,
     pub(crate) log: Log,
+    pub(crate) logs: logs::Logs,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) metric_addresses: Option<Vec<String>>,
 }
@@ -200,6 +203,7 @@ impl File {
                 maybe(path);
             }
         }
+        self.logs.resolve(folder);
         for bind in &mut self.binds {
             maybe(&mut bind.crt);
         }
@@ -263,6 +267,26 @@ log: { level: debug, format: json }
             error.contains("docer") && error.contains("docker"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_wrong_log_receiver_is_refused_with_its_place() {
+        for (entry, wanted) in [
+            ("syslog: 'udp://nowhere'", "no address"),
+            ("syslog: '/dev/log'", "unix:/PATH"),
+            ("forward: '127.0.0.1:0'", "ADDRESS:PORT"),
+            ("forward: '127.0.0.1:1', syslog: 'unix:/a'", "either"),
+            (
+                "syslog: 'unix:/a', sharedKey: { env: KEY }",
+                "belong to forward",
+            ),
+            ("forward: '127.0.0.1:1', sharedKey: secret", "sharedKey"),
+        ] {
+            let text = format!("logs:\n  receive:\n    - {{ {entry} }}\n");
+            let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("frd.yaml:3:"), "{error}");
+            assert!(error.contains(wanted) || wanted == "sharedKey", "{error}");
+        }
     }
 
     #[test]

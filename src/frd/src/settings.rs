@@ -55,6 +55,8 @@ pub struct Settings {
     pub access: Access,
     /// The daemon's own log.
     pub log: Log,
+    /// Where HAProxy's log arrives besides the default.
+    pub logs: Vec<fm_telemetry::intake::Input>,
 }
 
 /// Where everything is kept.
@@ -128,7 +130,7 @@ impl Settings {
         })
     }
 
-    fn merge(flags: Arguments, file: File) -> Result<Self, Wrong> {
+    fn merge(flags: Arguments, mut file: File) -> Result<Self, Wrong> {
         let controllers = controllers(&flags, &file)?;
         let store = store(&flags, &file)?;
         if matches!(store, Store::Embedded(_)) && controllers.len() < Controller::ALL.len() {
@@ -138,6 +140,7 @@ impl Settings {
                     .to_owned(),
             ));
         }
+        let logs = logs(std::mem::take(&mut file.logs), &controllers)?;
         let (haproxy, owned_dir) = haproxy(&flags, &file)?;
         let haproxy_dir = flags
             .haproxy_dir
@@ -167,6 +170,7 @@ impl Settings {
                     .unwrap_or_else(|| "info".to_owned()),
                 format: flags.log_format.or(file.log.format).unwrap_or_default(),
             },
+            logs,
             store,
         })
     }
@@ -347,6 +351,20 @@ fn socket(listen: Option<String>) -> Result<PathBuf, Wrong> {
             "listen: `{listen}` is no address; allowed: unix:PATH"
         ))),
     }
+}
+
+fn logs(
+    logs: config::logs::Logs,
+    controllers: &BTreeSet<Controller>,
+) -> Result<Vec<fm_telemetry::intake::Input>, Wrong> {
+    if !logs.receive.is_empty() && !controllers.contains(&Controller::Haproxy) {
+        return Err(Wrong::File(
+            "logs.receive: lines are counted by the haproxy controller, which does not run here; allowed: \
+             `controllers` with haproxy, or no `logs`"
+                .to_owned(),
+        ));
+    }
+    logs.open().map_err(Wrong::File)
 }
 
 fn docker(address: Option<String>) -> Result<String, Wrong> {

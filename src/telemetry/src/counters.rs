@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::access::httplog;
 use crate::endpoints::{Endpoint, Endpoints};
 pub use crate::histogram::Histogram;
 use crate::line::{self, Line, Outcome, Side};
@@ -194,6 +195,22 @@ impl State {
             .is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY)
         {
             self.sweep(now);
+        }
+    }
+
+    /// A message in whatever syslog wrapper. A classic `httplog` line names no revision: it counts as a request without a route.
+    pub(crate) fn take_message(&mut self, message: &[u8], now: Instant) {
+        match crate::syslog::payload(message) {
+            None => self.malformed(message),
+            Some(line) if line.first() == Some(&b'{') => self.take(line, now),
+            Some(line) => match httplog::parse(line) {
+                httplog::Line::Request(..) => {
+                    self.log.lines += 1;
+                    self.log.unrouted += 1;
+                }
+                httplog::Line::Malformed => self.malformed(line),
+                httplog::Line::Other => {}
+            },
         }
     }
 

@@ -10,6 +10,7 @@ pub mod access;
 pub mod counters;
 pub mod endpoints;
 pub mod histogram;
+pub mod intake;
 pub mod line;
 pub mod outcomes;
 mod receiver;

@@ -204,6 +204,24 @@ impl Handle {
         }
     }
 
+    /// A message of some other transport: a line of ours in whatever syslog wrapper. What is no request is passed over.
+    pub(crate) fn take_message(&self, message: &[u8], now: Instant) {
+        let mut state = self.state();
+        state.take_message(message, now);
+        complain(state);
+    }
+
+    /// Something that cannot be read at all.
+    pub(crate) fn refuse(&self, sample: &[u8]) {
+        let mut state = self.state();
+        state.overlong(sample);
+        complain(state);
+    }
+
+    pub(crate) fn connected(&self) {
+        self.state().connected();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Counting does not panic; should it ever, the counters are still whole numbers.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -218,15 +236,7 @@ impl Handle {
     fn count(&self, lines: &mut Lines, bytes: &[u8]) {
         let mut state = self.state();
         lines.feed(bytes, &mut state);
-        let complaint = state.complaint(Instant::now());
-        drop(state);
-        if let Some((count, sample)) = complaint {
-            tracing::warn!(
-                count,
-                sample,
-                "lines of HAProxy's log cannot be read; they count nowhere"
-            );
-        }
+        complain(state);
     }
 
     async fn receive(&self, mut stream: impl AsyncRead + Unpin, shutdown: &CancellationToken) {
@@ -247,6 +257,19 @@ impl Handle {
                 }
             }
         }
+    }
+}
+
+/// Says what could not be read, when it is time to; the counters are free while it is written.
+fn complain(mut state: MutexGuard<'_, State>) {
+    let complaint = state.complaint(Instant::now());
+    drop(state);
+    if let Some((count, sample)) = complaint {
+        tracing::warn!(
+            count,
+            sample,
+            "lines of HAProxy's log cannot be read; they count nowhere"
+        );
     }
 }
 
