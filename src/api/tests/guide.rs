@@ -35,3 +35,45 @@ fn every_object_in_the_readme_is_valid_by_the_schema_it_names() {
         );
     }
 }
+
+/// The words of an enum without fields, as they stand in JSON.
+fn words<T: schemars::JsonSchema>() -> Vec<String> {
+    let schema = schemars::schema_for!(T).to_value();
+    let of = |value: &serde_json::Value| match value.get("const") {
+        Some(word) => vec![word.clone()],
+        None => value["enum"].as_array().cloned().unwrap_or_default(),
+    };
+    let parts = schema["oneOf"].as_array().cloned().unwrap_or(vec![schema]);
+    let words = parts.iter().flat_map(of);
+    words
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_word_of_a_verdict_is_explained_in_the_readme_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, table) = text
+        .split_once("| reason | verdict | what it means |\n|---|---|---|\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let (mut reasons, mut verdicts) = (Vec::new(), Vec::new());
+    for row in table.lines() {
+        let cells: Vec<&str> = row
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
+        assert!(cells[3].len() > 5, "{row}");
+        reasons.push(cells[1].to_owned());
+        verdicts.push(cells[2].to_owned());
+    }
+    let sorted = |mut words: Vec<String>| {
+        words.sort();
+        words
+    };
+    assert_eq!(sorted(reasons), sorted(words::<fm_api::verdict::Reason>()));
+    verdicts.sort();
+    verdicts.dedup();
+    assert_eq!(verdicts, sorted(words::<fm_api::verdict::Decision>()));
+}
