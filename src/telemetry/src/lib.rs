@@ -19,5 +19,5 @@ mod sequence;
 mod source;
 pub mod syslog;
 
-pub use receiver::{Address, Handle, Receiver};
+pub use receiver::{Address, Connection, Handle, Receiver};
 pub use source::{CounterSource, SourceError};

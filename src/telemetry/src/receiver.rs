@@ -233,15 +233,28 @@ impl Handle {
         self.state().endpoints(release, Instant::now())
     }
 
-    fn count(&self, lines: &mut Lines, bytes: &[u8]) {
-        let mut state = self.state();
-        lines.feed(bytes, &mut state);
-        complain(state);
+    /// Counts that nobody sends to yet, without a receiver.
+    #[must_use]
+    pub fn unattached() -> Self {
+        Self {
+            state: Arc::default(),
+            instance: "local".into(),
+            epoch: "0".into(),
+        }
+    }
+
+    /// A connection that was opened; whoever has its bytes feeds them.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.connected();
+        Connection {
+            handle: self.clone(),
+            lines: Lines::default(),
+        }
     }
 
     async fn receive(&self, mut stream: impl AsyncRead + Unpin, shutdown: &CancellationToken) {
-        self.state().connected();
-        let mut lines = Lines::default();
+        let mut connection = self.connection();
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = tokio::select! {
@@ -250,13 +263,29 @@ impl Handle {
             };
             match read {
                 Ok(0) => return,
-                Ok(n) => self.count(&mut lines, chunk.get(..n).unwrap_or_default()),
+                Ok(n) => connection.feed(chunk.get(..n).unwrap_or_default()),
                 Err(error) => {
                     tracing::debug!(%error, "a log connection broke");
                     return;
                 }
             }
         }
+    }
+}
+
+/// One connection's bytes, cut into lines and counted as they come.
+#[derive(Debug)]
+pub struct Connection {
+    handle: Handle,
+    lines: Lines,
+}
+
+impl Connection {
+    /// The next bytes, however they were cut.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut state = self.handle.state();
+        self.lines.feed(bytes, &mut state);
+        complain(state);
     }
 }
 
@@ -274,7 +303,7 @@ fn complain(mut state: MutexGuard<'_, State>) {
 }
 
 /// Cuts a stream of bytes into lines. A last line without an end is cut short and does not count.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Lines {
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,

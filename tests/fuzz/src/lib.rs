@@ -2,9 +2,12 @@
 //!
 //! `make fuzz` lets libFuzzer look for such bytes, guided by coverage; each test run plays the committed corpora.
 
+mod httplog;
 mod line;
 mod manifest;
 mod replay;
+mod stream;
+mod syslog;
 
 /// A reader, and what must hold for it.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +19,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 6] = [
+    Target {
+        name: "httplog",
+        check: httplog::check,
+    },
     Target {
         name: "line",
         check: line::check,
@@ -28,6 +35,14 @@ pub const TARGETS: [Target; 3] = [
     Target {
         name: "replay",
         check: replay::check,
+    },
+    Target {
+        name: "stream",
+        check: stream::check,
+    },
+    Target {
+        name: "syslog",
+        check: syslog::check,
     },
 ];
 
