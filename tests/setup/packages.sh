@@ -14,6 +14,7 @@ etcd   etcd              etcd-server        the store of a real installation
 etcd   etcdctl           etcd-client        looks into it
 test   openssl           openssl            makes certificates for the tests of TLS
 test   curl              curl               speaks HTTP/2 in the tests
+test   promtool          prometheus         checks /metrics and the rules; takes in the remote-write sink
 bench  wrk               wrk                measures throughput
 fuzz   g++               g++                builds libFuzzer
 '

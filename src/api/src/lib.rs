@@ -28,6 +28,7 @@ pub mod quantity;
 pub mod release;
 pub mod rollout;
 pub mod schema;
+pub mod signals;
 pub mod status;
 pub mod target;
 pub mod validate;

@@ -74,6 +74,11 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Show a rollout live: shares, both revisions, the evidence, and what it waits for
     Watch(Watch),
+    /// Show live how every revision does: requests, errors, response times, processor and memory
+    Top(TopOptions),
+    /// Take the kept signals elsewhere; rules for Prometheus
+    #[command(subcommand)]
+    Metrics(Metrics),
     /// Show what happened
     Events(Events),
     /// Check manifests without a server; exit code 1 if any has a problem
@@ -189,6 +194,60 @@ pub(crate) struct Watch {
     /// End when the rollout ends, with its exit code
     #[arg(long, conflicts_with = "once")]
     pub(crate) exit: bool,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopOptions {
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Print one picture and end (so it is too where there is no terminal)
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// `metrics …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Metrics {
+    /// Write the kept signals: requests, errors, response times, processor and memory by revision
+    Export(Export),
+    /// Print recording and alerting rules for Prometheus
+    Rules,
+}
+
+/// `metrics export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Only this release, NAME or NAMESPACE/NAME [default: all of the namespace]
+    pub(crate) name: Option<String>,
+    /// Every namespace
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    pub(crate) all_namespaces: bool,
+    /// From how long ago (90s, 1h, 7d), or from which time
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) since: String,
+    /// Until when [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// From one point to the next, such as 1s or 10m [default: some 300 points]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) step: Option<String>,
+    /// How to write
+    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    pub(crate) format: Format,
+    /// Into this file [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// How `metrics export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Comma-separated, with a head
+    Csv,
+    /// One JSON object a line
+    Jsonl,
 }
 
 /// `events`.

@@ -6,12 +6,14 @@ mod doctor;
 mod edit;
 mod events;
 mod get;
+mod metrics;
 mod offline;
 mod power;
 mod record;
 mod remove;
 mod replay;
 mod rollout;
+mod top;
 mod watch;
 
 use crate::cli::{Analysis, Command, Set};
@@ -27,6 +29,8 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Describe(named) => get::describe(session, &named.name).await,
         Command::Delete(options) => remove::run(session, &options).await,
         Command::Watch(options) => watch::run(session, &options).await,
+        Command::Metrics(command) => metrics::run(session, &command).await,
+        Command::Top(options) => top::run(session, &options).await,
         Command::Events(options) => events::run(session, &options).await,
         Command::Validate(files) => offline::validate(session, &files),
         Command::Explain(options) => offline::explain(session, options.path.as_deref()),

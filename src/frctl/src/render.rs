@@ -9,12 +9,14 @@ mod problems;
 mod releases;
 #[cfg(test)]
 mod tests;
+mod top;
 
 pub(crate) use describe::describe;
 pub(crate) use estimate::estimate;
 pub(crate) use frame::{Frame, frame, person};
 pub(crate) use problems::{is_problem, problems};
 pub(crate) use releases::{history, releases};
+pub(crate) use top::top;
 
 use fm_api::http::View;
 use fm_api::quantity::Weight;

@@ -94,7 +94,14 @@ fn start(
         observes: settings.observe_only,
     });
     let address = format!("unix:{}", settings.socket.display());
-    let api = Api::new(ctx.clone(), health.clone(), telemetry.clone(), agent);
+    let signals = fm_signals::Signals::new(settings.signals.clone());
+    let api = Api::new(
+        ctx.clone(),
+        health.clone(),
+        telemetry.clone(),
+        signals.clone(),
+        agent,
+    );
     let part = |name| (name, ctx.clone(), health.clone());
 
     let (name, context, known) = part("api");
@@ -121,11 +128,18 @@ fn start(
     if runs(Controller::Analysis) {
         let (name, context, known) = part(Controller::Analysis.name());
         let measure: Arc<dyn Measure> = Arc::new(Providers::new(settings.access.clone(), None));
+        let (telemetry, address) = (telemetry.clone(), address.clone());
         tasks.spawn(supervise(name, context, known, move |ctx: Context| {
             let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
             fm_analysis::run(ctx, Arc::new(source), Arc::clone(&measure))
         }));
     }
+    // Every daemon answers for all releases, so each keeps the signals of all agents.
+    let (name, context, known) = part("signals");
+    tasks.spawn(supervise(name, context, known, move |ctx: Context| {
+        let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
+        fm_signals::run(ctx, Arc::new(source), signals.clone())
+    }));
     tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct File {
     pub(crate) haproxy: Option<Haproxy>,
     pub(crate) log: Log,
     pub(crate) logs: logs::Logs,
+    pub(crate) metrics: Metrics,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) metric_addresses: Option<Vec<String>>,
 }
@@ -141,6 +142,14 @@ pub(crate) struct Log {
     pub(crate) format: Option<LogFormat>,
 }
 
+/// The golden signals.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    /// The folder in which they are kept; by default the store's, with etcd HAProxy's.
+    pub(crate) dir: Option<PathBuf>,
+}
+
 /// Reads the file. Paths in it that are not absolute are below its folder.
 pub(crate) fn read(path: &Path) -> Result<File, SettingsError> {
     let shown = path.display();
@@ -193,6 +202,7 @@ impl File {
             }
         };
         maybe(&mut self.data_dir);
+        maybe(&mut self.metrics.dir);
         if let Some(etcd) = &mut self.etcd {
             for path in [
                 &mut etcd.password_file,

@@ -41,6 +41,8 @@ pub struct Settings {
     pub binds: Vec<Bind>,
     /// HAProxy's configuration, maps and sockets.
     pub haproxy_dir: PathBuf,
+    /// Where the golden signals are kept.
+    pub signals: PathBuf,
     /// Who starts HAProxy.
     pub haproxy: Mode,
     /// How HAProxy reaches tasks.
@@ -149,7 +151,12 @@ impl Settings {
                 Store::Embedded(directory) => directory.join("haproxy"),
                 Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
             });
+        let signals = match (&file.metrics.dir, &store) {
+            (Some(directory), _) | (None, Store::Embedded(directory)) => directory,
+            (None, Store::Etcd(_)) => &haproxy_dir,
+        };
         Ok(Self {
+            signals: absolute(&signals.join("signals.redb"))?,
             controllers,
             socket: socket(flags.listen.or(file.listen))?,
             socket_group: flags.socket_group.or(file.socket_group),

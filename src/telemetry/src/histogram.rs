@@ -49,6 +49,14 @@ impl Histogram {
         }
     }
 
+    /// Of counts by bin, as [`Histogram::iter`] gives them.
+    #[must_use]
+    pub fn from_bins(bins: impl IntoIterator<Item = (u16, u64)>) -> Self {
+        Self {
+            bins: bins.into_iter().filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Histogram) {
         for (bin, count) in &other.bins {

@@ -6,6 +6,59 @@ use anyhow::Result;
 use fm_e2e::{Plan, World, answered_by, in_force, runs, stable_is};
 use fm_harness::etcd::Etcd;
 
+/// The golden signals: as they are, as they were kept, and as Prometheus reads them.
+async fn signals(world: &mut World) -> Result<()> {
+    let (code, text) = world.frctl(&["top", "--once", "-o", "json"]).await?;
+    assert_eq!(code, 0, "{text}");
+    let top: serde_json::Value = serde_json::from_str(&text)?;
+    let row = &top["items"][0];
+    assert_eq!(
+        (&row["side"], &row["share"]),
+        (&"stable".into(), &1.0.into())
+    );
+    assert!(row["signals"]["rps"].as_f64() > Some(10.0), "{text}");
+    assert!(row["signals"]["p99Ms"].is_number(), "{text}");
+
+    let arguments = [
+        "metrics", "export", "shop", "--since", "10m", "--step", "10m",
+    ];
+    let (code, text) = world.frctl(&arguments).await?;
+    assert_eq!(code, 0, "{text}");
+    // v1 and v2, in one or two spans of ten minutes.
+    let rows = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').collect::<Vec<_>>());
+    let mut revisions = std::collections::BTreeMap::<&str, u64>::new();
+    for row in rows {
+        *revisions.entry(row[3]).or_default() += row[6].parse::<u64>()?;
+    }
+    assert!(
+        revisions.len() == 2 && revisions.values().all(|count| *count > 10),
+        "{text}"
+    );
+
+    let socket = world.stack.socket();
+    let check = format!(
+        "curl -sS --fail --unix-socket {} http://frd/metrics | tee /dev/stderr | promtool check metrics",
+        socket.display()
+    );
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", &check])
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{said}"
+    );
+    assert!(
+        said.contains("fridaymorning_request_duration_seconds_bucket"),
+        "{said}"
+    );
+    Ok(())
+}
+
 async fn promoted_and_taken_back(etcd: Option<&str>) -> Result<()> {
     let mut world = World::new(etcd).await?;
     let plan = Plan::default();
@@ -23,6 +76,8 @@ async fn promoted_and_taken_back(etcd: Option<&str>) -> Result<()> {
                 .is_some_and(|all| all.len() == 1)
         })
         .await?;
+
+    signals(&mut world).await?;
 
     let since = Instant::now();
     world.apply(&plan, "bad").await?;

@@ -13,6 +13,7 @@ use fm_api::http::{
 };
 use fm_api::operation::Operation;
 use fm_api::release::Release;
+use fm_api::signals::{SignalList, Top};
 use fm_api::status::Status;
 use fm_api::target::{RevisionRecord, Target};
 use fm_api::verdict::Verdict;
@@ -20,7 +21,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, agents, events, health, metrics, openapi, operations, read, releases, traffic, undo,
+    Api, agents, events, health, metrics, openapi, operations, read, releases, signals, traffic,
+    undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -60,6 +62,23 @@ const PUT: &[(&str, &str)] = &[
         "force",
         "`true`: go on where `onNewRevision: reject` says no",
     ),
+];
+const SIGNALS: &[(&str, &str)] = &[
+    (
+        "since",
+        "How long ago (`90s`, `1h`, `7d`) or a time; default `1h`",
+    ),
+    ("until", "The same; default: now"),
+    (
+        "step",
+        "The time between two points; default: some 300 points. Seconds are kept for an hour, ten for 6 hours, minutes for 2 days, ten minutes for 30 days",
+    ),
+];
+const ALL_SIGNALS: &[(&str, &str)] = &[
+    ("namespace", "Only releases of this namespace"),
+    ("since", "How long ago, or a time; default `1h`"),
+    ("until", "The same; default: now"),
+    ("step", "The time between two points"),
 ];
 const EVENTS: &[(&str, &str)] = &[
     ("namespace", "Only events of this namespace"),
@@ -132,6 +151,22 @@ fn of_releases() -> Vec<Door> {
         .answers::<ListBody<View>>(),
         door(
             Method::GET,
+            "/v1/top",
+            "The golden signals of every revision in the last ten seconds",
+            get(signals::top),
+        )
+        .asks(&[("namespace", "Only releases of this namespace")])
+        .answers::<Top>(),
+        door(
+            Method::GET,
+            "/v1/signals",
+            "The golden signals as they were kept, of every release",
+            get(signals::all),
+        )
+        .asks(ALL_SIGNALS)
+        .answers::<SignalList>(),
+        door(
+            Method::GET,
             "/v1/events",
             "What happened, the newest last",
             get(events::list),
@@ -202,6 +237,14 @@ fn of_one_release() -> Vec<Door> {
             get(traffic::traffic),
         )
         .asks(WATCH),
+        door(
+            Method::GET,
+            below!("/signals"),
+            "Its golden signals as they were kept",
+            get(signals::of_release),
+        )
+        .asks(SIGNALS)
+        .answers::<SignalList>(),
         door(
             Method::GET,
             below!("/target"),

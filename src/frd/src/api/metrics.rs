@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fm_api::keys::{self, ReleaseKey};
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use super::Api;
 use super::doors::Shared;
 use super::error::ApiError;
+use super::exposition::{Family as Histograms, Format};
 use super::stored::decode;
 
 type Labels = Vec<(&'static str, String)>;
@@ -61,20 +63,27 @@ pub(super) async fn observe(State(api): State<Shared>, request: Request, next: N
     response
 }
 
-pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, ApiError> {
+pub(super) async fn metrics(
+    State(api): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("fridaymorning");
     api.daemon(&mut registry);
     let targets: BTreeMap<ReleaseKey, Target> = api.every("targets").await?;
     api.releases(&mut registry, &targets).await?;
+    let mut more = String::new();
     if let Some(snapshot) = api.telemetry.snapshot(api.ctx.clock.now()) {
         log(&mut registry, &snapshot);
         requests(&mut registry, &targets, &snapshot);
+        more = durations(&targets, &snapshot);
     }
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::asked(accept);
+    let kind = format.content_type();
+    Ok(([(CONTENT_TYPE, kind)], format.text(&text, &more)).into_response())
 }
 
 fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges {
@@ -141,6 +150,13 @@ impl Api {
             answers.get_or_create(&labels).inc_by(*count);
         }
         drop(counts);
+        let refused = Counter::<u64>::default();
+        refused.inc_by(self.signals.refused());
+        registry.register(
+            "signals_refused",
+            "Samples that were not kept, as there were too many revisions",
+            refused,
+        );
         let open = self.requests.open.load(Ordering::Relaxed);
         let gauge = Gauge::<f64, AtomicU64>::default();
         gauge.set(open as f64);
@@ -151,7 +167,7 @@ impl Api {
         );
     }
 
-    async fn every<T: DeserializeOwned>(
+    pub(super) async fn every<T: DeserializeOwned>(
         &self,
         kind: &str,
     ) -> Result<BTreeMap<ReleaseKey, T>, ApiError> {
@@ -263,6 +279,24 @@ fn log(registry: &mut Registry, snapshot: &Snapshot) {
         counter.inc_by(value);
         registry.register(name, help, counter);
     }
+}
+
+/// Response times by revision, of the releases and revisions that there are.
+fn durations(targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) -> String {
+    let mut family = Histograms::new(
+        "fridaymorning_request_duration_seconds",
+        "Time to the first byte of answers that were not bad.",
+    );
+    for (key, target) in targets {
+        let counted = snapshot.releases.get(&key.to_string());
+        for revision in target.revisions.keys() {
+            if let Some(counts) = counted.and_then(|counted| counted.get(revision.as_str())) {
+                let labels = with(of(key), "revision", revision.to_string());
+                family.add(&labels, &counts.latency);
+            }
+        }
+    }
+    family.text()
 }
 
 fn requests(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) {

@@ -11,6 +11,7 @@ mod body;
 mod doors;
 mod error;
 mod events;
+mod exposition;
 mod extract;
 mod finalize;
 mod health;
@@ -20,6 +21,7 @@ mod openapi;
 mod operations;
 mod read;
 mod releases;
+mod signals;
 mod stored;
 mod traffic;
 mod undo;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use fm_runtime::{Context, Recorder};
+use fm_signals::Signals;
 use tokio::sync::Mutex;
 
 pub use finalize::run as run_finalizer;
@@ -42,6 +45,7 @@ pub struct Api {
     recorder: Recorder,
     health: Health,
     telemetry: LocalTelemetry,
+    signals: Signals,
     /// The haproxy agent of this process; absent: none runs here.
     agent: Option<Agent>,
     /// Makes ids that no other object has.
@@ -69,6 +73,7 @@ impl Api {
         ctx: Context,
         health: Health,
         telemetry: LocalTelemetry,
+        signals: Signals,
         agent: Option<Agent>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -76,6 +81,7 @@ impl Api {
             ctx,
             health,
             telemetry,
+            signals,
             agent,
             ids: || uuid::Uuid::now_v7().to_string(),
             changes: Mutex::new(()),

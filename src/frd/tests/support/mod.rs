@@ -57,7 +57,13 @@ impl Server {
             resync: Duration::from_secs(10),
         };
         let health = Health::default();
-        let api = Api::new(ctx.clone(), health.clone(), Default::default(), None);
+        let api = Api::new(
+            ctx.clone(),
+            health.clone(),
+            Default::default(),
+            Default::default(),
+            None,
+        );
         let socket = folder.path().join("run/frd.sock");
         let bound = Socket::bind(&socket, None).await.unwrap();
         let tasks = TaskTracker::new();
