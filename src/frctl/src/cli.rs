@@ -96,6 +96,8 @@ pub(crate) enum Command {
     /// Try promotion criteria
     #[command(subcommand)]
     Analysis(Analysis),
+    /// Show counts and response times from HAProxy's access logs
+    LogStats(LogStats),
     /// Find out why frctl and frd do not get along, and what to do
     Doctor,
     /// Print the completion script of a shell
@@ -437,6 +439,63 @@ pub(crate) struct Power {
     /// Draws other rollouts
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// `log-stats`.
+#[derive(Debug, Args)]
+pub(crate) struct LogStats {
+    /// Logs of `option httplog`, httpslog or FridayMorning's JSON lines, with or without syslog's; - for standard input
+    #[arg(value_name = "FILE|-", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// One table for each
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        default_value = "backend,server,route"
+    )]
+    pub(crate) by: Vec<LogBy>,
+    /// Sort rows by this
+    #[arg(long, value_name = "COLUMN", default_value = "requests")]
+    pub(crate) sort: LogSort,
+    /// At most so many rows a table; 0: all [default: 20; all as JSON]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// So many segments of the path belong to a route
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) path_depth: usize,
+    /// Only requests from this time on, as the log writes time: 2026-11-22T18:45:00
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<jiff::civil::DateTime>,
+    /// Only requests before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<jiff::civil::DateTime>,
+}
+
+/// What rows are made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogBy {
+    /// HAProxy's backend
+    Backend,
+    /// A server of a backend; of our own lines the revision
+    Server,
+    /// Host (the first captured header, or an absolute URI's) and path; of our own lines the release
+    Route,
+    /// HAProxy's frontend
+    Frontend,
+}
+
+/// What rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogSort {
+    /// The most first
+    Requests,
+    /// The most bad ones first
+    Bad,
+    /// The slowest first, by the 99th percentile of Ta, or Tr where that is all there is
+    P99,
+    /// By name
+    Name,
 }
 
 /// `completion`.

@@ -6,6 +6,7 @@ mod doctor;
 mod edit;
 mod events;
 mod get;
+mod log_stats;
 mod metrics;
 mod offline;
 mod power;
@@ -40,6 +41,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Analysis(Analysis::Replay(options)) => replay::run(session, &options),
         Command::Analysis(Analysis::Record(options)) => record::run(session, &options).await,
         Command::Analysis(Analysis::Power(options)) => power::run(session, &options),
+        Command::LogStats(options) => log_stats::run(session, &options),
         Command::Doctor => doctor::run(session).await,
         Command::Completion(options) => offline::completion(options.shell),
         Command::Version(options) => offline::version(session, options.client).await,

@@ -4,6 +4,7 @@ mod describe;
 mod estimate;
 mod frame;
 mod measured;
+pub(crate) mod log_stats;
 pub(crate) mod power;
 mod problems;
 mod releases;

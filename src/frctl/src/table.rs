@@ -18,6 +18,19 @@ impl Table {
         }
     }
 
+    /// A table with as many columns as there are names.
+    pub(crate) fn with(head: &[&str]) -> Self {
+        Self {
+            head: head.iter().map(|name| (*name).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row of as many cells as there are names.
+    pub(crate) fn add(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, row: [String; N]) {
         self.rows.push(row.into());

@@ -49,6 +49,18 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Whether standard error is a terminal.
+pub(crate) fn is_stderr() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Writes a line over the one before on standard error, or erases it; nobody can be told if that fails.
+pub(crate) fn progress(text: &str) {
+    let columns = tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20));
+    let text = crate::text::cut(text, columns - 1);
+    let _ = write!(io::stderr().lock(), "\r{text}\x1b[K");
+}
+
 /// Says an error and what to do about it.
 pub(crate) fn complain_of(error: &Error) {
     complain(&format!("error: {error:#}"));

@@ -210,3 +210,59 @@ fn recorded_traffic_is_decided_line_by_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("line 1"), "{}", told(&output));
 }
+
+#[test]
+fn a_log_becomes_tables() {
+    for (arguments, golden) in [
+        (
+            &["log-stats", "access.log"][..],
+            file!["golden/log-stats.txt"],
+        ),
+        (
+            &[
+                "log-stats",
+                "access.log",
+                "-o",
+                "wide",
+                "--by",
+                "server",
+                "--top",
+                "1",
+            ],
+            file!["golden/log-stats-wide.txt"],
+        ),
+        (
+            &["log-stats", "access.log", "-o", "json", "--by", "frontend"],
+            file!["golden/log-stats-json.txt"],
+        ),
+    ] {
+        assert_data_eq!(told(&frctl(arguments)), golden);
+    }
+}
+
+#[test]
+fn logs_are_merged_and_standard_input_is_one_of_them() {
+    let log = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/manifests/access.log"
+    ))
+    .expect("the log");
+    let one = frctl(&["log-stats", "access.log", "access.log", "-o", "json"]);
+    let two = with_input(&["log-stats", "-", "access.log", "-o", "json"], &log);
+    let value = |output: &Output| -> serde_json::Value {
+        serde_json::from_slice(&output.stdout).expect("it is JSON")
+    };
+    assert_eq!(value(&one)["total"], value(&two)["total"]);
+    assert_eq!(value(&one)["tables"], value(&two)["tables"]);
+    let packed = with_input(&["log-stats", "-"], b"\x1f\x8b\x08");
+    let text = told(&packed);
+    assert!(
+        text.contains("is compressed") && text.contains("hint: zcat"),
+        "{text}"
+    );
+    assert_eq!(with_input(&["log-stats", "-"], b"").status.code(), Some(0));
+    assert_eq!(
+        with_input(&["log-stats", "-"], b"<999>\n").status.code(),
+        Some(1)
+    );
+}
