@@ -262,6 +262,11 @@ pub struct Step {
     /// Evidence this step needs besides "no harm shown".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
+    /// At least so many canary tasks from this step on; never fewer than its weight asks for, never more than
+    /// `spec.replicas`. Absent: what the weight asks for, or an earlier step's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub replicas: Option<u32>,
 }
 
 /// Who lets a step pass.

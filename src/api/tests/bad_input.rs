@@ -61,6 +61,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a weight in percent", "weight: 1,", "weight: 1%,"),
     ("steps that go down", "weight: 50", "weight: 5"),
     ("steps that stay", "weight: 50", "weight: 10"),
+    (
+        "a step without tasks",
+        "weight: 1,",
+        "weight: 1, replicas: 0,",
+    ),
+    (
+        "a step's tasks beside whole capacity",
+        "approval: manual }\n      capacity: proportional",
+        "approval: manual, replicas: 2 }\n      capacity: full",
+    ),
     ("no steps", "steps:", "steps: []\n      old:"),
     (
         "a step without weight",

@@ -176,7 +176,10 @@ impl<'a> Draft<'a> {
         let step = rollout.plan.steps.get(rollout.step);
         match (step, rollout.plan.capacity) {
             (Some(step), Capacity::Proportional) if !rollout.full => {
-                proportional(replicas, step.weight)
+                // A step's number holds for the later ones too: tasks that serve are not stopped on the way up.
+                let reached = rollout.plan.steps.iter().take(rollout.step + 1);
+                let asked = reached.filter_map(|step| step.replicas).max();
+                proportional(replicas, step.weight).max(asked.unwrap_or(0).min(replicas))
             }
             (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,
         }

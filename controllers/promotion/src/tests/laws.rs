@@ -410,12 +410,14 @@ proptest! {
         policy in prop_oneof![Just(OnNewRevision::Replace), Just(OnNewRevision::Queue)],
         keep in prop_oneof![Just(0_u64), Just(60)],
         started in any::<bool>(),
+        replicas in proptest::option::of(1_u32..6),
     ) {
         let mut first = release("good:0");
         first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
         first.spec.on_new_revision = policy;
         let canary = first.spec.strategy.canary.as_mut().unwrap();
         canary.keep_previous = fm_api::quantity::Span::secs(keep);
+        canary.steps[0].replicas = replicas;
         let mut sim = if started { Sim::serving(first) } else { Sim::new(first) };
         for act in &acts {
             perform(&mut sim, act);

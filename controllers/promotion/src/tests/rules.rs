@@ -119,6 +119,54 @@ fn a_healthy_canary_goes_step_by_step_and_the_old_one_is_drained_and_removed() {
 }
 
 #[test]
+fn a_steps_replicas_hold_from_it_on_and_are_never_below_the_share_nor_above_stable() {
+    for (asked, expected) in [
+        ([None, None], [1, 2]),
+        ([Some(3), None], [3, 3]),
+        ([Some(3), Some(1)], [3, 3]),
+        ([None, Some(1)], [1, 2]),
+        ([None, Some(3)], [1, 3]),
+        ([Some(9), None], [4, 4]),
+    ] {
+        let mut first = release("good:1");
+        let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;
+        for (step, replicas) in steps.iter_mut().zip(asked) {
+            step.replicas = replicas;
+        }
+        let mut sim = Sim::serving(first);
+        sim.image("good:2");
+        sim.settle();
+        assert_eq!(
+            (sim.weight(), canary(&sim).replicas),
+            (1000, expected[0]),
+            "{asked:?}"
+        );
+        sim.pass(10);
+        sim.settle();
+        assert_eq!(
+            (sim.weight(), canary(&sim).replicas),
+            (5000, expected[1]),
+            "{asked:?}"
+        );
+    }
+}
+
+#[test]
+fn a_steps_replicas_are_waited_for_before_its_weight() {
+    let mut first = release("good:1");
+    first.spec.strategy.canary.as_mut().unwrap().steps[0].replicas = Some(3);
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    for _ in 0..6 {
+        sim.promote();
+        sim.swarm(2);
+        sim.haproxy("edge");
+    }
+    assert_eq!((sim.weight(), canary(&sim).replicas), (0, 3));
+    assert_eq!(sim.status().reason, reasons::SCALING);
+}
+
+#[test]
 fn open_connections_hold_the_old_revision_no_longer_than_the_drain_time() {
     let mut sim = at_last_step();
     let old = sim.target().stable.clone().unwrap();

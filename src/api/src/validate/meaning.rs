@@ -3,7 +3,7 @@
 use crate::criteria::Analysis;
 use crate::problem::Problem;
 use crate::quantity::Span;
-use crate::release::{Canary, Release, ReleaseSpec, Require};
+use crate::release::{Canary, Capacity, Release, ReleaseSpec, Require};
 
 use super::{LARGEST, metrics, routes, workload};
 
@@ -108,6 +108,15 @@ fn steps(found: &mut Vec<Problem>, canary: &Canary, analysis: &Analysis) {
             );
         }
         before = Some(step.weight);
+        if step.replicas.is_some() && canary.capacity == Capacity::Full {
+            found.push(
+                Problem::new(
+                    format!("{path}.replicas"),
+                    "changes nothing: with `capacity: full` the canary has all its tasks from the first step on",
+                )
+                .allowed("no `replicas`, or `capacity: proportional`"),
+            );
+        }
         span(found, format!("{path}.hold"), step.hold, Span::ZERO, MONTH);
         if step.require == Some(Require::NonInferior) && analysis.disabled {
             found.push(
