@@ -3,8 +3,8 @@
 mod describe;
 mod estimate;
 mod frame;
-mod measured;
 pub(crate) mod log_stats;
+mod measured;
 pub(crate) mod power;
 mod problems;
 mod releases;

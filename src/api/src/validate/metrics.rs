@@ -126,7 +126,7 @@ fn source(found: &mut Vec<Problem>, path: &str, metric: &Metric) {
     .into_iter()
     .flatten()
     .collect();
-    const ONE: &str = "exactly one of `prometheus`, `influx`, `web` and `job`";
+    const ONE: &str = "exactly one of `prometheus`, `influx` and `web`";
     match given.as_slice() {
         [_] => {}
         [] => found.push(Problem::new(path, "it has no source").allowed(ONE)),
@@ -186,6 +186,11 @@ fn source(found: &mut Vec<Problem>, path: &str, metric: &Metric) {
                     "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
                 ));
         }
+        // What is stored must be judged: a source that nobody asks would hold every promotion up.
+        found.push(
+            Problem::new(format!("{path}.job"), "jobs are not run by this version")
+                .allowed("`prometheus`, `influx` or `web`"),
+        );
     }
 }
 
