@@ -9,10 +9,10 @@ export PROFILE_DIR := $(if $(filter release,$(PROFILE)),release,debug)
 PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs controllers/*/src/*/plan.rs controllers/*/src/*/plan/*.rs)
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup build demo up down check purity schemas deny test bench sim fuzz clean
+.PHONY: help setup build demo up down check purity schemas deny test bench sim sim-stats fuzz clean
 
 help: ## lists what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 setup: ## installs what is missing, starts Docker and a Swarm where there is none
 	@tests/setup/packages.sh build run $(if $(filter etcd,$(STORE)),etcd)
@@ -70,7 +70,9 @@ bench: ## measures on real systems, as ratios; also written to target/bench/summ
 	@$(MAKE) --no-print-directory build PROFILE=release
 	target/release/fm-bench
 
-sim: ## the analysis' simulation, in full
+sim: sim-stats ## the simulations: so far the analysis' own
+
+sim-stats: ## what the analysis must reach, item by item, by seeded simulation
 	$(CARGO) run --locked --release -p fm-analysis --example sim_stats
 
 fuzz: ## fuzzes every reader of foreign bytes (FUZZ_SECONDS=600 for each; FUZZ_TARGETS="line replay")

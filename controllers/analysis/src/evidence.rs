@@ -4,17 +4,23 @@
 //! from which a run goes on exactly. What must never happen: a batch that closes because of errors (that would
 //! make evidence out of nothing), or evidence carried into another run.
 
+mod shift;
+
 use std::collections::VecDeque;
 
 use fm_api::criteria::Analysis;
+use fm_api::criteria::bad::{Answer, BadRequests, Ended, Outcome, Termination};
 use fm_api::verdict::Counted;
 use fm_telemetry::counters::Counters;
 use fm_telemetry::histogram::Histogram;
+use fm_telemetry::outcomes::{End, Kind};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{self, Decayed};
-use crate::pmix::{self, Counts, Question, Sums};
+use crate::pmix::{self, Counts, GRID, Question, Sums};
+
+pub use shift::Shift;
 
 /// A batch closes at the first tick that finds so many canary requests in it …
 const ENOUGH: u64 = 5;
@@ -26,6 +32,8 @@ const OLD: SignedDuration = SignedDuration::from_millis(9_500);
 pub struct Tally {
     /// All requests, and the bad ones.
     pub counted: Counted,
+    /// Clients' mistakes among those that are not bad; absent: nobody counts them.
+    pub client_errors: Option<u64>,
     /// Response times of good requests; absent: nobody measures them.
     pub latency: Option<Histogram>,
 }
@@ -35,20 +43,87 @@ impl Tally {
     pub fn merge(&mut self, other: &Tally) {
         self.counted.requests += other.counted.requests;
         self.counted.bad += other.counted.bad;
+        if let Some(errors) = other.client_errors {
+            *self.client_errors.get_or_insert_default() += errors;
+        }
         if let Some(latency) = &other.latency {
             self.latency.get_or_insert_default().merge(latency);
         }
     }
 }
 
-impl From<Counters> for Tally {
-    fn from(counters: Counters) -> Self {
+impl Tally {
+    /// Of what one agent counted, by this definition of bad.
+    ///
+    /// A difference against a reading that an earlier version stored knows no kinds: then the counters' own definition stands.
+    #[must_use]
+    pub fn of(counters: Counters, bad: &BadRequests) -> Self {
+        let (mut requests, mut failed, mut refused) = (0, 0, 0);
+        for (kind, count) in counters.outcomes.kinds() {
+            match outcome(kind, bad) {
+                Outcome::Nobodys => continue,
+                Outcome::Good => {}
+                Outcome::Bad => failed += count,
+                Outcome::ClientError => refused += count,
+            }
+            requests += count;
+        }
+        if counters.outcomes.is_empty() {
+            let [_, _, _, _, fours, _] = counters.classes;
+            (requests, failed) = (counters.requests, counters.bad.min(counters.requests));
+            refused = fours.min(requests - failed);
+        }
         Self {
             counted: Counted {
-                requests: counters.requests,
-                bad: counters.bad.min(counters.requests),
+                requests,
+                bad: failed,
             },
+            client_errors: Some(refused),
             latency: Some(counters.latency),
+        }
+    }
+}
+
+fn outcome(kind: Kind, bad: &BadRequests) -> Outcome {
+    let ended = match kind.end {
+        // Stable answered for the canary: whatever it said, the canary did not.
+        End::Fallback => return Outcome::Bad,
+        End::Answered => Ended::Well,
+        End::Server => Ended::Badly(Termination::Server),
+        End::Proxy => Ended::Badly(Termination::Proxy),
+        End::Client => Ended::ByClient,
+    };
+    bad.outcome(Answer {
+        status: kind.status,
+        ended,
+        grpc: kind.grpc,
+    })
+}
+
+/// Log lines of the agents, in all: what the counters rest on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lines {
+    /// Lines that came.
+    pub came: u64,
+    /// Lines that were lost. Below zero when late ones came after all.
+    pub lost: i64,
+}
+
+impl Lines {
+    /// Adds more.
+    pub fn add(&mut self, more: Lines) {
+        self.came = self.came.saturating_add(more.came);
+        self.lost = self.lost.saturating_add(more.lost);
+    }
+
+    /// The share that was lost.
+    #[must_use]
+    pub fn lost_share(self) -> f64 {
+        let lost = self.lost.max(0) as f64;
+        if lost > 0.0 {
+            lost / (lost + self.came as f64)
+        } else {
+            0.0
         }
     }
 }
@@ -59,6 +134,7 @@ pub struct Pending {
     begun: Timestamp,
     canary: Tally,
     stable: Tally,
+    lines: Lines,
 }
 
 impl Pending {
@@ -69,6 +145,7 @@ impl Pending {
             begun,
             canary: Tally::default(),
             stable: Tally::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -82,6 +159,11 @@ impl Pending {
     pub fn add(&mut self, canary: &Tally, stable: &Tally) {
         self.canary.merge(canary);
         self.stable.merge(stable);
+    }
+
+    /// Adds what is known of the log.
+    pub fn add_lines(&mut self, lines: Lines) {
+        self.lines.add(lines);
     }
 
     /// Whether a tick at this time closes it. It looks at counts and time, never at what was bad.
@@ -98,6 +180,7 @@ impl Pending {
             ended: now,
             canary: closed.canary,
             stable: closed.stable,
+            lines: closed.lines,
         }
     }
 }
@@ -113,6 +196,8 @@ pub struct Batch {
     pub canary: Tally,
     /// What stable did meanwhile.
     pub stable: Tally,
+    /// The log meanwhile.
+    pub lines: Lines,
 }
 
 /// All that a run has shown.
@@ -123,6 +208,9 @@ pub struct Evidence {
     pub batch: u64,
     /// Errors.
     pub errors: Errors,
+    /// Clients' mistakes; absent: none were ever counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_errors: Option<Shift>,
     /// Response times; absent: none were ever measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
@@ -178,23 +266,40 @@ pub struct Moment {
     pub canary: Counted,
     /// Stable's requests.
     pub stable: Counted,
+    /// The log.
+    #[serde(default)]
+    pub lines: Lines,
 }
 
 impl Evidence {
     /// Takes in a closed batch. In the warm-up it counts for harm by errors and as stable's baseline, for nothing else.
+    /// One of which too many log lines were lost counts for harm only: what is missing may be what was bad.
     pub fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool) {
         self.batch += 1;
-        self.errors.add(criteria, batch, warming_up);
+        let whole = batch.lines.lost_share() <= criteria.guards.max_lost_lines;
+        self.errors.add(criteria, batch, whole && !warming_up);
+        if !criteria.errors.client_errors.disabled
+            && let (Some(canary), Some(stable)) =
+                (batch.canary.client_errors, batch.stable.client_errors)
+        {
+            let of = |side: &Tally, bad| Counted {
+                requests: side.counted.requests,
+                bad,
+            };
+            let (canary, stable) = (of(&batch.canary, canary), of(&batch.stable, stable));
+            (self.client_errors.get_or_insert_default()).add(criteria, canary, stable);
+        }
         if !criteria.latency.disabled
             && (batch.canary.latency.is_some() || batch.stable.latency.is_some())
         {
             let latency = self.latency.get_or_insert_default();
-            latency.add(criteria, batch, warming_up);
+            latency.add(criteria, batch, warming_up, whole);
         }
         self.window.push_back(Moment {
             at: batch.ended,
             canary: batch.canary.counted,
             stable: batch.stable.counted,
+            lines: batch.lines,
         });
         let window = criteria.guards.window.0.to_signed();
         while let Some(oldest) = self.window.front()
@@ -215,6 +320,14 @@ impl Evidence {
         }
         sums
     }
+
+    /// The log in the same window.
+    #[must_use]
+    pub fn lines_lately(&self) -> Lines {
+        let mut sum = Lines::default();
+        self.window.iter().for_each(|moment| sum.add(moment.lines));
+        sum
+    }
 }
 
 fn add(sum: &mut Counted, more: Counted) {
@@ -223,7 +336,7 @@ fn add(sum: &mut Counted, more: Counted) {
 }
 
 impl Errors {
-    fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool) {
+    fn add(&mut self, criteria: &Analysis, batch: &Batch, toward_promotion: bool) {
         let (canary, stable) = (batch.canary.counted, batch.stable.counted);
         let counts = Counts {
             x: canary.bad,
@@ -236,7 +349,7 @@ impl Errors {
         let ratio = criteria.errors.rollback.ratio;
         self.harm.add(Question::Harm, ratio, counts);
         self.harm_at_one.add(Question::Harm, 1.0, counts);
-        if !warming_up {
+        if toward_promotion {
             self.non_inferiority
                 .add(Question::NonInferiority, 1.0, counts);
             let needed = pmix::threshold(criteria.errors.promote.alpha);
@@ -244,15 +357,23 @@ impl Errors {
         }
     }
 
-    /// What so many canary requests without a bad one would add, with stable's share of them beside.
-    pub fn add_clean(&mut self, canary: u64, share: f64) {
-        let counts = Counts {
-            n_c: canary,
-            n_s: (canary as f64 * (1.0 - share) / share).round() as u64,
-            ..Counts::default()
-        };
-        self.non_inferiority
-            .add(Question::NonInferiority, 1.0, counts);
+    /// How many canary requests without a bad one, at this share, would show non-inferiority; `None`: none ever would.
+    #[must_use]
+    pub fn clean_until_non_inferior(&self, criteria: &Analysis, share: f64) -> Option<f64> {
+        let (d, deff) = (
+            criteria.errors.promote.margin,
+            criteria.errors.design_effect,
+        );
+        let (sums, mut terms, mut slopes) = (&self.non_inferiority, [0.0; GRID], [0.0; GRID]);
+        for (place, m) in Question::NonInferiority.grid().iter().enumerate() {
+            terms[place] = (sums.s[place] - d * sums.c[place]) / deff;
+            slopes[place] = d * (1.0 - m) * (1.0 - share) / (1.0 + share * (m - 1.0)) / deff;
+        }
+        pmix::reaches(
+            &terms,
+            &slopes,
+            pmix::threshold(criteria.errors.promote.alpha),
+        )
     }
 
     /// Evidence for harm, as a natural logarithm.
@@ -280,7 +401,7 @@ impl Errors {
 }
 
 impl Latency {
-    fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool) {
+    fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool, whole: bool) {
         let nothing = Histogram::default();
         let canary = batch.canary.latency.as_ref().unwrap_or(&nothing);
         let stable = batch.stable.latency.as_ref().unwrap_or(&nothing);
@@ -299,7 +420,7 @@ impl Latency {
             if let Some(counts) = slow(Question::Harm, q, shift) {
                 self.harm_at_promote.add(Question::Harm, 1.0, counts);
             }
-            if let Some(counts) = slow(Question::NonInferiority, q, shift) {
+            if let Some(counts) = slow(Question::NonInferiority, q, shift).filter(|_| whole) {
                 self.non_inferiority
                     .add(Question::NonInferiority, 1.0, counts);
                 let timed = |requests, bad| Counted { requests, bad };

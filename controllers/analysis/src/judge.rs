@@ -7,7 +7,7 @@ use fm_api::target::AnalysisTarget;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Batch, Evidence, Pending, Tally};
+use crate::evidence::{Batch, Evidence, Lines, Pending, Tally};
 use crate::metrics::standings::Joint;
 use crate::plan::{self, Harm, Plan, Situation};
 
@@ -67,6 +67,11 @@ impl Judge {
             self.findings.first_bad_at.get_or_insert(now);
         }
         self.pending.add(canary, stable);
+    }
+
+    /// Counts the log lines that this rests on.
+    pub fn count_lines(&mut self, lines: Lines) {
+        self.pending.add_lines(lines);
     }
 
     /// A tick: closes the batch if it is due. The verdict changes only then.

@@ -12,7 +12,7 @@ use fm_telemetry::{CounterSource, SourceError};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Tally;
+use crate::evidence::{Lines, Tally};
 
 /// Each agent's answer at one instant.
 #[derive(Debug)]
@@ -78,6 +78,9 @@ pub struct Reading {
     pub stable: Counters,
     /// Lost lines.
     pub lost: u64,
+    /// Lines that came.
+    #[serde(default)]
+    pub lines: u64,
 }
 
 /// What was counted since the last look.
@@ -87,6 +90,8 @@ pub struct Seen {
     pub canary: Tally,
     /// By stable.
     pub stable: Tally,
+    /// The log lines that this rests on, of all releases.
+    pub lines: Lines,
     /// Why some agent's counters could not be read.
     pub unseen: Option<String>,
 }
@@ -97,8 +102,9 @@ impl Readings {
     /// An agent seen for the first time in a run only sets the mark: what it counted before belongs to no batch. An agent
     /// that began a new epoch has counted everything since then within the run, so all of it is new.
     pub fn take(&mut self, release: &str, target: &AnalysisTarget, pulled: &Pulled) -> Seen {
-        let (mut canary, mut stable) = (Counters::default(), Counters::default());
-        let mut unseen = None;
+        let bad = &target.criteria.errors.bad;
+        let (mut canary, mut stable) = (Tally::default(), Tally::default());
+        let (mut unseen, mut lines) = (None, Lines::default());
         if pulled.answers.is_empty() {
             unseen = Some("no haproxy agent is there to ask".to_owned());
         }
@@ -110,16 +116,19 @@ impl Readings {
                     unseen = Some(format!("two agents call themselves {}", snapshot.instance));
                 }
                 Ok(snapshot) => {
-                    let (c, s) = self.difference(release, target, snapshot);
-                    canary.merge(&c);
-                    stable.merge(&s);
+                    let (c, s, log) = self.difference(release, target, snapshot);
+                    // Each by itself: one of them may know no kinds.
+                    canary.merge(&Tally::of(c, bad));
+                    stable.merge(&Tally::of(s, bad));
+                    lines.add(log);
                 }
                 Err(error) => unseen = Some(error.to_string()),
             }
         }
         Seen {
-            canary: canary.into(),
-            stable: stable.into(),
+            canary,
+            stable,
+            lines,
             unseen,
         }
     }
@@ -129,7 +138,7 @@ impl Readings {
         release: &str,
         target: &AnalysisTarget,
         snapshot: &Snapshot,
-    ) -> (Counters, Counters) {
+    ) -> (Counters, Counters, Lines) {
         let revisions = snapshot.releases.get(release);
         let of = |revision: &str| {
             revisions
@@ -142,20 +151,28 @@ impl Readings {
             canary: of(target.canary.as_str()),
             stable: of(target.stable.as_str()),
             lost: snapshot.log.lost,
+            lines: snapshot.log.lines,
         };
         let (canary, stable) = (reading.canary.clone(), reading.stable.clone());
-        let lost = reading.lost;
-        match self.instances.insert(snapshot.instance.clone(), reading) {
-            None => (Counters::default(), Counters::default()),
-            Some(last) if last.epoch == snapshot.epoch => {
-                self.lost_lines += signed(lost) - signed(last.lost);
-                (canary.since(&last.canary), stable.since(&last.stable))
-            }
-            Some(_) => {
-                self.lost_lines += signed(lost);
-                (canary, stable)
-            }
-        }
+        let (lost, came) = (signed(reading.lost), reading.lines);
+        let (canary, stable, lines) =
+            match self.instances.insert(snapshot.instance.clone(), reading) {
+                None => return <(Counters, Counters, Lines)>::default(),
+                Some(last) if last.epoch == snapshot.epoch => {
+                    let lines = Lines {
+                        came: came.saturating_sub(last.lines),
+                        lost: lost - signed(last.lost),
+                    };
+                    (
+                        canary.since(&last.canary),
+                        stable.since(&last.stable),
+                        lines,
+                    )
+                }
+                Some(_) => (canary, stable, Lines { came, lost }),
+            };
+        self.lost_lines += lines.lost;
+        (canary, stable, lines)
     }
 }
 

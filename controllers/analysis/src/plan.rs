@@ -87,7 +87,8 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     if let Some(sentence) = stable_unhealthy(situation) {
         return wait(Reason::StableUnhealthy, sentence);
     }
-    if non_inferior(situation.evidence) && situation.joint.pending.is_none() {
+    let lossy = lines_lost(situation);
+    if non_inferior(situation.evidence) && situation.joint.pending.is_none() && lossy.is_none() {
         if let Some(sentence) = &situation.joint.inconclusive {
             let early = holding(situation, now).is_some() || baking(situation, now).is_some();
             let decision = if early {
@@ -109,6 +110,9 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     if let Some(sentence) = deadline_passed(situation, now) {
         return (Decision::Inconclusive, Reason::DeadlinePassed, sentence);
     }
+    if let Some(sentence) = lossy {
+        return wait(Reason::LinesLost, sentence);
+    }
     if let Some(sentence) = situation
         .joint
         .pending
@@ -119,12 +123,12 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     }
     let errors = &situation.evidence.errors;
     if errors.canary.requests == 0 {
-        return wait(Reason::NoTraffic, sentence::no_traffic());
+        return wait(Reason::NoTraffic, sentence::no_traffic(situation, now));
     }
     if errors.stable.requests == 0 || situation.weight == Weight::FULL {
         return wait(Reason::NoBaseline, sentence::no_baseline(situation.weight));
     }
-    wait(Reason::Gathering, sentence::gathering(situation))
+    wait(Reason::Gathering, sentence::gathering(situation, now))
 }
 
 /// Harm that the evidence shows now.
@@ -135,6 +139,16 @@ pub fn harm(situation: &Situation<'_>) -> Option<Harm> {
         return Some(Harm {
             reason: Reason::ErrorsHarm,
             sentence: sentence::errors_harm(criteria, &evidence.errors),
+        });
+    }
+    if let Some(shift) = evidence
+        .client_errors
+        .as_ref()
+        .filter(|s| s.harms(criteria))
+    {
+        return Some(Harm {
+            reason: Reason::ClientErrorsHarm,
+            sentence: sentence::client_errors_harm(criteria, shift),
         });
     }
     if let Some(latency) = &evidence.latency
@@ -185,6 +199,13 @@ fn stable_unhealthy(situation: &Situation<'_>) -> Option<String> {
     beyond.then(|| sentence::stable_unhealthy(guards, limit, stable))
 }
 
+/// The log is part of the evidence: while much of it is missing, nothing is promoted. Harm that is shown all the same stands.
+fn lines_lost(situation: &Situation<'_>) -> Option<String> {
+    let guards = &situation.target.criteria.guards;
+    let lines = situation.evidence.lines_lately();
+    (lines.lost_share() > guards.max_lost_lines).then(|| sentence::lines_lost(guards, lines))
+}
+
 /// Whether every criterion that is asked for and measured has shown it.
 pub(crate) fn non_inferior(evidence: &Evidence) -> bool {
     evidence.errors.non_inferior && evidence.latency.as_ref().is_none_or(|l| l.non_inferior)
@@ -215,7 +236,7 @@ fn deadline_passed(situation: &Situation<'_>, now: Timestamp) -> Option<String> 
     let deadline = situation.target.criteria.deadline.0;
     let waited = now.duration_since(situation.target.awaiting_since?);
     let passed = waited >= deadline.to_signed() + deadline.to_signed();
-    passed.then(|| sentence::deadline(situation, deadline))
+    passed.then(|| sentence::deadline(situation, deadline, now))
 }
 
 fn rate(counted: Counted) -> f64 {
@@ -247,6 +268,21 @@ fn metrics(situation: &Situation<'_>) -> Vec<MetricVerdict> {
         canary: errors.canary,
         stable: errors.stable,
     }];
+    if let Some(shift) = &evidence.client_errors {
+        let (lower, upper) = shift.bounds(criteria);
+        metrics.push(MetricVerdict {
+            name: "clientErrors".to_owned(),
+            decision: decide(shift.harms(criteria), false),
+            log_e_harm: shift.log_e_harm(criteria),
+            harm_threshold: pmix::threshold(criteria.errors.client_errors.alpha),
+            log_e_ni: 0.0,
+            ni_threshold: 0.0,
+            lower,
+            upper,
+            canary: shift.canary,
+            stable: shift.stable,
+        });
+    }
     if let Some(latency) = &evidence.latency {
         let (lower, upper) = latency.bounds();
         metrics.push(MetricVerdict {
@@ -288,26 +324,11 @@ pub fn requests_needed(criteria: &Analysis, errors: &Errors, weight: Weight) -> 
     if share <= 0.0 || share >= 1.0 {
         return None;
     }
-    let needed = pmix::threshold(criteria.errors.promote.alpha);
-    let shown = |requests: u64| {
-        let mut more = *errors;
-        more.add_clean(requests, share);
-        more.log_e_ni(criteria) >= needed
-    };
-    let mut high = 1u64;
-    while !shown(high) {
-        high = high.checked_mul(2).filter(|n| *n < 1 << 40)?;
-    }
-    let mut low = high / 2;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if shown(middle) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    Some(high)
+    let requests = errors
+        .clean_until_non_inferior(criteria, share)?
+        .ceil()
+        .max(1.0);
+    (requests < (1u64 << 40) as f64).then_some(requests as u64)
 }
 
 #[cfg(test)]

@@ -69,7 +69,10 @@ impl Sums {
         let rho = n_c * r0 / (n_c * r0 + n_s);
         for ((m, s), c) in question.grid().iter().zip(&mut self.s).zip(&mut self.c) {
             let z = rho * (m - 1.0);
-            *s += x * m.ln() - k * z.ln_1p();
+            // Most batches have nothing bad in them, and logarithms are what costs time here.
+            if k > 0.0 {
+                *s += x * m.ln() - k * z.ln_1p();
+            }
             *c += n_c * (m - 1.0) * (1.0 - rho) / (1.0 + z);
         }
     }
@@ -107,28 +110,46 @@ pub fn threshold(alpha: f64) -> f64 {
 #[must_use]
 pub fn bounds(harm: &Sums, non_inferiority: &Sums, alpha: f64, deff: f64) -> (f64, f64) {
     let needed = (2.0 / alpha).ln();
+    let over = |values: &[f64; GRID], by: f64| values.map(|value| value / by);
     // Harm's evidence falls with d, non-inferiority's grows: each end is where it crosses what is needed.
-    let lower = crossing(|d| harm.log_e(d, deff) < needed);
-    let upper = crossing(|d| non_inferiority.log_e(d, deff) >= needed);
-    (lower, upper)
+    let lower = reaches(&over(&harm.s, deff), &over(&harm.c, deff), needed);
+    let (terms, slopes) = (&non_inferiority.s, &non_inferiority.c);
+    let upper = reaches(&over(terms, deff), &over(slopes, -deff), needed);
+    (
+        lower.map_or(-1.0, |t| (-t).clamp(-1.0, 1.0)),
+        upper.map_or(1.0, |d| d.clamp(-1.0, 1.0)),
+    )
 }
 
-/// Where `beyond` turns true between -1 and 1, to the last bit that matters.
-fn crossing(beyond: impl Fn(f64) -> bool) -> f64 {
-    let (mut low, mut high) = (-1.0, 1.0);
-    if beyond(low) {
-        return low;
+/// The least `t` at which the evidence of `terms + t * slopes` is `needed`; `None`: it never is. Slopes are not negative.
+///
+/// That evidence is convex in `t`, and no less than each term's part of it. So where the first term alone reaches what
+/// is needed is beyond the crossing, and from there Newton's steps go down to it without ever passing it.
+#[must_use]
+pub fn reaches(terms: &[f64; GRID], slopes: &[f64; GRID], needed: f64) -> Option<f64> {
+    let least = needed + (GRID as f64).ln();
+    let alone = (terms.iter().zip(slopes)).filter(|(_, slope)| **slope > 0.0);
+    let mut t = alone
+        .map(|(term, slope)| (least - term) / slope)
+        .fold(f64::INFINITY, f64::min);
+    if !t.is_finite() {
+        return None;
     }
-    if !beyond(high) {
-        return high;
-    }
-    for _ in 0..50 {
-        let middle = 0.5 * (low + high);
-        if beyond(middle) {
-            high = middle;
-        } else {
-            low = middle;
+    for _ in 0..100 {
+        let values: [f64; GRID] = std::array::from_fn(|i| terms[i] + t * slopes[i]);
+        let top = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (mut sum, mut slope) = (0.0, 0.0);
+        for (value, each) in values.iter().zip(slopes) {
+            let weight = (value - top).exp();
+            sum += weight;
+            slope += weight * each;
         }
+        let step = (top + sum.ln() - least) * sum / slope;
+        // Also ends where rounding has passed the crossing, or the number is none.
+        if step.is_nan() || step <= t.abs() * 1e-15 + 1e-300 {
+            break;
+        }
+        t -= step;
     }
-    0.5 * (low + high)
+    Some(t)
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Tally;
 
 /// What a line of traffic looks like, for people.
-pub const ALLOWED: &str = r#"allowed: {"canary":{"requests":10,"errors":0},"stable":{"requests":190,"errors":1}}, with "latencyMs":[…] or "latencyBins":{…} on each side if wanted"#;
+pub const ALLOWED: &str = r#"allowed: {"canary":{"requests":10,"errors":0},"stable":{"requests":190,"errors":1}}, with "clientErrors":2 (answers of 4xx), "latencyMs":[…] or "latencyBins":{…} on each side if wanted"#;
 
 /// More requests than this in a second are a mistake.
 const MOST_REQUESTS: u64 = 1 << 40;
@@ -46,6 +46,9 @@ pub struct SideSecond {
     pub requests: u64,
     /// The bad ones.
     pub errors: u64,
+    /// Clients' mistakes (4xx) among those that are no errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_errors: Option<u64>,
     /// Response times of good requests, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Vec<f64>>,
@@ -76,6 +79,12 @@ impl SideSecond {
             return Err(format!(
                 "{side}: {} errors among {} requests; allowed: at most as many errors as requests",
                 self.errors, self.requests
+            ));
+        }
+        let good = self.requests - self.errors;
+        if self.client_errors.is_some_and(|refused| refused > good) {
+            return Err(format!(
+                "{side}: more clientErrors than the {good} requests that are no errors; allowed: at most as many"
             ));
         }
         if self.requests > MOST_REQUESTS {
@@ -115,6 +124,7 @@ impl From<&SideSecond> for Tally {
                 requests: side.requests,
                 bad: side.errors,
             },
+            client_errors: side.client_errors,
             latency,
         }
     }
@@ -125,6 +135,7 @@ impl From<Tally> for SideSecond {
         Self {
             requests: tally.counted.requests,
             errors: tally.counted.bad,
+            client_errors: tally.client_errors,
             latency_ms: None,
             latency_bins: tally.latency,
         }

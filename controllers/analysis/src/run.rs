@@ -185,6 +185,7 @@ impl Run {
         let seen = self.readings.take(&key.to_string(), analysis, pulled);
         self.unseen = seen.unseen;
         self.judge.count(&seen.canary, &seen.stable, now);
+        self.judge.count_lines(seen.lines);
     }
 
     /// A tick; the verdict, if a batch closed.

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::Span;
 
+pub mod bad;
+
+pub use bad::BadRequests;
+
 /// How a canary is judged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -63,10 +67,14 @@ span_with_default!(/// A window; 60 s unless stated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ErrorCriterion {
+    /// Which requests are bad.
+    pub bad: BadRequests,
     /// When harm is shown.
     pub rollback: ErrorRollback,
     /// When non-inferiority is shown.
     pub promote: ErrorPromote,
+    /// When a shift of clients' mistakes (4xx) is harm, although none of them is bad by itself.
+    pub client_errors: ClientErrors,
     /// By how much errors come in clusters (retrying clients); 1: each alone.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub design_effect: f64,
@@ -75,8 +83,10 @@ pub struct ErrorCriterion {
 impl Default for ErrorCriterion {
     fn default() -> Self {
         Self {
+            bad: BadRequests::default(),
             rollback: ErrorRollback::default(),
             promote: ErrorPromote::default(),
+            client_errors: ClientErrors::default(),
             design_effect: 1.0,
         }
     }
@@ -127,6 +137,38 @@ impl Default for ErrorPromote {
         Self {
             alpha: 0.05,
             margin: 0.005,
+        }
+    }
+}
+
+/// When a shift of clients' mistakes is harm: answers of 4xx, or of a gRPC status other than OK, that are not bad by
+/// themselves. A canary that answers 404 to everything shows nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClientErrors {
+    /// Clients' mistakes are not judged.
+    pub disabled: bool,
+    /// Chance of taking a harmless canary back.
+    #[schemars(range(min = 1e-9, max = 0.5))]
+    pub alpha: f64,
+    /// Rates up to this multiple of stable's are no harm.
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub ratio: f64,
+    /// … plus this much, as a fraction of requests.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub margin: f64,
+    /// Least number of such canary answers.
+    pub min_bad: u64,
+}
+
+impl Default for ClientErrors {
+    fn default() -> Self {
+        Self {
+            disabled: false,
+            alpha: 0.001,
+            ratio: 2.0,
+            margin: 0.02,
+            min_bad: 10,
         }
     }
 }
@@ -204,7 +246,10 @@ pub struct Guards {
     /// Fewer requests than this in the window decide nothing.
     #[schemars(range(min = 1))]
     pub min_requests: u64,
-    /// How far back the guard looks.
+    /// Nothing is promoted while more than this share of HAProxy's log lines was lost in the window.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_lost_lines: f64,
+    /// How far back the guards look.
     pub window: WindowSpan,
 }
 
@@ -213,6 +258,7 @@ impl Default for Guards {
         Self {
             max_error_rate: None,
             min_requests: 100,
+            max_lost_lines: 0.01,
             window: WindowSpan::default(),
         }
     }

@@ -158,6 +158,8 @@ mod tests {
         assert_eq!(
             children,
             [
+                "release.spec.analysis.errors.bad",
+                "release.spec.analysis.errors.clientErrors",
                 "release.spec.analysis.errors.designEffect",
                 "release.spec.analysis.errors.promote",
                 "release.spec.analysis.errors.rollback"

@@ -77,6 +77,8 @@ pub enum Reason {
     NonInferior,
     /// Harm by errors.
     ErrorsHarm,
+    /// Harm by a shift of clients' mistakes (4xx).
+    ClientErrorsHarm,
     /// Harm by response time.
     LatencyHarm,
     /// The absolute limit on errors is broken.
@@ -93,13 +95,15 @@ pub enum Reason {
     MetricPending,
     /// A metric of another system is inconclusive: too many errors in a row, or too many inconclusive measurements.
     MetricInconclusive,
+    /// Too many log lines were lost lately: nothing is promoted meanwhile.
+    LinesLost,
 }
 
 /// One criterion: evidence, thresholds, bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricVerdict {
-    /// `errors`, `latency` or `guard`.
+    /// `errors`, `clientErrors`, `latency` or `guard`.
     pub name: String,
     /// What this criterion alone concludes.
     pub decision: Decision,

@@ -91,6 +91,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a hold longer than all", "hold: 60s", "hold: 4000d"),
     ("an unknown approval", "approval: manual", "approval: manul"),
     (
+        "a client that went away is no error",
+        "  analysis:",
+        "  analysis:\n    errors: { bad: { terminations: [server, C] } }",
+    ),
+    (
         "a quantile of 1",
         "  analysis:",
         "  analysis:\n    latency: { rollback: { quantiles: [0.5, 1] } }",

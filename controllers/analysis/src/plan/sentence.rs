@@ -3,10 +3,10 @@
 use fm_api::criteria::{Analysis, Guards};
 use fm_api::quantity::{Span, Weight};
 use fm_api::verdict::Counted;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Situation, rate, requests_needed};
-use crate::evidence::{Errors, Latency};
+use crate::evidence::{Errors, Latency, Lines, Shift};
 use crate::pmix;
 
 pub(super) fn errors_harm(criteria: &Analysis, errors: &Errors) -> String {
@@ -20,6 +20,32 @@ pub(super) fn errors_harm(criteria: &Analysis, errors: &Errors) -> String {
         errors.stable.requests,
         power(errors.log_e_harm(criteria)),
         power(pmix::threshold(criteria.errors.rollback.alpha)),
+    )
+}
+
+pub(super) fn client_errors_harm(criteria: &Analysis, shift: &Shift) -> String {
+    format!(
+        "canary refuses {} of its requests as clients' mistakes, 4xx ({} of {}), against {} of stable ({} of {}): harm is \
+         shown, evidence {} of {} needed",
+        percent(shift.canary),
+        shift.canary.bad,
+        shift.canary.requests,
+        percent(shift.stable),
+        shift.stable.bad,
+        shift.stable.requests,
+        power(shift.log_e_harm(criteria)),
+        power(pmix::threshold(criteria.errors.client_errors.alpha)),
+    )
+}
+
+pub(super) fn lines_lost(guards: &Guards, lines: Lines) -> String {
+    format!(
+        "{} % of HAProxy's log lines of the last {} were lost ({}), over the limit of {} %: nothing is promoted meanwhile, and \
+         harm still takes it back",
+        number(lines.lost_share() * 100.0),
+        guards.window.0,
+        lines.lost,
+        number(guards.max_lost_lines * 100.0),
     )
 }
 
@@ -62,8 +88,14 @@ pub(super) fn unseen(problem: &str) -> String {
     format!("requests cannot be counted now, so nothing is concluded: {problem}")
 }
 
-pub(super) fn no_traffic() -> String {
-    "the canary has had no request yet".to_owned()
+pub(super) fn no_traffic(situation: &Situation<'_>, now: Timestamp) -> String {
+    let criteria = &situation.target.criteria;
+    let needed = requests_needed(criteria, &situation.evidence.errors, situation.weight);
+    let needed = needed
+        .map(|n| format!("; some {n} without a bad one show that it is as good"))
+        .unwrap_or_default();
+    let extended = extended(situation, now);
+    format!("the canary has had no request yet{needed}{extended}")
 }
 
 pub(super) fn no_baseline(weight: Weight) -> String {
@@ -101,20 +133,64 @@ pub(super) fn baking(bake: Span, left: SignedDuration) -> String {
     )
 }
 
-pub(super) fn deadline(situation: &Situation<'_>, deadline: Span) -> String {
+pub(super) fn deadline(situation: &Situation<'_>, deadline: Span, now: Timestamp) -> String {
     format!(
         "inconclusive: twice the deadline of {deadline} has passed; {}",
-        gathering(situation)
+        gathering(situation, now)
     )
 }
 
-pub(super) fn gathering(situation: &Situation<'_>) -> String {
+/// That the deadline was extended, from the first one on.
+fn extended(situation: &Situation<'_>, now: Timestamp) -> String {
+    let deadline = situation.target.criteria.deadline.0.to_signed();
+    let waited = (situation.target.awaiting_since).map(|since| now.duration_since(since));
+    match waited.map(|waited| (waited, deadline + deadline - waited)) {
+        Some((waited, left)) if waited >= deadline && left.is_positive() => {
+            format!(
+                "; the deadline has passed and was extended once, for another {}",
+                seconds(left)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// How long so many canary requests take at the rate seen so far.
+fn at_this_rate(situation: &Situation<'_>, requests: u64, now: Timestamp) -> String {
+    let seen = situation.evidence.errors.canary.requests;
+    let since = situation
+        .target
+        .since
+        .map(|since| now.duration_since(since).as_secs_f64());
+    match since {
+        Some(since) if since >= 10.0 && seen > 0 => {
+            let needed = since * requests as f64 / seen as f64;
+            format!(", {} at its rate so far", about(needed))
+        }
+        _ => String::new(),
+    }
+}
+
+/// A span for people: in seconds, minutes, hours or days, whichever is short.
+fn about(seconds: f64) -> String {
+    match seconds {
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 6_000.0 => format!("{:.0} minutes", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} hours", s / 3_600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+pub(super) fn gathering(situation: &Situation<'_>, now: Timestamp) -> String {
     let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
     let errors = &evidence.errors;
     let mut missing = Vec::new();
     if !errors.non_inferior {
         let more = requests_needed(criteria, errors, situation.weight)
-            .map(|n| format!(", some {n} more canary requests if none is bad"))
+            .map(|n| {
+                let time = at_this_rate(situation, n, now);
+                format!(", some {n} more canary requests if none is bad{time}")
+            })
             .unwrap_or_default();
         missing.push(format!(
             "errors {} of {}{more}",
@@ -133,12 +209,13 @@ pub(super) fn gathering(situation: &Situation<'_>) -> String {
         missing.push(metric.clone());
     }
     format!(
-        "no harm is shown ({} of {} bad against {} of {} of stable); evidence that the canary is as good is still missing: {}",
+        "no harm is shown ({} of {} bad against {} of {} of stable); evidence that the canary is as good is still missing: {}{}",
         errors.canary.bad,
         errors.canary.requests,
         errors.stable.bad,
         errors.stable.requests,
         missing.join("; "),
+        extended(situation, now),
     )
 }
 

@@ -3,7 +3,7 @@ use fm_api::keys::RevisionId;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::evidence::{Batch, Tally};
+use crate::evidence::{Batch, Lines, Tally};
 use fm_telemetry::histogram::Histogram;
 
 fn at(second: i64) -> Timestamp {
@@ -28,7 +28,7 @@ fn target(criteria: Analysis) -> AnalysisTarget {
 fn tally((bad, requests): (u64, u64)) -> Tally {
     Tally {
         counted: Counted { requests, bad },
-        latency: None,
+        ..Tally::default()
     }
 }
 
@@ -41,6 +41,7 @@ fn evidence(criteria: &Analysis, seconds: i64, canary: (u64, u64), stable: (u64,
             ended: at(second + 1),
             canary: tally(canary),
             stable: tally(stable),
+            lines: Lines::default(),
         };
         evidence.add(criteria, &batch, second < 10);
     }
@@ -272,6 +273,7 @@ fn the_deadline_is_extended_once_and_harm_is_still_seen_after_it() {
         ended: at(1201),
         canary: tally((20, 20)),
         stable: tally((0, 380)),
+        lines: Lines::default(),
     };
     few.add(&criteria, &bad, false);
     assert_eq!(
@@ -290,6 +292,7 @@ fn the_window_of_the_limits_slides() {
             ended: at(second + 1),
             canary: tally((0, 10)),
             stable: tally((0, 190)),
+            lines: Lines::default(),
         };
         evidence.add(&criteria, &batch, false);
     }
@@ -319,12 +322,14 @@ fn a_slow_canary_is_harm_and_an_equal_one_is_as_good() {
                     bad: 0,
                 },
                 latency: Some(times(ms, n)),
+                ..Tally::default()
             };
             let batch = Batch {
                 begun: at(second),
                 ended: at(second + 1),
                 canary: side(50.0 * by, 20),
                 stable: side(50.0, 180),
+                lines: Lines::default(),
             };
             evidence.add(&criteria, &batch, second < 10);
         }
@@ -348,4 +353,120 @@ fn sentences_tell_the_numbers() {
         told(&Evidence::default(), 0),
     ];
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// One batch a second in which both sides also refuse some requests, and some log lines are lost.
+fn with(criteria: &Analysis, seconds: i64, refused: (u64, u64), lines: Lines) -> Evidence {
+    let mut evidence = Evidence::default();
+    for second in 0..seconds {
+        let side = |requests, refused| Tally {
+            client_errors: Some(refused),
+            ..tally((0, requests))
+        };
+        let batch = Batch {
+            begun: at(second),
+            ended: at(second + 1),
+            canary: side(50, refused.0),
+            stable: side(150, refused.1),
+            lines,
+        };
+        evidence.add(criteria, &batch, false);
+    }
+    evidence
+}
+
+#[test]
+fn a_canary_that_refuses_everything_is_taken_back_and_a_shared_habit_is_not() {
+    let mut criteria = Analysis::default();
+    let judged = |criteria: &Analysis, canary, stable, seconds| {
+        let evidence = with(criteria, seconds, (canary, stable), Lines::default());
+        conclude_at(&target(criteria.clone()), &evidence, seconds)
+    };
+    let plan = judged(&criteria, 50, 3, 1);
+    let wanted = (Decision::Rollback, Reason::ClientErrorsHarm);
+    assert_eq!((plan.decision, plan.why), wanted, "{}", plan.sentence);
+    assert!(plan.sentence.contains("100.0 %"), "{}", plan.sentence);
+    assert_eq!(judged(&criteria, 20, 60, 200).decision, Decision::Promote);
+    criteria.errors.client_errors.disabled = true;
+    assert_eq!(judged(&criteria, 50, 3, 200).decision, Decision::Promote);
+}
+
+#[test]
+fn while_many_lines_are_lost_nothing_is_promoted_and_harm_is_still_seen() {
+    let criteria = Analysis::default();
+    let target = target(criteria.clone());
+    let lossy = Lines { came: 195, lost: 5 };
+    let mut evidence = with(&criteria, 30, (0, 0), lossy);
+    let plan = conclude_at(&target, &evidence, 30);
+    assert_eq!(
+        (plan.decision, plan.why),
+        (Decision::Wait, Reason::LinesLost)
+    );
+    assert!(plan.sentence.contains("2.5 %"), "{}", plan.sentence);
+    assert!(
+        !evidence.errors.non_inferior,
+        "lossy batches say nothing for the canary"
+    );
+    let bad = Batch {
+        begun: at(30),
+        ended: at(31),
+        canary: tally((20, 50)),
+        stable: tally((0, 150)),
+        lines: lossy,
+    };
+    evidence.add(&criteria, &bad, false);
+    assert_eq!(conclude_at(&target, &evidence, 31).why, Reason::ErrorsHarm);
+    let few = with(&criteria, 200, (0, 0), Lines { came: 199, lost: 1 });
+    assert_eq!(conclude_at(&target, &few, 200).decision, Decision::Promote);
+}
+
+#[test]
+fn little_traffic_says_how_much_is_missing_and_how_long_that_takes() {
+    let criteria = Analysis::default();
+    let mut target = target(criteria.clone());
+    let mut evidence = Evidence::default();
+    // A request in ten seconds, one in twenty of them to the canary.
+    for tens in 0..400 {
+        let batch = Batch {
+            begun: at(tens * 10),
+            ended: at(tens * 10 + 10),
+            canary: tally((0, u64::from(tens % 20 == 0))),
+            stable: tally((0, u64::from(tens % 20 != 0))),
+            lines: Lines::default(),
+        };
+        evidence.add(&criteria, &batch, false);
+    }
+    target.awaiting_since = Some(at(1000));
+    let told = |now| conclude_at(&target, &evidence, now);
+    let early = told(2000);
+    assert_eq!(
+        (early.decision, early.why),
+        (Decision::Wait, Reason::Gathering)
+    );
+    assert!(
+        early
+            .sentence
+            .contains("more canary requests if none is bad, 22 hours"),
+        "{}",
+        early.sentence
+    );
+    let extended = told(1000 + 1800);
+    assert_eq!(extended.decision, Decision::Wait);
+    assert!(
+        extended
+            .sentence
+            .contains("was extended once, for another 30m"),
+        "{}",
+        extended.sentence
+    );
+    let over = told(1000 + 3600);
+    assert_eq!(
+        (over.decision, over.why),
+        (Decision::Inconclusive, Reason::DeadlinePassed)
+    );
+    assert!(
+        over.sentence.contains("more canary requests"),
+        "{}",
+        over.sentence
+    );
 }

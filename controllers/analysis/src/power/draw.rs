@@ -119,6 +119,7 @@ pub(super) fn second(
             requests: good + bad,
             bad,
         },
+        client_errors: None,
         latency,
     }
 }

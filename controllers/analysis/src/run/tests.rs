@@ -5,7 +5,8 @@ use fm_api::keys::RevisionId;
 use fm_api::quantity::Span;
 use fm_api::target::Traffic;
 use fm_telemetry::SourceError;
-use fm_telemetry::counters::{Counters, Snapshot};
+use fm_telemetry::counters::{Counters, LogHealth, Snapshot};
+use fm_telemetry::outcomes::{End, Kind, Outcomes};
 use proptest::prelude::*;
 
 use super::*;
@@ -57,17 +58,42 @@ fn pulled(epoch: &str, sides: [&Counters; 2], second: u64) -> Pulled {
         answers: vec![Ok(Snapshot {
             instance: "edge".into(),
             epoch: epoch.into(),
+            // Every seventh second a line is lost.
+            log: LogHealth {
+                lines: 100 * second,
+                lost: second / 7,
+                ..LogHealth::default()
+            },
             releases: BTreeMap::from([("default/shop".to_owned(), revisions)]),
             ..Snapshot::default()
         })],
     }
 }
 
+fn kind(status: u16, end: End) -> Kind {
+    Kind {
+        status,
+        end,
+        grpc: None,
+    }
+}
+
+/// One in eleven good answers is a 404.
 fn grow(counters: &mut Counters, requests: u64, bad: u64, ms: f64) {
+    let bad = bad.min(requests);
     counters.requests += requests;
-    counters.bad += bad.min(requests);
-    for n in 0..requests - bad.min(requests) {
-        counters.latency.record(ms + n as f64 * 1.7);
+    counters.bad += bad;
+    for n in 0..requests {
+        let status = match n {
+            n if n < bad => 503,
+            n if n % 11 == 10 => 404,
+            _ => 200,
+        };
+        counters.classes[usize::from(status / 100)] += 1;
+        counters.outcomes.add(kind(status, End::Answered), 1);
+        if status != 503 {
+            counters.latency.record(ms + n as f64 * 1.7);
+        }
     }
 }
 
@@ -228,5 +254,125 @@ fn two_agents_of_one_name_are_told_and_count_once() {
         let wanted = if second == 0 { 0 } else { 10 };
         assert_eq!(seen.canary.counted.requests, wanted);
         assert!(seen.unseen.is_some_and(|problem| problem.contains("edge")));
+    }
+}
+
+#[test]
+fn what_is_bad_is_read_out_of_the_outcomes() {
+    let mut target = target(5, 1).analysis.unwrap();
+    let mut canary = Counters::default();
+    let mut readings = Readings::default();
+    let stable = Counters::default();
+    let mut take = |target: &AnalysisTarget, canary: &Counters, second| {
+        let seen = readings.take(
+            "default/shop",
+            target,
+            &pulled("1", [canary, &stable], second),
+        );
+        let counted = seen.canary.counted;
+        (counted.requests, counted.bad, seen.canary.client_errors)
+    };
+    assert_eq!(take(&target, &canary, 0), (0, 0, Some(0)));
+    for (status, end, count) in [
+        (200, End::Answered, 100),
+        (404, End::Answered, 7),
+        (429, End::Answered, 5),
+        (429, End::Proxy, 3),
+        (200, End::Server, 2),
+        (500, End::Client, 4),
+        (0, End::Fallback, 1),
+    ] {
+        canary.outcomes.add(kind(status, end), count);
+        canary.requests += count;
+    }
+    let before = canary.clone();
+    assert_eq!(take(&target, &canary, 1), (122, 7, Some(15)));
+    target.criteria.errors.bad =
+        serde_json::from_str(r#"{"statuses":[429],"terminations":["proxy"]}"#).unwrap();
+    canary.merge(&before);
+    // The client's four are nobody's now, the fallback is still bad, and a server's end is not.
+    assert_eq!(take(&target, &canary, 2), (118, 9, Some(7)));
+}
+
+#[test]
+fn a_reading_of_an_earlier_version_counts_by_the_counters_own_definition() {
+    let target = target(5, 1).analysis.unwrap();
+    let (mut old, mut new) = (Counters::default(), Counters::default());
+    grow(&mut new, 100, 20, 20.0);
+    old.merge(&new);
+    old.outcomes = Outcomes::default();
+    let pulled = |old: &Counters, new: &Counters, second| {
+        let mut both = pulled("1", [old, old], second);
+        let mut other = pulled("1", [new, new], second).answers.remove(0).unwrap();
+        other.instance = "other".into();
+        both.answers.push(Ok(other));
+        both
+    };
+    let mut readings = Readings::default();
+    readings.take("default/shop", &target, &pulled(&old, &new, 0));
+    grow(&mut new, 100, 20, 20.0);
+    // The agents are of this version: only what was stored knows no kinds.
+    let seen = readings.take("default/shop", &target, &pulled(&new, &new, 1));
+    assert_eq!(
+        (seen.canary.counted.requests, seen.canary.counted.bad),
+        (200, 40)
+    );
+    assert_eq!(seen.canary.client_errors, Some(16));
+}
+
+/// What several agents see, with restarts and silences: each request is counted once, but for those that a restart took away
+/// before anybody asked, and those before an agent was first seen.
+fn many_agents(script: &[(usize, u64, bool, bool)]) -> (u64, u64) {
+    const AGENTS: usize = 3;
+    let target = target(5, 1);
+    let analysis = target.analysis.as_ref().unwrap();
+    let mut agents: [(Counters, u64); AGENTS] = Default::default();
+    let (mut seen_before, mut unasked) = ([false; AGENTS], [0u64; AGENTS]);
+    let mut readings = Readings::default();
+    let (mut counted, mut wanted) = (0, 0);
+    for (second, (agent, requests, restart, silent)) in script.iter().enumerate() {
+        let (counters, epoch) = &mut agents[*agent];
+        if *restart {
+            (*counters, *epoch, unasked[*agent]) = (Counters::default(), *epoch + 1, 0);
+        }
+        grow(counters, *requests, 0, 20.0);
+        unasked[*agent] += requests;
+        let answers = (0..AGENTS).map(|n| {
+            if *silent && n == *agent {
+                return Err(SourceError {
+                    instance: format!("edge-{n}"),
+                    message: "silent".into(),
+                });
+            }
+            let (counters, epoch) = &agents[n];
+            let mut one = pulled(&epoch.to_string(), [counters, counters], second as u64);
+            let mut snapshot = one.answers.remove(0)?;
+            snapshot.instance = format!("edge-{n}");
+            wanted += if seen_before[n] { unasked[n] } else { 0 };
+            (seen_before[n], unasked[n]) = (true, 0);
+            Ok(snapshot)
+        });
+        let pulled = Pulled {
+            at: at(second as u64),
+            answers: answers.collect(),
+        };
+        let text = serde_json::to_string(&readings).unwrap();
+        readings = serde_json::from_str(&text).unwrap();
+        let seen = readings.take("default/shop", analysis, &pulled);
+        assert_eq!(seen.unseen.is_some(), *silent);
+        assert_eq!(seen.canary.counted, seen.stable.counted);
+        counted += seen.canary.counted.requests;
+    }
+    (counted, wanted)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn requests_of_many_agents_and_of_restarted_ones_are_counted_once(
+        script in proptest::collection::vec((0usize..3, 0u64..20, proptest::bool::weighted(0.1), proptest::bool::weighted(0.1)), 1..40),
+    ) {
+        let (counted, wanted) = many_agents(&script);
+        prop_assert_eq!(counted, wanted);
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Second {
     pub(crate) bad: (f64, f64),
     /// Each bad answer is tried again so many times, badly.
     pub(crate) retries: u64,
+    /// Chance of an answer of 4xx: canary, stable. None: not counted.
+    pub(crate) refused: Option<(f64, f64)>,
     /// Median response times in milliseconds: canary, stable. None: not measured.
     pub(crate) median: Option<(f64, f64)>,
 }
@@ -73,6 +75,7 @@ pub(crate) const STEADY: Second = Second {
     share: 0.05,
     bad: (0.005, 0.005),
     retries: 0,
+    refused: None,
     median: None,
 };
 
@@ -81,13 +84,33 @@ impl Second {
         let canary = random.binomial(self.rps, self.share);
         let stable = self.rps - canary;
         (
-            self.side(random, canary, self.bad.0, self.median.map(|m| m.0)),
-            self.side(random, stable, self.bad.1, self.median.map(|m| m.1)),
+            self.side(
+                random,
+                canary,
+                self.bad.0,
+                self.refused.map(|r| r.0),
+                self.median.map(|m| m.0),
+            ),
+            self.side(
+                random,
+                stable,
+                self.bad.1,
+                self.refused.map(|r| r.1),
+                self.median.map(|m| m.1),
+            ),
         )
     }
 
-    fn side(&self, random: &mut Random, requests: u64, bad: f64, median: Option<f64>) -> Tally {
+    fn side(
+        &self,
+        random: &mut Random,
+        requests: u64,
+        bad: f64,
+        refused: Option<f64>,
+        median: Option<f64>,
+    ) -> Tally {
         let bad = random.binomial(requests, bad);
+        let client_errors = refused.map(|chance| random.binomial(requests - bad, chance));
         let latency = median.map(|median| {
             let mut histogram = Histogram::default();
             for _ in bad..requests {
@@ -101,6 +124,7 @@ impl Second {
                 requests: requests + bad * self.retries,
                 bad: bad * (1 + self.retries),
             },
+            client_errors,
             latency,
         }
     }
@@ -208,6 +232,7 @@ pub(crate) fn seconds_to_harm(decided: &[Decided], q: f64) -> u64 {
 /// The plain test: `alpha`, no ratio, no margin, no least number of bad requests.
 pub(crate) fn plain(alpha: f64) -> Analysis {
     let mut criteria = Analysis::default();
+    criteria.errors.client_errors.disabled = true;
     let rollback = &mut criteria.errors.rollback;
     (
         rollback.alpha,

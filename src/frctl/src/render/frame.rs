@@ -401,7 +401,11 @@ pub(super) fn evidence(verdict: &Verdict, look: &Look) -> Vec<String> {
 fn bars(metric: &MetricVerdict, look: &Look) -> Vec<String> {
     let mut lines = Vec::new();
     let columns = look.columns().saturating_sub(LABEL + 9 + 26).clamp(8, 40);
-    let mut label = metric.name.as_str();
+    let name = match metric.name.as_str() {
+        "clientErrors" => "4xx",
+        name => name,
+    };
+    let mut label = name;
     let sides = [
         ("rollback", metric.log_e_harm, metric.harm_threshold, true),
         ("promote", metric.log_e_ni, metric.ni_threshold, false),
@@ -431,10 +435,11 @@ fn bars(metric: &MetricVerdict, look: &Look) -> Vec<String> {
             Decision::Rollback => "broken",
             Decision::Inconclusive => "not known",
         };
-        lines.extend(labelled(&metric.name, word, look));
+        lines.extend(labelled(name, word, look));
     } else {
         let what = match metric.name.as_str() {
             "latency" => "slow requests, ",
+            "clientErrors" => "refused requests, ",
             _ => "",
         };
         let difference = format!(
