@@ -461,7 +461,7 @@ async fn the_daemon_says_how_it_fares() {
         "fridaymorning_release_share{namespace=\"default\",release=\"shop\",side=\"canary\"} 0.1",
         "fridaymorning_part_up{part=\"api\"} 1",
         "fridaymorning_api_requests_total{",
-        "# EOF",
+        "# TYPE fridaymorning_part_up gauge",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
