@@ -73,6 +73,11 @@ fn traffic_moves_only_to_capacity(world: &World, old: &Target, new: &Target) {
             .rollout
             .as_ref()
             .is_some_and(|r| r.stage == Stage::RollingBack);
+        // Law 4 where a third revision is wanted already: stable has no task left, and the side that has some takes its place.
+        let kept = kept
+            || (new.stable.as_ref() == Some(&revision)
+                && old.stable.as_ref().is_some_and(|s| ready(world, s) == 0)
+                && old.rollout.as_ref().is_some_and(|r| r.revision == revision));
         let full = u64::from(new.settings.as_ref().unwrap().replicas);
         // A worker that is given routes: stable is what there is, as with a side that is kept.
         let kept = kept
