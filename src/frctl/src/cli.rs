@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Show a rollout live: shares, both revisions, the evidence, and what it waits for
     Watch(Watch),
-    /// Show live how every revision does: requests, errors, response times, processor and memory
+    /// Show live how every revision does: requests, errors, response times
     Top(TopOptions),
     /// Take the kept signals elsewhere; rules for Prometheus
     #[command(subcommand)]
@@ -212,7 +212,7 @@ pub(crate) struct TopOptions {
 /// `metrics …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Metrics {
-    /// Write the kept signals: requests, errors, response times, processor and memory by revision
+    /// Write the kept signals: requests, errors and response times by revision
     Export(Export),
     /// Print recording and alerting rules for Prometheus
     Rules,

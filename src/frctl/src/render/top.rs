@@ -10,21 +10,43 @@ pub(crate) fn top(top: &Top, look: &Look, spread: bool) -> String {
     if top.items.is_empty() {
         return "no release has tasks here\n".to_owned();
     }
-    let mut table = Table::new([
-        "RELEASE", "REV", "SIDE", "SHARE", "REQ/S", "ERRORS", "P50", "P95", "P99", "CPU", "MEM",
-    ]);
+    // Columns that nobody can fill would only ask for an explanation.
+    let full = top
+        .items
+        .iter()
+        .any(|row| row.signals.cpu.is_some() || row.signals.memory.is_some());
+    let mut table = if full {
+        Table::new([
+            "RELEASE", "REV", "SIDE", "SHARE", "REQ/S", "ERRORS", "P50", "P95", "P99", "CPU", "MEM",
+        ])
+    } else {
+        Table::new([
+            "RELEASE", "REV", "SIDE", "SHARE", "REQ/S", "ERRORS", "P50", "P95", "P99",
+        ])
+    };
     for row in &top.items {
         let name = if spread {
             format!("{}/{}", row.namespace, row.name)
         } else {
             row.name.clone()
         };
-        table.row(cells(name, row, look));
+        let cells = cells(name, row, look);
+        if full {
+            table.row(cells);
+        } else {
+            let [name, rev, side, share, rate, errors, p50, p95, p99, _, _] = cells;
+            table.row([name, rev, side, share, rate, errors, p50, p95, p99]);
+        }
     }
     let head = format!(
-        "{}  the last {} s; CPU and MEM: the fullest task, of its limit\n",
+        "{}  the last {} s{}\n",
         look.clock(top.at),
-        top.seconds
+        top.seconds,
+        if full {
+            "; CPU and MEM: the fullest task, of its limit"
+        } else {
+            ""
+        }
     );
     format!("{}{}", look.paint.dim(&head), table.render(look))
 }
