@@ -92,7 +92,7 @@ impl Hands<'_> {
         Ok(done)
     }
 
-    /// Files first: a HAProxy that dies between the files and the commands comes back as wanted.
+    /// What HAProxy starts from, should it end.
     async fn write(
         &mut self,
         plan: &Plan,

@@ -19,6 +19,10 @@ pub(crate) struct Inputs {
     path: PathBuf,
     releases: BTreeMap<ReleaseKey, Known>,
     last_good: BTreeMap<String, serde_json::Value>,
+    /// What is on disk of it.
+    kept: Option<String>,
+    /// What is on disk may be older.
+    changed: bool,
 }
 
 /// One release.
@@ -35,14 +39,17 @@ impl Inputs {
     #[must_use]
     pub(crate) fn new(dir: &Path) -> Self {
         let path = dir.join("targets.json");
-        let last_good = std::fs::read(&path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        let kept = std::fs::read_to_string(&path).ok();
+        let last_good = kept
+            .as_ref()
+            .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
         Self {
             path,
             releases: BTreeMap::new(),
             last_good,
+            kept,
+            changed: false,
         }
     }
 
@@ -58,27 +65,23 @@ impl Inputs {
         for key in all {
             self.read(cache, &key);
         }
-        self.keep();
+        self.changed = true;
     }
 
     /// Reads the releases of these keys; returns whether any key was of interest.
     pub(crate) fn read_changed(&mut self, cache: &Cache, changed: &[String]) -> bool {
         let mut any = false;
-        let mut targets = false;
         let releases: BTreeSet<ReleaseKey> = changed
             .iter()
             .filter_map(|text| {
                 let key = ReleaseKey::of(text)?;
-                targets |= *text == key.target();
+                self.changed |= *text == key.target();
                 (*text == key.target() || *text == key.observed_swarm()).then_some(key)
             })
             .collect();
         for key in releases {
             self.read(cache, &key);
             any = true;
-        }
-        if targets {
-            self.keep();
         }
         any
     }
@@ -120,12 +123,16 @@ impl Inputs {
         }
     }
 
-    /// Keeps the last good targets on disk. A failure costs nothing now: the store still has them.
-    fn keep(&self) {
+    /// Keeps the last good targets on disk, if they changed. A failure costs nothing now: the store still has them.
+    pub(crate) fn keep(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
         if let Ok(text) = serde_json::to_string(&self.last_good)
-            && std::fs::read_to_string(&self.path).ok().as_ref() != Some(&text)
+            && self.kept.as_ref() != Some(&text)
+            && crate::files::replace(&self.path, &text).is_ok()
         {
-            let _ = crate::files::replace(&self.path, &text);
+            self.kept = Some(text);
         }
     }
 

@@ -93,9 +93,9 @@ pub fn plan(
             .collect(),
     };
     if on_disk != Some(&files) {
-        // Files before commands, so that a crash between them is no way back; but a new structure may be refused.
-        let place = if fits { 0 } else { actions.len() };
-        actions.insert(place, Action::WriteFiles);
+        // After the commands: a weight that goes back waits neither for a slow disk nor for a full one. A HAProxy that
+        // dies in between comes back with the files as they were, and is brought up like any other that restarts.
+        actions.push(Action::WriteFiles);
     }
     if running.is_some() && !fits {
         actions.push(Action::Reload(why(desired, now, &sizes)));

@@ -207,6 +207,7 @@ impl Turn {
                 break;
             }
         }
+        self.inputs.keep();
         self.settled = in_full && self.told.is_none();
         if in_full {
             self.told = None;

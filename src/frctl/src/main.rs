@@ -7,6 +7,7 @@ mod commands;
 mod error;
 mod files;
 mod follow;
+mod live;
 mod render;
 mod session;
 mod table;

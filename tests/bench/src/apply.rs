@@ -1,6 +1,7 @@
 //! From `frctl apply` of a new step weight to HAProxy answering with it, on both stores, against one etcd put and one
 //! runtime command on the same socket in the same run.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use tokio::net::UnixStream;
 use crate::record::{Record, quantile};
 
 const ROUNDS: u16 = 100;
+/// Long enough for what follows from a change to be stored too.
+const BETWEEN: Duration = Duration::from_millis(150);
 
 pub(crate) async fn measure(record: &mut Record) -> Result<()> {
     let etcd = Etcd::start().await?;
@@ -75,7 +78,8 @@ async fn one_store(world: &mut World, etcd: &str) -> Result<(Vec<f64>, Vec<f64>)
             world.manifest(&plan(f64::from(points) / 100.0), "v2"),
         )?;
         let started = Instant::now();
-        let seen = tokio::spawn(see(socket.clone(), map.clone(), points, started));
+        let (at, of) = (socket.clone(), map.clone());
+        let seen = tokio::task::spawn_blocking(move || see(&at, &of, points, started));
         let output = world
             .stack
             .frctl(&["apply", "-f", &file.to_string_lossy()])
@@ -85,25 +89,43 @@ async fn one_store(world: &mut World, etcd: &str) -> Result<(Vec<f64>, Vec<f64>)
         }
         ours.push(seen.await??);
         baseline.push(put_and_command(&*store, &socket, &map).await?);
+        // What follows from a change (reports, events) belongs to it and not to the next.
+        tokio::time::sleep(BETWEEN).await;
     }
     Ok((ours, baseline))
 }
 
-/// Milliseconds until the split map holds this weight.
-async fn see(socket: PathBuf, map: PathBuf, points: u16, started: Instant) -> Result<f64> {
+/// Milliseconds until the split map holds this weight; asks over one connection, so that asking costs little.
+fn see(socket: &Path, map: &Path, points: u16, started: Instant) -> Result<f64> {
     let wanted = format!("|{points}|");
+    let question = format!("show map {}\n", map.display());
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"prompt\n")?;
+    answer(&mut stream)?;
     loop {
-        if ask(&socket, &format!("show map {}\n", map.display()))
-            .await?
-            .contains(&wanted)
-        {
+        stream.write_all(question.as_bytes())?;
+        if answer(&mut stream)?.contains(&wanted) {
             return Ok(started.elapsed().as_secs_f64() * 1000.0);
         }
         if started.elapsed() > Duration::from_secs(20) {
             bail!("HAProxy never answered with a weight of {points} basis points");
         }
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        std::thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// What HAProxy answers up to its next prompt.
+fn answer(stream: &mut std::os::unix::net::UnixStream) -> Result<String> {
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    while !text.ends_with(b"\n> ") {
+        let read = stream.read(&mut chunk)?;
+        if read == 0 {
+            bail!("HAProxy closed its socket");
+        }
+        text.extend_from_slice(&chunk[..read]);
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Milliseconds for one put into etcd and one command on HAProxy's socket, one after the other.

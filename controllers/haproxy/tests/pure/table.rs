@@ -64,7 +64,7 @@ fn a_weight_is_one_map_entry_and_the_files() {
     assert!(
         matches!(
             plan.actions.as_slice(),
-            [Action::WriteFiles, Action::SetMap(Map::Split, _, _)]
+            [Action::SetMap(Map::Split, _, _), Action::WriteFiles]
         ),
         "{:#?}",
         plan.actions

@@ -10,9 +10,8 @@ use crate::changes::portable;
 use crate::cli::{Get, Output};
 use crate::client::{Client, shown, typed};
 use crate::error::{Error, Exit, Result};
-use crate::render;
 use crate::session::{Session, yaml};
-use crate::term::{self, Screen};
+use crate::{live, render, term};
 
 pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
     let client = session.client()?;
@@ -167,30 +166,11 @@ async fn watch(session: &Session, client: &Client, options: &Get) -> Result<Exit
     if term::size().is_none() {
         return changed_rows(session, client, options).await;
     }
-    let screen = Screen::enter()?;
-    let mut keys = term::keys();
-    let mut leave = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut last = String::new();
-    loop {
-        match fetch(session, client, options).await {
-            Ok((values, _)) => {
-                last = table(session, &views(values)?, options);
-                screen.draw(&last)?;
-            }
-            Err(error) if error.is(ErrorKind::Unavailable) => {
-                screen.draw(&format!("{error}; trying again…\n{last}"))?;
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::select! {
-            _ = &mut leave => break,
-            Some(key) = keys.recv() => if matches!(key, b'q' | b'Q' | 3) { break },
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
-    }
-    drop(screen);
-    term::print(&last)?;
-    Ok(Exit::Done)
+    live::show(async || {
+        let (values, _) = fetch(session, client, options).await?;
+        Ok(table(session, &views(values)?, options))
+    })
+    .await
 }
 
 async fn changed_rows(session: &Session, client: &Client, options: &Get) -> Result<Exit> {

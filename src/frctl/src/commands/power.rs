@@ -1,7 +1,5 @@
 //! `frctl analysis power`: how many requests and minutes each conclusion takes, for a manifest and its traffic.
 
-use std::io::{self, IsTerminal, Write};
-
 use fm_analysis::power::{Outcome, Power, Traffic};
 use serde::Serialize;
 
@@ -43,13 +41,21 @@ pub(super) fn run(session: &Session, options: &cli::Power) -> Result<Exit> {
     let power = Power::new(&release, traffic)
         .map_err(|why| Error::new(format!("{}: {why}", options.file.display())))?;
     let canaries = power.canaries();
-    let progress = Progress::new(canaries.len());
+    let all = canaries.len();
+    let shown = term::is_stderr();
     let mut outcomes = Vec::new();
     for (index, canary) in canaries.into_iter().enumerate() {
-        progress.say(index);
+        if shown {
+            term::progress(&format!(
+                "simulates rollouts: canary {} of {all}",
+                index + 1
+            ));
+        }
         outcomes.push(power.simulate(canary, options.runs, options.seed));
     }
-    progress.end();
+    if shown {
+        term::progress("");
+    }
     let report = Report {
         traffic,
         seed: options.seed,
@@ -72,37 +78,4 @@ pub(super) fn run(session: &Session, options: &cli::Power) -> Result<Exit> {
         term::print(&text)?;
     }
     Ok(Exit::Done)
-}
-
-/// One line on a terminal that is wiped away at the end.
-struct Progress {
-    all: usize,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        Self {
-            all,
-            shown: io::stderr().is_terminal(),
-        }
-    }
-
-    fn say(&self, done: usize) {
-        if self.shown {
-            // Nobody can be told if that fails.
-            let _ = write!(
-                io::stderr().lock(),
-                "\r\x1b[Ksimulates rollouts: canary {} of {}",
-                done + 1,
-                self.all
-            );
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
-        }
-    }
 }
