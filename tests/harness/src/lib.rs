@@ -104,7 +104,8 @@ pub fn alive(pid: u32) -> bool {
 /// # Errors
 /// When the signal cannot be sent.
 pub async fn signal(pid: u32, name: &str) -> Result<()> {
-    run("kill", &[&format!("-{name}"), &pid.to_string()])
+    // The shell's own: a bare machine has no such program.
+    run("sh", &["-c", &format!("kill -{name} {pid}")])
         .await
         .map(drop)
 }

@@ -348,8 +348,8 @@ impl Drop for Stack {
         // Reached without `down` only when a test failed: leave nothing behind then either.
         self.child = None;
         for pid in self.haproxy_pids() {
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", &pid.to_string()])
+            let _ = std::process::Command::new("sh")
+                .args(["-c", &format!("kill -KILL {pid}")])
                 .status();
         }
         for namespace in &self.namespaces {

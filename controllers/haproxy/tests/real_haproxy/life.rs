@@ -70,9 +70,8 @@ async fn a_killed_haproxy_is_back_at_once_with_the_same_shares() {
     for _ in 0..2 {
         let (pid, _) = world.master_process().await;
         assert!(
-            std::process::Command::new("kill")
-                .arg("-9")
-                .arg(pid.to_string())
+            std::process::Command::new("sh")
+                .args(["-c", &format!("kill -9 {pid}")])
                 .status()
                 .unwrap()
                 .success()

@@ -230,8 +230,8 @@ impl Drop for World {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             if line.contains("haproxy") && line.contains(&*self.dir.to_string_lossy()) {
-                let pid = entry.file_name();
-                let _ = Command::new("kill").arg("-9").arg(pid).status();
+                let kill = format!("kill -9 {}", entry.file_name().to_string_lossy());
+                let _ = Command::new("sh").args(["-c", &kill]).status();
             }
         }
     }
