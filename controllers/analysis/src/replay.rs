@@ -8,6 +8,7 @@ mod metric;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::Release;
+use fm_api::strategy::Course;
 use fm_api::target::AnalysisTarget;
 use fm_api::verdict::{Counted, Decision, Reason};
 use jiff::{SignedDuration, Timestamp};
@@ -163,7 +164,8 @@ impl Replay {
 /// for; and until when those last.
 pub(crate) fn target(release: &Release) -> (AnalysisTarget, Timestamp) {
     let spec = &release.spec;
-    let steps = spec.strategy.canary.as_ref().map(|c| c.steps.as_slice());
+    let course = Course::of(&spec.strategy);
+    let steps = course.as_ref().map(|course| course.steps.as_slice());
     let mut holds = steps.unwrap_or_default().iter().map(|step| step.hold);
     let held = holds
         .clone()

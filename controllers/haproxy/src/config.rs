@@ -247,6 +247,12 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
             "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str -- - }}"
         );
     }
+    if !desired.previews.is_empty() {
+        line!(
+            out,
+            "  http-request set-var(txn.sd) str(m) if {{ var(txn.rec) -m beg p }}"
+        );
+    }
     line!(
         out,
         "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}"
@@ -259,7 +265,7 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         out,
         "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}"
     );
-    if !desired.headers.is_empty() {
+    if !(desired.headers.is_empty() && desired.previews.is_empty()) {
         line!(
             out,
             "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
@@ -269,7 +275,7 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
 
 /// Requests without a record: 404 without a route, 503 with one.
 fn nowhere(out: &mut String) {
-    line!(out, "\nbackend be_none");
+    line!(out, "\nbackend {}", desired::NOWHERE);
     line!(
         out,
         "  http-request return status 503 content-type text/plain string \"no revision ready\\n\" if {{ var(txn.g) -m found }} || {{ var(txn.rec) -m found }}"

@@ -15,6 +15,9 @@ use fm_telemetry::record::{Mode, SplitRecord};
 
 use crate::names::{self, Host};
 
+/// The backend that has no servers.
+pub const NOWHERE: &str = "be_none";
+
 /// The least server slots of a backend.
 const MIN_SLOTS: u32 = 8;
 
@@ -40,6 +43,8 @@ pub struct Desired {
     pub force: BTreeSet<String>,
     /// Names of the headers that match rules look at.
     pub headers: BTreeSet<String>,
+    /// By id: where a preview host leads; absent: the revision on trial has no place yet, and it answers 503.
+    pub previews: BTreeMap<String, Option<SplitRecord>>,
     /// Ways that buckets are found, other than at random.
     pub affinity: BTreeSet<char>,
     /// What could not be taken as it was written, by release.
@@ -118,9 +123,30 @@ impl Desired {
                 let group = self.group(input, &id, route, lost_for);
                 self.groups.insert(id.clone(), group);
             }
-            self.claim(input.key, &id, route);
+            self.claim(input.key, &id, &route.hosts, route);
+            self.add_preview(input, &id, route);
         }
         self.add_rules(input);
+    }
+
+    /// Hosts that lead to the revision on trial alone: the same backend as its share of the group's requests.
+    fn add_preview(&mut self, input: &Input<'_>, group: &str, route: &Route) {
+        let hosts = &input.target.preview_hosts;
+        if hosts.is_empty() {
+            return;
+        }
+        let id = format!("p{}", names::hash10(&[group]));
+        let record = match self.groups.get(group).map(|group| &group.split) {
+            Some(Split::Record(split)) if split.canary_backend.is_some() => Some(SplitRecord {
+                mode: Mode::Preview,
+                weight: Weight::FULL,
+                stable_backend: NOWHERE.to_owned(),
+                ..split.clone()
+            }),
+            Some(_) | None => None,
+        };
+        self.previews.entry(id.clone()).or_insert(record);
+        self.claim(input.key, &id, hosts, route);
     }
 
     fn add_rules(&mut self, input: &Input<'_>) {
@@ -151,8 +177,8 @@ impl Desired {
         };
     }
 
-    fn claim(&mut self, key: &ReleaseKey, id: &str, route: &Route) {
-        for host in &route.hosts {
+    fn claim(&mut self, key: &ReleaseKey, id: &str, hosts: &[String], route: &Route) {
+        for host in hosts {
             let Some(parsed) = Host::parse(host) else {
                 self.problem(
                     key,

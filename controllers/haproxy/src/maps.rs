@@ -60,6 +60,11 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
             }
         }
     }
+    for (id, record) in &desired.previews {
+        if let Some(record) = record {
+            split.insert(id.clone(), record.encode());
+        }
+    }
     let (routes, hosts) = routes(desired);
     let force = desired
         .force

@@ -192,6 +192,7 @@ fn let_go(
 ) {
     let empty = Entries::new();
     let split = now.maps.get(&Map::Split).unwrap_or(&empty);
+    let_go_of_previews(desired, split, actions);
     for (id, group) in &desired.groups {
         let Some(text) = split.get(id) else { continue };
         let Some(record) = SplitRecord::parse(text) else {
@@ -218,6 +219,24 @@ fn let_go(
         let last = wanted.get(&Map::Split).and_then(|entries| entries.get(id));
         if last != Some(&interim) {
             actions.push(Action::SetMap(Map::Split, id.clone(), interim));
+        }
+    }
+}
+
+/// A preview host whose backend goes to another revision leads nowhere first.
+fn let_go_of_previews(desired: &Desired, split: &Entries, actions: &mut Vec<Action>) {
+    for (id, text) in split {
+        let Some(record) = SplitRecord::parse(text).filter(|r| r.mode == Mode::Preview) else {
+            continue;
+        };
+        let stays = desired.groups.iter().any(|(group, wanted)| {
+            wanted.slots.iter().any(|(slot, target)| {
+                record.canary.as_ref() == Some(&target.revision)
+                    && record.canary_backend == Some(desired::backend(group, *slot))
+            })
+        });
+        if !stays {
+            actions.push(Action::DelMap(Map::Split, id.clone()));
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod rollout;
 pub mod schema;
 pub mod signals;
 pub mod status;
+pub mod strategy;
 pub mod target;
 pub mod validate;
 pub mod verdict;

@@ -9,8 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
-use crate::quantity::{Span, Weight};
+use crate::quantity::Span;
 use crate::workload::Workload;
+
+pub use crate::strategy::{
+    Approval, BlueGreen, Canary, Capacity, PreviewHosts, Require, Step, Strategy,
+};
 
 /// The `apiVersion` that this version reads and writes.
 pub const API_VERSION: &str = "fridaymorning.dev/v1";
@@ -215,85 +219,6 @@ pub struct MatchRule {
     /// The header's whole value.
     #[schemars(regex(pattern = r"^[A-Za-z0-9._~=+/:@-]{1,128}$"))]
     pub value: String,
-}
-
-/// How a new revision comes to serve: exactly one of these.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Strategy {
-    /// A little traffic at first, then more, step by step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary: Option<Canary>,
-    /// Reserved for whole capacity first, then one switch; refused by this version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blue_green: Option<BTreeMap<String, serde_json::Value>>,
-    /// Reserved for a revision outside the normal shares; refused by this version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview: Option<BTreeMap<String, serde_json::Value>>,
-}
-
-/// A little traffic at first, then more, step by step; after the last step all of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Canary {
-    /// The steps, with growing weights. After the last one the canary takes everything.
-    #[schemars(length(min = 1, max = 100))]
-    pub steps: Vec<Step>,
-    /// How many tasks the canary has meanwhile.
-    #[serde(default)]
-    pub capacity: Capacity,
-    /// How long the old revision stays warm after promotion.
-    #[serde(default)]
-    pub keep_previous: Span,
-}
-
-/// One step of a canary.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Step {
-    /// The canary's share in percent.
-    pub weight: Weight,
-    /// The least time at this weight.
-    #[serde(default)]
-    pub hold: Span,
-    /// Whether a person must agree, after the hold and the evidence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<Approval>,
-    /// Evidence this step needs besides "no harm shown".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require: Option<Require>,
-    /// At least so many canary tasks from this step on; never fewer than its weight asks for, never more than
-    /// `spec.replicas`. Absent: what the weight asks for, or an earlier step's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub replicas: Option<u32>,
-}
-
-/// Who lets a step pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Approval {
-    /// A person, with `frctl rollout promote`.
-    Manual,
-}
-
-/// Evidence that a step asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Require {
-    /// Non-inferiority by every criterion.
-    NonInferior,
-}
-
-/// How many tasks the canary has before it is promoted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Capacity {
-    /// As many as its weight asks for, rounded up, at least one.
-    #[default]
-    Proportional,
-    /// As many as the stable revision from the start.
-    Full,
 }
 
 /// What to do with a canary that fails.

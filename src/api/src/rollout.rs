@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::Span;
-use crate::release::{Canary, OnFailure, OnNewRevision, Route};
+use crate::release::{OnFailure, OnNewRevision, Route};
+use crate::strategy::Course;
 
 /// A revision on its way to serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +24,7 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// The steps it follows: those of the spec when it began, or when it was changed without a new revision.
-    pub plan: Canary,
+    pub plan: Course,
     /// The current step, from 0; as many as there are steps: the last promotion.
     pub step: usize,
     /// Where it stands inside the step.
@@ -154,8 +155,9 @@ pub struct Leaving {
 pub struct Settings {
     /// Tasks of stable.
     pub replicas: u32,
-    /// The steps.
-    pub canary: Canary,
+    /// The steps of the strategy, whichever it is; `canary` in what is stored, as when there was no other.
+    #[serde(rename = "canary")]
+    pub course: Course,
     /// The criteria.
     pub analysis: Analysis,
     /// What to do with a canary that fails.

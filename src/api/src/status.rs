@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::keys::RevisionId;
 use crate::quantity::Weight;
 use crate::rollout::HistoryEntry;
+use crate::strategy::Kind;
 
 /// What people read of a release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +32,9 @@ pub struct Status {
     /// The current step, from 1; 0 without a rollout.
     #[serde(default)]
     pub step: usize,
+    /// The strategy that the rollout follows; absent: `canary`.
+    #[serde(default, skip_serializing_if = "Kind::is_canary")]
+    pub strategy: Kind,
     /// All steps of the rollout.
     #[serde(default)]
     pub steps: Vec<StepStatus>,

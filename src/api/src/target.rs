@@ -44,6 +44,9 @@ pub struct Target {
     /// Hosts and paths.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Hosts that lead to the revision on trial alone, with the routes' paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preview_hosts: Vec<String>,
     /// Requests that always reach the canary.
     #[serde(default)]
     pub match_rules: Vec<MatchRule>,

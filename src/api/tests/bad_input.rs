@@ -82,7 +82,21 @@ const CASES: &[(&str, &str, &str)] = &[
         "  strategy:",
         "  strategy:\n    blueGreen: { approval: manual }",
     ),
-    ("blue-green alone", "    canary:", "    blueGreen:"),
+    (
+        "a switch that is watched longer than a month, with a preview host of its routes",
+        "  strategy:\n    canary:\n",
+        "  strategy:\n    blueGreen: { watch: 31d, preview: { hosts: [shop.example.com, next.example.com, next.example.com] } }\n  x:\n",
+    ),
+    (
+        "a preview host with a wildcard",
+        "  strategy:\n    canary:\n",
+        "  strategy:\n    blueGreen: { preview: { hosts: [\"*.example.com\"] } }\n  x:\n",
+    ),
+    (
+        "a canary's fields in a switch",
+        "    canary:",
+        "    blueGreen:",
+    ),
     ("a strategy nobody knows", "    canary:", "    cannary:"),
     ("no strategy", "  strategy:", "  strategy: {}\n  other:"),
     ("a hold that is no duration", "hold: 60s", "hold: 60"),

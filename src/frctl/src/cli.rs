@@ -331,7 +331,7 @@ pub(crate) enum Rollout {
     Pause(Operation),
     /// Undo a pause
     Resume(Operation),
-    /// Go back to an earlier workload; it is rolled out like any other
+    /// Go back to an earlier workload: a switch while its tasks are warm, else a rollout like any other
     Undo(Undo),
     /// New tasks of the same revision
     Restart(Operation),

@@ -17,6 +17,8 @@ pub enum Mode {
     Cookie,
     /// From the client's address: `h`.
     Source,
+    /// Not at all: every request is meant for the canary's backend alone, and stays outside the test: `p`.
+    Preview,
 }
 
 /// A decoded split record.
@@ -50,6 +52,7 @@ impl SplitRecord {
             Mode::Random => 'r',
             Mode::Cookie => 'c',
             Mode::Source => 'h',
+            Mode::Preview => 'p',
         };
         format!(
             "{mode}|{}|{}|{}|{}|{}|{}|{}|{}",
@@ -72,6 +75,7 @@ impl SplitRecord {
             "r" => Mode::Random,
             "c" => Mode::Cookie,
             "h" => Mode::Source,
+            "p" => Mode::Preview,
             _ => return None,
         };
         let seed = fields.next()?.to_owned();

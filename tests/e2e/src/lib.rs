@@ -9,6 +9,8 @@ use fm_harness::load::{Load, Outcome};
 use fm_harness::stack::Stack;
 use fm_harness::{image, unique};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A stack, images and a namespace that no other test has.
 pub struct World {
@@ -32,6 +34,8 @@ pub struct Plan {
     pub replicas: u32,
     /// The steps, as YAML flow.
     pub steps: String,
+    /// Another strategy than a canary with these steps, as YAML.
+    pub strategy: Option<String>,
     /// More lines of `spec`, as YAML.
     pub more: String,
     /// The analysis section, as YAML flow.
@@ -45,6 +49,7 @@ impl Default for Plan {
             host: "shop.example.com".into(),
             replicas: 2,
             steps: "[{ weight: 10, hold: 2s }, { weight: 50, hold: 2s }]".into(),
+            strategy: None,
             more: String::new(),
             analysis: "{ warmup: 1s, bake: 2s, errors: { promote: { margin: 0.05 } }, latency: { disabled: true } }".into(),
         }
@@ -85,13 +90,16 @@ impl World {
     #[must_use]
     pub fn manifest(&self, plan: &Plan, version: &str) -> String {
         format!(
-            "apiVersion: fridaymorning.dev/v1\nkind: Release\nmetadata: {{ namespace: {}, name: {} }}\nspec:\n  replicas: {}\n  workload:\n    image: {}:{version}\n    stopGracePeriod: 5s\n  routes:\n    - hosts: [{}]\n      port: 8080\n      healthCheck: {{ path: /healthz, interval: 300ms }}\n      timeouts: {{ drain: 5s, server: 5s }}\n  strategy:\n    canary: {{ steps: {}, keepPrevious: 0s }}\n  analysis: {}\n  progressDeadline: 20s\n{}",
+            "apiVersion: fridaymorning.dev/v1\nkind: Release\nmetadata: {{ namespace: {}, name: {} }}\nspec:\n  replicas: {}\n  workload:\n    image: {}:{version}\n    stopGracePeriod: 5s\n  routes:\n    - hosts: [{}]\n      port: 8080\n      healthCheck: {{ path: /healthz, interval: 300ms }}\n      timeouts: {{ drain: 5s, server: 5s }}\n  strategy:\n    {}\n  analysis: {}\n  progressDeadline: 20s\n{}",
             self.namespace,
             plan.name,
             plan.replicas,
             self.repository,
             plan.host,
-            plan.steps,
+            plan.strategy.clone().unwrap_or_else(|| format!(
+                "canary: {{ steps: {}, keepPrevious: 0s }}",
+                plan.steps
+            )),
             plan.analysis,
             plan.more
         )
@@ -188,6 +196,28 @@ pub fn runs(revision: &Value, version: &str) -> bool {
 #[must_use]
 pub fn in_force(view: &Value) -> Option<f64> {
     view["haproxy"].as_object()?.values().next()?["traffic"]["weight"].as_f64()
+}
+
+/// Asks once for `/` of this host; gives the status and the version that answered.
+///
+/// # Errors
+/// When HAProxy does not answer.
+pub async fn asked(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
+    let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
+    let version = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("x-version: "))
+        .unwrap_or_default();
+    Ok((status, version.to_owned()))
 }
 
 /// How many requests this version answered since then.

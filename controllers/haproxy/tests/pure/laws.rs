@@ -10,7 +10,7 @@ use fm_api::target::{RevisionTarget, Slot, Target, Traffic};
 use fm_haproxy::desired::{Desired, Input};
 use fm_haproxy::maps::Map;
 use fm_haproxy::state::Admin;
-use fm_telemetry::record::SplitRecord;
+use fm_telemetry::record::{Mode, SplitRecord};
 use proptest::prelude::*;
 
 use crate::world::{World, blank, route};
@@ -60,6 +60,7 @@ fn world_of(step: &Step, generation: u64) -> (Target, SwarmObserved) {
     let mut target = blank("u1");
     target.generation = generation;
     target.routes = vec![route(&["shop.example.com"], &["/"], 8080)];
+    target.preview_hosts = vec!["next.example.com".into()];
     for ((n, replicas, draining), slot) in step.revisions.iter().zip(Slot::ALL) {
         target.revisions.entry(id(*n)).or_insert(RevisionTarget {
             replicas: u32::from(*replicas),
@@ -121,6 +122,7 @@ proptest! {
                 prop_assert!(record.weight.basis_points() <= 10_000);
                 prop_assert!(record.weight == Weight::ZERO || record.canary_backend.is_some());
                 prop_assert!(Some(&record.stable_backend) != record.canary_backend.as_ref());
+                prop_assert!(record.mode != Mode::Preview || record.canary == target.traffic.as_ref().and_then(|t| t.canary.clone()));
             }
         }
     }
@@ -170,6 +172,7 @@ proptest! {
         hostile.hosts = hosts;
         hostile.paths = paths;
         hostile.health_check.path = check;
+        target.preview_hosts = hostile.hosts.clone();
         target.routes = vec![hostile];
         target.match_rules = vec![fm_api::release::MatchRule { header, value }];
         let desired = Desired::of(&[Input { key: &key, target: &target, swarm: None }], None);

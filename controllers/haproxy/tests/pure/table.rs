@@ -7,9 +7,9 @@ use fm_haproxy::desired::{Desired, Input};
 use fm_haproxy::maps::{self, Map};
 use fm_haproxy::plan::{self, Look};
 use fm_haproxy::state::{Action, Why};
-use fm_telemetry::record::SplitRecord;
+use fm_telemetry::record::{Mode, SplitRecord};
 
-use crate::world::{World, blank, route, settings, shop, swarm, traffic};
+use crate::world::{World, blank, route, settings, shop, shop_with_preview, swarm, traffic};
 
 #[test]
 fn the_texts_as_they_are_written() {
@@ -34,6 +34,89 @@ fn the_texts_as_they_are_written() {
         .collect();
     insta::assert_snapshot!("configuration", plan.files.config);
     insta::assert_snapshot!("maps", maps);
+}
+
+#[test]
+fn a_preview_host_leads_to_the_revision_on_trial_alone_and_nowhere_without_one() {
+    let (key, mut target, swarm) = shop_with_preview();
+    let desired = |target: &Target| {
+        let input = Input {
+            key: &key,
+            target,
+            swarm: Some(&swarm),
+        };
+        Desired::of(&[input], None)
+    };
+    let mut world = World::default();
+    world.settle(&desired(&target));
+    world.observe();
+    world.settle(&desired(&target));
+    let led = |world: &World| {
+        let maps = &world.running.as_ref().unwrap().maps;
+        let id = &maps[&Map::Routes]["next.example.com/"];
+        maps[&Map::Split].get(id).map(|text| {
+            let record = SplitRecord::parse(text).unwrap();
+            assert_eq!(record.mode, Mode::Preview);
+            (record.stable_backend, record.canary.unwrap().to_string())
+        })
+    };
+    let trial = ("be_none".to_owned(), "bbbbbbbbbb".to_owned());
+    assert_eq!(led(&world), Some(trial.clone()));
+
+    target.traffic = Some(traffic("aaaaaaaaaa", Some("bbbbbbbbbb"), 0, 8));
+    let reloads = world.settle(&desired(&target));
+    assert_eq!(
+        (led(&world), reloads),
+        (Some(trial), 0),
+        "also without a share"
+    );
+
+    target.traffic = Some(traffic("bbbbbbbbbb", None, 0, 9));
+    let reloads = world.settle(&desired(&target));
+    assert_eq!(
+        (led(&world), reloads),
+        (None, 0),
+        "503 until there is another"
+    );
+    assert!(world.plan(&desired(&target)).actions.is_empty());
+}
+
+#[test]
+fn a_preview_host_lets_go_of_a_backend_before_another_revision_gets_it() {
+    let (key, mut target, first) = shop_with_preview();
+    let mut world = World::default();
+    let of = |target: &Target, swarm: &fm_api::observed::SwarmObserved| {
+        let input = Input {
+            key: &key,
+            target,
+            swarm: Some(swarm),
+        };
+        Desired::of(&[input], None)
+    };
+    world.settle(&of(&target, &first));
+    world.observe();
+    world.settle(&of(&target, &first));
+    target.revisions.remove(&RevisionId::new("bbbbbbbbbb"));
+    let next = RevisionTarget {
+        replicas: 1,
+        slot: Some(Slot::B),
+        draining: false,
+        restarts: 0,
+    };
+    target.revisions.insert(RevisionId::new("cccccccccc"), next);
+    target.traffic = Some(traffic("aaaaaaaaaa", Some("cccccccccc"), 0, 9));
+    let second = swarm("u1", &[("aaaaaaaaaa", &[1, 2]), ("cccccccccc", &[4])]);
+    let actions = world.plan(&of(&target, &second)).actions;
+    let at = |test: &dyn Fn(&Action) -> bool| actions.iter().position(test);
+    let lets_go =
+        at(&|action| matches!(action, Action::DelMap(Map::Split, id) if id.starts_with('p')));
+    let fills = at(&|action| matches!(action, Action::Add(..) | Action::Fill(..)));
+    let takes_up =
+        at(&|action| matches!(action, Action::AddMap(Map::Split, id, _) if id.starts_with('p')));
+    assert!(
+        lets_go.is_some() && lets_go < fills && fills < takes_up,
+        "{actions:#?}"
+    );
 }
 
 #[test]

@@ -61,6 +61,13 @@ pub(crate) fn shop() -> (ReleaseKey, Target, SwarmObserved) {
     (ReleaseKey::new("default", "shop"), target, swarm)
 }
 
+/// The same, with a host that leads to the revision on trial alone.
+pub(crate) fn shop_with_preview() -> (ReleaseKey, Target, SwarmObserved) {
+    let (key, mut target, swarm) = shop();
+    target.preview_hosts = vec!["next.example.com".into()];
+    (key, target, swarm)
+}
+
 pub(crate) fn traffic(stable: &str, canary: Option<&str>, bp: u16, generation: u64) -> Traffic {
     Traffic {
         stable: RevisionId::new(stable),

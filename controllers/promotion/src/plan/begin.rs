@@ -80,14 +80,14 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
 
 /// The rollout of `wanted` as it begins.
 fn rollout(draft: &Draft<'_>, wanted: &RevisionId, settings: Settings, warm: bool) -> Rollout {
-    let steps = settings.canary.steps.len();
+    let steps = settings.course.steps.len();
     let first = draft.target.stable.is_none();
     Rollout {
         revision: wanted.clone(),
         generation: draft.target.spec_generation,
         started_at: draft.now,
         by: settings.changed_by,
-        plan: settings.canary,
+        plan: settings.course,
         // The first has nothing to be compared with; a warm one has served before: going back is one change of weight.
         step: if first || warm { steps } else { 0 },
         stage: Stage::Scaling,

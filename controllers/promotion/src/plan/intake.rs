@@ -10,8 +10,9 @@
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::observed::Resolution;
-use fm_api::release::{Canary, Release};
+use fm_api::release::Release;
 use fm_api::rollout::{Settings, Stage};
+use fm_api::strategy::Course;
 use fm_api::target::{AnalysisTarget, Resolve, ResolvedImage, RevisionRecord};
 
 use super::draft::Draft;
@@ -40,8 +41,8 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Option<Why> {
 
 fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     let spec = &release.spec;
-    // Validation refuses a spec without this strategy.
-    let Some(canary) = &spec.strategy.canary else {
+    // Validation refuses a spec without a strategy.
+    let Some(course) = Course::of(&spec.strategy) else {
         return;
     };
     let asked = draft
@@ -58,13 +59,14 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         ports: spec.ports(),
     });
     target.spec_generation = generation;
+    target.preview_hosts = spec.strategy.preview_hosts().to_vec();
     target.match_rules.clone_from(&spec.match_rules);
     target.affinity.clone_from(&spec.affinity);
     target.on_control_loss = spec.on_control_loss.clone();
     target.drift = spec.drift;
     target.settings = Some(Settings {
         replicas: spec.replicas,
-        canary: canary.clone(),
+        course: course.clone(),
         analysis: spec.analysis.clone(),
         on_failure: spec.on_failure,
         on_new_revision: spec.on_new_revision,
@@ -73,27 +75,28 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });
-    follow(draft, canary);
+    follow(draft, &course);
 }
 
-/// A running rollout follows changed steps, deadline and criteria. What it has passed it does not repeat.
-fn follow(draft: &mut Draft<'_>, canary: &Canary) {
+/// A running rollout follows changed steps, deadline and criteria. What it has passed it does not repeat; under another
+/// strategy its steps would mean something else, so it ends as it began.
+fn follow(draft: &mut Draft<'_>, course: &Course) {
     let Some(settings) = draft.target.settings.clone() else {
         return;
     };
     let now = draft.now;
     if let Some(rollout) = &mut draft.target.rollout {
         rollout.progress_deadline = settings.progress_deadline;
-        if rollout.plan != *canary {
+        if rollout.plan != *course && rollout.plan.kind == course.kind {
             let last = rollout.step >= rollout.plan.steps.len();
             let step = if last {
-                canary.steps.len()
+                course.steps.len()
             } else {
-                rollout.step.min(canary.steps.len().saturating_sub(1))
+                rollout.step.min(course.steps.len().saturating_sub(1))
             };
-            let weight = |plan: &Canary, at: usize| plan.steps.get(at).map(|step| step.weight);
-            let moved = weight(&rollout.plan, rollout.step) != weight(canary, step);
-            rollout.plan = canary.clone();
+            let weight = |plan: &Course, at: usize| plan.steps.get(at).map(|step| step.weight);
+            let moved = weight(&rollout.plan, rollout.step) != weight(course, step);
+            rollout.plan = course.clone();
             rollout.step = step;
             if moved && matches!(rollout.stage, Stage::Shifting | Stage::Holding) {
                 rollout.stage = Stage::Scaling;
@@ -141,7 +144,7 @@ pub(super) fn request_timeout(draft: &Draft<'_>) -> fm_api::quantity::Span {
 }
 
 /// The last step's hold.
-pub(super) fn last_hold(plan: &Canary) -> fm_api::quantity::Span {
+pub(super) fn last_hold(plan: &Course) -> fm_api::quantity::Span {
     plan.steps.last().map(|step| step.hold).unwrap_or_default()
 }
 

@@ -8,6 +8,7 @@ use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Approval, Require};
 use fm_api::rollout::{Rollout, Stage, Wait};
+use fm_api::strategy::Kind;
 use fm_api::target::{AnalysisTarget, StepNow};
 use fm_api::verdict::{Decision, Reason, Standing};
 
@@ -236,13 +237,24 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
         });
     }
     if let Some(rollout) = &draft.target.rollout {
-        let (step, steps) = (rollout.step, &rollout.plan.steps);
-        let weight = steps.get(step).map(|step| step.weight).unwrap_or_default();
-        let message = format!("step {} of {}: {weight} is in force", step + 1, steps.len());
+        let message = reached(rollout);
         draft.note(Severity::Normal, "StepReached", message);
     }
     enter(draft, Stage::Holding);
     Move::Again
+}
+
+fn reached(rollout: &Rollout) -> String {
+    let (step, steps) = (rollout.step, &rollout.plan.steps);
+    let weight = steps.get(step).map(|step| step.weight).unwrap_or_default();
+    let what = match rollout.plan.kind {
+        Kind::Canary => format!("{weight} is in force"),
+        Kind::BlueGreen if weight == Weight::FULL => {
+            "the switch is in force, it serves everything".to_owned()
+        }
+        Kind::BlueGreen => "it stands whole beside stable".to_owned(),
+    };
+    format!("step {} of {}: {what}", step + 1, steps.len())
 }
 
 fn holding(draft: &mut Draft<'_>) -> Move {
@@ -260,6 +272,7 @@ fn holding(draft: &mut Draft<'_>) -> Move {
         steps: rollout.plan.steps.len(),
         until,
         hold: step.hold,
+        kind: rollout.plan.kind,
     };
     let passed = |wait| rollout.full || rollout.passed.contains(&wait);
     if !passed(Wait::Hold) && draft.now < until {
@@ -303,8 +316,13 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
         .get(rollout.step)
         .is_some_and(|step| step.require == Some(Require::NonInferior));
     let judged = draft.routed() && !settings.analysis.disabled;
-    if judged && !last && !step_measured(draft, rollout, &settings.analysis) {
+    let switched = last && rollout.plan.kind == Kind::BlueGreen;
+    if judged && (!last || switched) && !step_measured(draft, rollout, &settings.analysis) {
         return false;
+    }
+    if switched {
+        // Nobody serves beside it any more: there is nothing to compare it with, only limits and metrics of its own.
+        return true;
     }
     let needed = (last || asked) && judged;
     if !needed || rollout.full || rollout.passed.contains(&Wait::Evidence) {
@@ -323,7 +341,8 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
     }
 }
 
-/// Whether the metrics that are measured in this step alone have passed, or a person or the manifest passes them.
+/// Whether the metrics that are measured in this step alone have passed, or a person or the manifest passes them. After
+/// a switch those that are measured all the time must have, too.
 fn step_measured(draft: &Draft<'_>, rollout: &Rollout, analysis: &Analysis) -> bool {
     if rollout.full || rollout.passed.contains(&Wait::Evidence) {
         return true;
@@ -339,10 +358,12 @@ fn step_measured(draft: &Draft<'_>, rollout: &Rollout, analysis: &Analysis) -> b
             Standing::Pending | Standing::Failed => false,
         })
     };
+    let switched =
+        rollout.plan.kind == Kind::BlueGreen && rollout.step + 1 >= rollout.plan.steps.len();
     let mut asked = analysis
         .metrics
         .iter()
-        .filter(|metric| metric.step.is_some_and(here));
+        .filter(|metric| metric.step.map_or(switched, here));
     asked.all(|metric| passes(&metric.name) == Some(true))
 }
 

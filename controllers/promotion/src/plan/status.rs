@@ -35,6 +35,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         until: why.until(),
         waits_for_person: why.waits_for_person(),
         step: rollout.map_or(0, |r| (r.step + 1).min(r.plan.steps.len())),
+        strategy: rollout.map(|r| r.plan.kind).unwrap_or_default(),
         steps: rollout.map(steps).unwrap_or_default(),
         weight: draft
             .target

@@ -1,6 +1,8 @@
 //! The sentences and stable words of each [`Why`]. No sentence changes by itself with time: times in it are absolute.
 
+use fm_api::quantity::Weight;
 use fm_api::status::reasons;
+use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
 use super::why::{At, Scaling, Why};
@@ -244,37 +246,62 @@ impl Scaling {
 }
 
 impl At {
+    /// Where it stands.
+    fn stands(&self) -> String {
+        match self.kind {
+            Kind::Canary => format!("stays at {}", self.weight),
+            Kind::BlueGreen if self.weight == Weight::FULL => {
+                "serves everything, and the old revision stands by whole".to_owned()
+            }
+            Kind::BlueGreen => "stands whole beside stable".to_owned(),
+        }
+    }
+
     /// What comes after this step.
     fn then(&self) -> String {
-        if self.step < self.steps {
-            format!("step {} of {}", self.step + 1, self.steps)
-        } else {
-            "all traffic".to_owned()
+        match self.kind {
+            Kind::Canary if self.step < self.steps => {
+                format!("step {} of {}", self.step + 1, self.steps)
+            }
+            Kind::Canary => "all traffic".to_owned(),
+            Kind::BlueGreen if self.weight == Weight::FULL => "it is stable".to_owned(),
+            Kind::BlueGreen => "the switch".to_owned(),
         }
     }
 
     fn evidence(&self) -> String {
-        let (weight, then) = (self.weight, self.then());
-        format!("stays at {weight}: the hold is over, evidence is still missing, then {then}")
+        let (stands, then) = (self.stands(), self.then());
+        match self.kind {
+            Kind::Canary => {
+                format!("{stands}: the hold is over, evidence is still missing, then {then}")
+            }
+            Kind::BlueGreen => {
+                format!("{stands}: its metrics have not all passed yet, then {then}")
+            }
+        }
     }
 
     fn inconclusive(&self, sentence: &str) -> String {
-        let (weight, said) = (self.weight, plain(sentence));
-        format!("stays at {weight}: the analysis is inconclusive ({said}); promote or abort")
+        let (stands, said) = (self.stands(), plain(sentence));
+        format!("{stands}: the analysis is inconclusive ({said}); promote or abort")
     }
 
     fn approval(&self) -> String {
-        let (weight, then) = (self.weight, self.then());
-        format!("stays at {weight} until somebody promotes it, then {then}")
+        let (stands, then) = (self.stands(), self.then());
+        format!("{stands} until somebody promotes it, then {then}")
     }
 
     fn holding(&self) -> String {
         let until = self
             .until
             .map_or_else(String::new, |at| format!(" until {}", clock(at)));
+        let (stands, word) = match self.kind {
+            Kind::Canary => (format!("holds at {}", self.weight), "hold"),
+            Kind::BlueGreen if self.weight == Weight::FULL => (self.stands(), "watch"),
+            Kind::BlueGreen => (self.stands(), "hold"),
+        };
         format!(
-            "holds at {}{until} (hold {}), then {}",
-            self.weight,
+            "{stands}{until} ({word} {}), then {}",
             self.hold,
             self.then()
         )

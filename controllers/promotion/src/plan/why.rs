@@ -1,6 +1,7 @@
 //! Why a plan goes no further: a typed reason for each wait, rendered for people in [`super::texts`].
 
 use fm_api::quantity::{Span, Weight};
+use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
 /// Why a plan goes no further.
@@ -165,4 +166,6 @@ pub struct At {
     pub until: Option<Timestamp>,
     /// The hold that was asked for.
     pub hold: Span,
+    /// The strategy.
+    pub kind: Kind,
 }

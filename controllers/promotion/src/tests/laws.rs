@@ -2,16 +2,18 @@
 
 use fm_api::observed::TrafficInForce;
 use fm_api::operation::Verb;
-use fm_api::quantity::Weight;
-use fm_api::release::{OnFailure, OnNewRevision};
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::{Approval, OnFailure, OnNewRevision};
 use fm_api::rollout::Stage;
 use fm_api::status::reasons;
+use fm_api::strategy::Kind;
 use fm_api::target::Target;
 use fm_api::verdict::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::sim::{Sim, release};
+use super::strategies::blue_green;
 use crate::plan::{Plan, World};
 
 /// Every law that one plan can break.
@@ -30,6 +32,20 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     stable_is_never_lost(old, new);
     rollback_comes_first(before, old, new, now);
     failed_is_not_tried_again(old, new, plan);
+    a_switch_is_whole(new);
+}
+
+/// A switch moves all requests or none.
+fn a_switch_is_whole(new: &Target) {
+    let (Some(rollout), Some(split)) = (&new.rollout, &new.traffic) else {
+        return;
+    };
+    if rollout.plan.kind == Kind::BlueGreen {
+        assert!(
+            [Weight::ZERO, Weight::FULL].contains(&split.weight),
+            "{split:?}"
+        );
+    }
 }
 
 fn ready(world: &World, revision: &fm_api::keys::RevisionId) -> u32 {
@@ -295,6 +311,8 @@ enum Act {
     Image(usize),
     Scale(u32),
     Steps(Vec<u16>),
+    Strategy(bool),
+    Approval(bool),
     Spoil,
     Unroute,
     Route,
@@ -333,6 +351,8 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..IMAGES.len()).prop_map(Act::Image),
         1 => (0..6_u32).prop_map(Act::Scale),
         1 => proptest::collection::vec(0..=100_u16, 1..4).prop_map(|mut w| { w.sort_unstable(); Act::Steps(w) }),
+        1 => any::<bool>().prop_map(Act::Strategy),
+        1 => any::<bool>().prop_map(Act::Approval),
         1 => Just(Act::Spoil),
         1 => Just(Act::Unroute),
         1 => Just(Act::Route),
@@ -375,7 +395,11 @@ fn perform(sim: &mut Sim, act: &Act) {
         Act::Image(n) => sim.image(IMAGES[*n]),
         Act::Scale(replicas) => sim.apply(|release| release.spec.replicas = *replicas),
         Act::Steps(weights) => sim.apply(|release| {
-            let canary = release.spec.strategy.canary.as_mut().unwrap();
+            let Some(canary) = release.spec.strategy.canary.as_mut() else {
+                let both = release.spec.strategy.blue_green.as_mut().unwrap();
+                both.watch = Span::secs(weights[0].into());
+                return;
+            };
             let mut step = canary.steps[0].clone();
             canary.steps = weights
                 .iter()
@@ -384,6 +408,24 @@ fn perform(sim: &mut Sim, act: &Act) {
                     step.clone()
                 })
                 .collect();
+        }),
+        Act::Strategy(green) => sim.apply(|spec| {
+            let other = if *green {
+                blue_green("any")
+            } else {
+                release("any")
+            };
+            spec.spec.strategy = other.spec.strategy;
+        }),
+        Act::Approval(asked) => sim.apply(|release| {
+            let asked = asked.then_some(Approval::Manual);
+            let strategy = &mut release.spec.strategy;
+            if let Some(canary) = &mut strategy.canary {
+                canary.steps[0].approval = asked;
+            }
+            if let Some(both) = &mut strategy.blue_green {
+                both.approval = asked;
+            }
         }),
         Act::Spoil => sim.spoil(),
         Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
@@ -416,13 +458,18 @@ proptest! {
         keep in prop_oneof![Just(0_u64), Just(60)],
         started in any::<bool>(),
         replicas in proptest::option::of(1_u32..6),
+        green in any::<bool>(),
     ) {
-        let mut first = release("good:0");
+        let mut first = if green { blue_green("good:0") } else { release("good:0") };
         first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
         first.spec.on_new_revision = policy;
-        let canary = first.spec.strategy.canary.as_mut().unwrap();
-        canary.keep_previous = fm_api::quantity::Span::secs(keep);
-        canary.steps[0].replicas = replicas;
+        if let Some(canary) = &mut first.spec.strategy.canary {
+            canary.keep_previous = Span::secs(keep);
+            canary.steps[0].replicas = replicas;
+        }
+        if let Some(both) = &mut first.spec.strategy.blue_green {
+            both.keep_previous = Span::secs(keep);
+        }
         let mut sim = if started { Sim::serving(first) } else { Sim::new(first) };
         for act in &acts {
             perform(&mut sim, act);

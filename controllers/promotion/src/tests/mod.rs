@@ -1,4 +1,4 @@
-//! Promotion against a simulated world: rules one by one, the sentences, and the laws under anything that can happen.
+//! Promotion against a simulated world: rules one by one, each strategy, the sentences, and the laws under anything that can happen.
 
 mod failures;
 mod laws;
@@ -6,4 +6,5 @@ mod places;
 mod rules;
 mod sentences;
 mod sim;
+mod strategies;
 mod words;

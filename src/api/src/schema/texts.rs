@@ -39,6 +39,10 @@ const NAME_WORDS_20: &str =
 const HOST: &str =
     r"^(\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$";
 const HOST_WORDS: &str = "a host name in lower case such as `shop.example.com`, `*.example.com` for all below it, or `*` for any; no scheme, no port";
+const EXACT_HOST: &str =
+    r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+const EXACT_HOST_WORDS: &str =
+    "a host name in lower case such as `next.shop.example.com`; no wildcard, no scheme, no port";
 const PATH: &str = r"^/[A-Za-z0-9._~!$&'()*+,=:@%/-]*$";
 const PATH_WORDS: &str = "a path from `/` on, of letters, digits and ._~!$&'()*+,=:@%/-";
 const OBJECT: &str = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$";
@@ -189,6 +193,7 @@ const TEXTS: &[Text] = &[
         "a label to spread over, such as `node.labels.zone`",
     ),
     text("Route", "hosts[]", HOST, 253, HOST_WORDS),
+    text("PreviewHosts", "hosts[]", EXACT_HOST, 253, EXACT_HOST_WORDS),
     text("Route", "paths[]", PATH, 512, PATH_WORDS),
     text("RouteHealthCheck", "path", PATH, 512, PATH_WORDS),
     text(
@@ -251,9 +256,10 @@ pub(super) fn constrain(schema: &mut Value) {
 fn exclusive(schema: &mut Value) {
     if let Some(strategy) = definition(schema, "Strategy") {
         if let Some(Value::Object(properties)) = strategy.get_mut("properties") {
-            properties.retain(|name, _| name == "canary");
+            properties.retain(|name, _| name != "preview");
         }
-        strategy.insert("required".to_owned(), json!(["canary"]));
+        strategy.insert("minProperties".to_owned(), json!(1));
+        strategy.insert("maxProperties".to_owned(), json!(1));
     }
     if let Some(affinity) = definition(schema, "Affinity") {
         affinity.insert("minProperties".to_owned(), json!(1));

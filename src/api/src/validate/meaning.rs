@@ -3,7 +3,7 @@
 use crate::criteria::Analysis;
 use crate::problem::Problem;
 use crate::quantity::Span;
-use crate::release::{Canary, Capacity, Release, ReleaseSpec, Require};
+use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require};
 
 use super::{LARGEST, metrics, routes, workload};
 
@@ -21,15 +21,11 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     );
     workload::problems(&mut found, &spec.workload);
     routes::problems(&mut found, spec);
-    match &spec.strategy.canary {
-        Some(canary) => steps(&mut found, canary, &spec.analysis),
-        None => found.push(
-            Problem::new(
-                "spec.strategy",
-                "there is no strategy, but a release has exactly one",
-            )
-            .allowed("`canary`"),
-        ),
+    if let Some(canary) = &spec.strategy.canary {
+        steps(&mut found, canary, &spec.analysis);
+    }
+    if let Some(both) = &spec.strategy.blue_green {
+        blue_green(&mut found, both, spec);
     }
     worker(&mut found, spec);
     analysis(&mut found, &spec.analysis);
@@ -137,6 +133,41 @@ fn steps(found: &mut Vec<Problem>, canary: &Canary, analysis: &Analysis) {
     );
 }
 
+fn blue_green(found: &mut Vec<Problem>, both: &BlueGreen, spec: &ReleaseSpec) {
+    let path = "spec.strategy.blueGreen";
+    for (field, value) in [
+        ("hold", both.hold),
+        ("watch", both.watch),
+        ("keepPrevious", both.keep_previous),
+    ] {
+        span(found, format!("{path}.{field}"), value, Span::ZERO, MONTH);
+    }
+    let hosts = spec.strategy.preview_hosts();
+    if !hosts.is_empty() && spec.routes.is_empty() {
+        found.push(
+            Problem::new(
+                format!("{path}.preview"),
+                "there are no routes, so nothing could be looked at",
+            )
+            .allowed("no `preview`, or routes"),
+        );
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        let routed = spec.routes.iter().any(|route| route.hosts.contains(host));
+        if routed || hosts.iter().take(index).any(|before| before == host) {
+            let wrong = if routed {
+                format!("{host} is a host of the routes: it cannot lead to the new revision alone")
+            } else {
+                format!("{host} is given twice")
+            };
+            found.push(
+                Problem::new(format!("{path}.preview.hosts[{index}]"), wrong)
+                    .allowed("a host name of its own"),
+            );
+        }
+    }
+}
+
 /// Without routes there is no traffic to share, to match, or to judge by.
 fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
     if !spec.routes.is_empty() {
@@ -159,10 +190,10 @@ fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             "no `affinity`, or routes",
         );
     }
-    if spec.strategy.canary.is_some() && !spec.analysis.disabled {
+    if !spec.analysis.disabled {
         refuse(
             "spec.analysis.disabled",
-            "there are no routes, so there is no traffic to judge a canary by; rolling workers by replicas comes in a later version",
+            "there are no routes, so there is no traffic to judge a new revision by; rolling workers by replicas comes in a later version",
             "`true`, or routes",
         );
     }

@@ -7,6 +7,7 @@ use crate::criteria::template;
 use crate::problem::{Problem, shown};
 use crate::quantity::Span;
 use crate::release::ReleaseSpec;
+use crate::strategy::Course;
 
 use super::image;
 use super::meaning::span;
@@ -30,11 +31,7 @@ pub(super) fn problems(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             .allowed("`[]`, or an analysis that is not disabled"),
         );
     }
-    let steps = spec
-        .strategy
-        .canary
-        .as_ref()
-        .map_or(0, |canary| canary.steps.len());
+    let steps = Course::of(&spec.strategy).map_or(0, |course| course.steps.len());
     let mut names = BTreeSet::new();
     for (index, metric) in analysis.metrics.iter().enumerate() {
         let path = format!("spec.analysis.metrics[{index}]");

@@ -25,9 +25,11 @@ pub fn prefix(path: &str) -> &str {
 
 /// Every host and path prefix that a release claims.
 pub fn claims(release: &Release) -> impl Iterator<Item = (&str, &str)> {
-    release.spec.routes.iter().flat_map(|route| {
+    let looks = release.spec.strategy.preview_hosts();
+    release.spec.routes.iter().flat_map(move |route| {
         let paths = |host| route.paths.iter().map(move |path| (host, prefix(path)));
-        route.hosts.iter().map(String::as_str).flat_map(paths)
+        let hosts = route.hosts.iter().chain(looks);
+        hosts.map(String::as_str).flat_map(paths)
     })
 }
 
@@ -84,7 +86,11 @@ fn place(release: &Release, host: &str, path: &str) -> String {
             return format!("spec.routes[{index}].hosts[{at}]");
         }
     }
-    "spec.routes".to_owned()
+    let looks = release.spec.strategy.preview_hosts();
+    match looks.iter().position(|claimed| claimed == host) {
+        Some(at) => format!("spec.strategy.blueGreen.preview.hosts[{at}]"),
+        None => "spec.routes".to_owned(),
+    }
 }
 
 /// Everything that is wrong with the routes of a spec of the right shape.

@@ -13,18 +13,11 @@ use crate::problem::{Problem, join, shown};
 use crate::schema::{self, MEMORY, SPAN};
 
 /// Fields that people will look for and this version does not have.
-const LATER: &[(&str, &str, &str)] = &[
-    (
-        "spec.strategy.blueGreen",
-        "blueGreen is not in this version",
-        "`canary`",
-    ),
-    (
-        "spec.strategy.preview",
-        "preview is not in this version",
-        "`canary`",
-    ),
-];
+const LATER: &[(&str, &str, &str)] = &[(
+    "spec.strategy.preview",
+    "preview is not in this version",
+    "`canary` or `blueGreen`",
+)];
 
 /// No more unknown fields of one mapping than this are told.
 const MOST_UNKNOWN: usize = 20;
@@ -161,16 +154,7 @@ impl<'a> Finding<'a> {
 
     fn unknown(&self, name: &str) -> Problem {
         let path = self.below(name);
-        let siblings = self.error.instance().as_object();
         if let Some((_, why, instead)) = LATER.iter().find(|(later, _, _)| *later == path) {
-            if self.path == "spec.strategy"
-                && siblings.is_some_and(|map| map.contains_key("canary"))
-            {
-                let both = format!(
-                    "canary and {name} are both given, but a release has exactly one strategy"
-                );
-                return Problem::new(&self.path, both).allowed(*instead);
-            }
             return Problem::new(path, *why).allowed(*instead);
         }
         let fields = schema::fields(&self.schema);
@@ -190,20 +174,6 @@ impl<'a> Finding<'a> {
 
     fn missing(&self, property: &Value) -> Option<Problem> {
         let name = property.as_str().unwrap_or_default();
-        if self.path == "spec.strategy" {
-            // What is given instead is a problem of its own.
-            let given = self
-                .error
-                .instance()
-                .as_object()
-                .is_some_and(|map| !map.is_empty());
-            let none = Problem::new(
-                &self.path,
-                "there is no strategy, but a release has exactly one",
-            )
-            .allowed("`canary`");
-            return (!given).then_some(none);
-        }
         let problem = Problem::new(self.below(name), "is missing");
         let schema = schema::resolved_property(&self.schema, name);
         Some(match schema.as_ref().and_then(schema::allowed) {
@@ -244,6 +214,11 @@ impl<'a> Finding<'a> {
                 shown(text),
                 text.chars().count()
             ),
+            Kind::MinProperties { .. } | Kind::MaxProperties { .. }
+                if self.path == "spec.strategy" =>
+            {
+                one_strategy(instance)
+            }
             Kind::MinProperties { .. } | Kind::MaxProperties { .. } => one_of(instance),
             Kind::Enum { options } => self.no_such_word(text, instance, options),
             Kind::Format { format } => match format.as_str() {
@@ -314,6 +289,22 @@ fn quantity(error: Option<crate::quantity::ParseQuantityError>) -> String {
     match text.split_once(": write it like") {
         Some((what, _)) => what.to_owned(),
         None => text,
+    }
+}
+
+fn one_strategy(instance: &Value) -> String {
+    let given: Vec<&str> = instance
+        .as_object()
+        .into_iter()
+        .flat_map(|map| map.keys().map(String::as_str))
+        .collect();
+    match given.as_slice() {
+        [] => "there is no strategy, but a release has exactly one".to_owned(),
+        [one] => format!("{one} alone is no strategy"),
+        [first, rest @ ..] => format!(
+            "{first} and {} are both given, but a release has exactly one strategy",
+            rest.join(", ")
+        ),
     }
 }
 

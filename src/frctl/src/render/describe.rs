@@ -90,6 +90,17 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
             .collect();
         say("steps", &steps.join(" → "));
     }
+    if let Some(both) = &spec.strategy.blue_green {
+        let approval = both.approval.map_or("", |_| ", approval");
+        let text = format!(
+            "whole beside stable for {}{approval} → the switch, watched for {} → the old one warm for {}",
+            both.hold, both.watch, both.keep_previous
+        );
+        say("steps", &text);
+        if let Some(look) = &both.preview {
+            say("preview", &look.hosts.join(", "));
+        }
+    }
     say("time", &estimate(release, None));
     if !meta.labels.is_empty() {
         let labels: Vec<String> = meta

@@ -1,12 +1,15 @@
 //! How long a rollout is expected to take. A sum of what the manifest asks for, not a promise.
 
-use fm_api::release::{Approval, Release};
+use fm_api::release::{Approval, BlueGreen, Release};
 
 use crate::render::percent;
 use crate::text::{count, short};
 
 /// How long a rollout of this release takes at least, in one or two sentences; `rps` is stable's rate, where it is known.
 pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
+    if let Some(both) = &release.spec.strategy.blue_green {
+        return blue_green(both);
+    }
     let Some(canary) = &release.spec.strategy.canary else {
         return "it has no steps: it takes as long as its tasks need to start".to_owned();
     };
@@ -54,6 +57,19 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
         ));
     }
     text
+}
+
+fn blue_green(both: &BlueGreen) -> String {
+    let least = jiff::SignedDuration::from_secs_f64(both.hold.as_secs_f64());
+    let approval = match both.approval {
+        Some(Approval::Manual) => "; a person must agree to the switch",
+        None => "",
+    };
+    format!(
+        "the switch comes {} after whole capacity is up at the earliest, and can be taken back by itself for {}{approval}",
+        short(least),
+        both.watch
+    )
 }
 
 /// The least time before the last promotion, in seconds.

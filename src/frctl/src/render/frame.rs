@@ -3,6 +3,7 @@
 use fm_api::event::{Event, Severity};
 use fm_api::http::View;
 use fm_api::status::{Phase, RevisionStatus, Status};
+use fm_api::strategy::{Course, Kind};
 use fm_api::verdict::{Decision, MetricVerdict, Side, Verdict};
 
 use super::{NO_STATUS, percent, phase, share};
@@ -150,13 +151,15 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
 fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
     let paint = look.paint;
     let mut parts = Vec::new();
+    let mut kind = status.strategy;
     let planned: Vec<(fm_api::quantity::Weight, bool)> = if status.steps.is_empty() {
-        let canary = view
+        let course = view
             .release
             .as_ref()
-            .and_then(|release| release.spec.strategy.canary.as_ref());
-        canary.map_or_else(Vec::new, |canary| {
-            canary
+            .and_then(|release| Course::of(&release.spec.strategy));
+        kind = course.as_ref().map_or(kind, |course| course.kind);
+        course.map_or_else(Vec::new, |course| {
+            course
                 .steps
                 .iter()
                 .map(|step| (step.weight, step.approval.is_some()))
@@ -173,8 +176,14 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
         return Vec::new();
     }
     let all = (fm_api::quantity::Weight::FULL, false);
+    let last = planned.len();
     for (index, (weight, approval)) in planned.into_iter().chain([all]).enumerate() {
-        let mut text = percent(weight);
+        let mut text = match kind {
+            Kind::BlueGreen if index == last => "stable".to_owned(),
+            Kind::BlueGreen if index > 0 => "switch".to_owned(),
+            Kind::BlueGreen => "whole".to_owned(),
+            Kind::Canary => percent(weight),
+        };
         if approval {
             text.push_str(" (approval)");
         }

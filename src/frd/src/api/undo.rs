@@ -11,6 +11,7 @@ use fm_api::problem::Problem;
 use fm_api::release::ReleaseSpec;
 use fm_api::rollout::Outcome;
 use fm_api::target::{RevisionRecord, Target};
+use jiff::Timestamp;
 
 use super::apply::Wish;
 use super::body;
@@ -64,7 +65,8 @@ pub(super) async fn undo(
         if_generation: Some(stored.generation),
     };
     let mut result = api.apply(wish).await?;
-    result.message = Some(sentence(&key, &record, &target, result.result));
+    let now = api.ctx.clock.now();
+    result.message = Some(sentence(&key, &record, &target, result.result, now));
     if ports != record.ports {
         result.warnings.push(format!(
             "spec.routes: they name other ports ({ports:?}) than revision {} had ({:?}): this makes a new revision of the earlier workload",
@@ -179,11 +181,17 @@ fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Res
     }
 }
 
+/// Until when the revision's tasks stay, if it served before.
+fn warm_until(target: &Target, revision: &RevisionId) -> Option<Timestamp> {
+    target.leaving.get(revision)?.warm_until
+}
+
 fn sentence(
     key: &ReleaseKey,
     record: &RevisionRecord,
     target: &Target,
     outcome: ApplyOutcome,
+    now: Timestamp,
 ) -> String {
     let what = format!(
         "revision {} (number {}, image {})",
@@ -199,8 +207,13 @@ fn sentence(
         "; it serves already"
     } else if target.failed.contains_key(&record.id) {
         "; it failed before and waits for a retry"
+    } else if let Some(until) = warm_until(target, &record.id).filter(|until| now < *until) {
+        let until = until.strftime("%H:%M:%S UTC");
+        return format!(
+            "{key} went back to {what}; its tasks are warm until {until}: it is one change of weight"
+        );
     } else {
-        "; it is rolled out by the strategy like any other"
+        "; its tasks are gone: it is rolled out by the strategy like any other"
     };
     format!("{key} went back to {what}{then}")
 }

@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 
 use fm_api::rollout::{Failed, HistoryEntry};
 use fm_api::validate;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
@@ -150,4 +149,24 @@ fn what_is_asked_for_is_known_before_promotion_has_looked() {
     let target = target(3, 3, &[]);
     assert_eq!(wanted(&release.spec, 10, &target, &records), Some(&id(2)));
     assert_eq!(wanted(&release.spec, 9, &target, &records), Some(&id(3)));
+}
+
+#[test]
+fn the_sentence_says_whether_it_is_a_switch_or_a_rollout() {
+    let key = ReleaseKey::new("default", "shop");
+    let mut target = target(3, 3, &[]);
+    let leaving = serde_json::from_value(json!({
+        "since": "2026-01-01T11:00:00Z", "warmUntil": "2026-01-01T12:30:00Z"
+    }))
+    .unwrap();
+    target.leaving = BTreeMap::from([(id(2), leaving)]);
+    let said = |at: &str| {
+        let now = at.parse().unwrap();
+        sentence(&key, &record(2), &target, ApplyOutcome::Configured, now)
+    };
+    assert!(
+        said("2026-01-01T12:29:59Z")
+            .ends_with("its tasks are warm until 12:30:00 UTC: it is one change of weight")
+    );
+    assert!(said("2026-01-01T12:30:00Z").ends_with("rolled out by the strategy like any other"));
 }

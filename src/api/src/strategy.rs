@@ -1,0 +1,205 @@
+//! How a new revision comes to serve: the strategies a user can write, and the one course of steps each comes to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{Span, Weight};
+
+/// How a new revision comes to serve: exactly one of these.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Strategy {
+    /// A little traffic at first, then more, step by step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Whole capacity first, then all traffic in one switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreen>,
+    /// Reserved for a revision outside the normal shares; refused by this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<std::collections::BTreeMap<String, serde_json::Value>>,
+}
+
+/// A little traffic at first, then more, step by step; after the last step all of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Canary {
+    /// The steps, with growing weights. After the last one the canary takes everything.
+    #[schemars(length(min = 1, max = 100))]
+    pub steps: Vec<Step>,
+    /// How many tasks the canary has meanwhile.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// How long the old revision stays warm after promotion.
+    #[serde(default)]
+    pub keep_previous: Span,
+}
+
+/// One step of a canary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// The canary's share in percent.
+    pub weight: Weight,
+    /// The least time at this weight.
+    #[serde(default)]
+    pub hold: Span,
+    /// Whether a person must agree, after the hold and the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Evidence this step needs besides "no harm shown".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
+    /// At least so many canary tasks from this step on; never fewer than its weight asks for, never more than
+    /// `spec.replicas`. Absent: what the weight asks for, or an earlier step's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub replicas: Option<u32>,
+}
+
+/// Who lets a step pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Approval {
+    /// A person, with `frctl rollout promote`.
+    Manual,
+}
+
+/// Evidence that a step asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Require {
+    /// Non-inferiority by every criterion.
+    NonInferior,
+}
+
+/// How many tasks the canary has before it is promoted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Capacity {
+    /// As many as its weight asks for, rounded up, at least one.
+    #[default]
+    Proportional,
+    /// As many as the stable revision from the start.
+    Full,
+}
+
+/// Whole capacity beside stable first, without traffic; then all of it in one switch; then the old one stays warm.
+///
+/// Its steps are two: before the switch (`step: 1` of a metric), and the first time after it (`step: 2`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    /// How the new revision is looked at before the switch; requests with a header of `spec.match` reach it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewHosts>,
+    /// The least time with whole capacity before the switch.
+    #[serde(default)]
+    pub hold: Span,
+    /// Whether a person must agree to the switch, after the hold and the metrics of step 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// How long after the switch the analysis, or `abort`, still gives everything back to the old revision by itself,
+    /// which keeps its whole capacity meanwhile. Then the new one is stable.
+    #[serde(default = "one_minute")]
+    pub watch: Span,
+    /// How long the old revision stays warm after that: `undo` is one change of weight meanwhile.
+    #[serde(default = "ten_minutes")]
+    pub keep_previous: Span,
+}
+
+/// Where a revision is looked at before it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreviewHosts {
+    /// Host names that lead to the revision on trial alone, with the routes' paths. While there is none they answer 503.
+    #[schemars(length(min = 1, max = 16))]
+    pub hosts: Vec<String>,
+}
+
+/// The steps that a rollout plays: what any strategy comes to. Stored with the rollout, written by promotion alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Course {
+    /// The strategy it was made of.
+    #[serde(default, skip_serializing_if = "Kind::is_canary")]
+    pub kind: Kind,
+    /// The steps, with growing weights. After the last one the canary is stable.
+    pub steps: Vec<Step>,
+    /// How many tasks the canary has meanwhile.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// How long the old revision stays warm after promotion.
+    #[serde(default)]
+    pub keep_previous: Span,
+}
+
+/// Which strategy a course was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// `canary`.
+    #[default]
+    Canary,
+    /// `blueGreen`.
+    BlueGreen,
+}
+
+impl Kind {
+    /// Whether it is a canary's, as every course was once.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        *self == Kind::Canary
+    }
+}
+
+impl Course {
+    /// What the strategy comes to; `None` where it names none that has steps.
+    #[must_use]
+    pub fn of(strategy: &Strategy) -> Option<Self> {
+        let step = |weight, hold, approval| Step {
+            weight,
+            hold,
+            approval,
+            require: None,
+            replicas: None,
+        };
+        match (&strategy.canary, &strategy.blue_green) {
+            (Some(canary), _) => Some(Self {
+                kind: Kind::Canary,
+                steps: canary.steps.clone(),
+                capacity: canary.capacity,
+                keep_previous: canary.keep_previous,
+            }),
+            (None, Some(both)) => Some(Self {
+                kind: Kind::BlueGreen,
+                steps: vec![
+                    step(Weight::ZERO, both.hold, both.approval),
+                    step(Weight::FULL, both.watch, None),
+                ],
+                capacity: Capacity::Full,
+                keep_previous: both.keep_previous,
+            }),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Strategy {
+    /// Hosts that lead to the revision on trial alone.
+    #[must_use]
+    pub fn preview_hosts(&self) -> &[String] {
+        let look = self
+            .blue_green
+            .as_ref()
+            .and_then(|both| both.preview.as_ref());
+        look.map_or(&[], |look| &look.hosts)
+    }
+}
+
+const fn one_minute() -> Span {
+    Span::secs(60)
+}
+const fn ten_minutes() -> Span {
+    Span::secs(600)
+}
