@@ -115,6 +115,7 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
         line!(out, "  bind {}{tls}", bind.address);
     }
     lookups(out, settings, desired);
+    looks(out, settings, desired);
     buckets(out, desired);
     sides(out, settings, desired);
     out.push_str(RULES_END);
@@ -168,6 +169,36 @@ fn lookups(out: &mut String, settings: &Settings, desired: &Desired) {
         out,
         "  http-request set-var(txn.rec) var(txn.g),map_str({split}){unless}"
     );
+}
+
+/// Headers that lead to previews: the record is the preview's, whatever the host alone leads to.
+fn looks(out: &mut String, settings: &Settings, desired: &Desired) {
+    let map = map_file(settings, Map::Looks);
+    let any = desired.looks.keys().any(|look| look.host == Host::Any);
+    for header in &desired.look_headers {
+        let found = format!("{{ req.fhdr({header}) -m found }}");
+        let mut hosts = vec![("%[req.hdr(host),field(1,:),lower]", "")];
+        if any {
+            hosts.push(("*", " !{ var(txn.pg) -m found }"));
+        }
+        for (host, unless) in hosts {
+            line!(
+                out,
+                "  http-request set-var-fmt(txn.pk) {header}|%[req.fhdr({header})]|{host}%[path]/ if {found}{unless}"
+            );
+            line!(
+                out,
+                "  http-request set-var(txn.pg) var(txn.pk),map_beg({map}) if {found}{unless}"
+            );
+        }
+    }
+    if !desired.look_headers.is_empty() {
+        let split = map_file(settings, Map::Split);
+        line!(
+            out,
+            "  http-request set-var(txn.rec) var(txn.pg),map_str({split}) if {{ var(txn.pg) -m found }}"
+        );
+    }
 }
 
 struct Kinds {

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::SwarmObserved;
 use fm_api::quantity::{Span, Weight};
-use fm_api::release::{Affinity, ControlLossAction, Route};
-use fm_api::target::{Slot, Target};
+use fm_api::release::{Affinity, ControlLossAction, MatchRule, Route};
+use fm_api::rollout::PreviewTarget;
+use fm_api::target::{RevisionTarget, Slot, Target};
 use fm_telemetry::record::{Mode, SplitRecord};
 
 use crate::names::{self, Host};
@@ -39,6 +40,10 @@ pub struct Desired {
     pub groups: BTreeMap<String, Group>,
     /// Host and path prefixes, and the group they lead to.
     pub routes: BTreeMap<(Host, String), String>,
+    /// Header, its value, host and path prefix, and the preview they lead to: looked at before the routes.
+    pub looks: BTreeMap<Look, String>,
+    /// Names of the headers that lead to previews.
+    pub look_headers: BTreeSet<String>,
     /// Keys `namespace/name|header|value` of requests that always reach the canary.
     pub force: BTreeSet<String>,
     /// Names of the headers that match rules look at.
@@ -66,10 +71,25 @@ pub struct Group {
     pub server: Span,
     /// Servers a backend needs for the revisions' replicas and endpoints.
     pub need: u32,
+    /// The revision whose alone it is, outside the normal shares: a preview.
+    pub preview: Option<RevisionId>,
     /// The split; `Unknown` keeps what is in force.
     pub split: Split,
     /// The revision of each slot; slots that are absent empty themselves.
     pub slots: BTreeMap<Slot, SlotTarget>,
+}
+
+/// A request that leads to a preview by a header.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look {
+    /// The header's name, in lower case.
+    pub header: String,
+    /// Its whole value.
+    pub value: String,
+    /// The host.
+    pub host: Host,
+    /// The path prefix.
+    pub path: String,
 }
 
 /// What the split record should be.
@@ -120,13 +140,100 @@ impl Desired {
         for route in routes {
             let id = group_id(&input.target.uid, route);
             if !self.groups.contains_key(&id) {
-                let group = self.group(input, &id, route, lost_for);
+                let split = split(input, &id, lost_for);
+                if split == Split::Keep {
+                    let text = "the target's traffic names a revision without a slot; the split stays as it is";
+                    self.problem(input.key, text.to_owned());
+                }
+                let slots = slots(input, route.port);
+                let group = self.group(input, route, slots, split);
                 self.groups.insert(id.clone(), group);
             }
             self.claim(input.key, &id, &route.hosts, route);
             self.add_preview(input, &id, route);
         }
+        for (revision, preview) in &input.target.previews {
+            for route in &preview.routes {
+                self.add_look(input, revision, preview, route);
+            }
+        }
         self.add_rules(input);
+    }
+
+    /// A preview: a group of its own, and what leads to it.
+    fn add_look(
+        &mut self,
+        input: &Input<'_>,
+        revision: &RevisionId,
+        preview: &PreviewTarget,
+        route: &Route,
+    ) {
+        let group = preview_group_id(&input.target.uid, revision, route);
+        let id = format!("p{}", names::hash10(&[&group]));
+        if !self.groups.contains_key(&group) {
+            let slots = slots_of_preview(input, revision, route.port);
+            let made = Group {
+                preview: Some(revision.clone()),
+                ..self.group(input, route, slots, Split::None)
+            };
+            self.groups.insert(group.clone(), made);
+        }
+        if preview.closed || !names::is_word(revision.as_str()) {
+            return;
+        }
+        self.previews.entry(id.clone()).or_insert_with(|| {
+            Some(SplitRecord {
+                mode: Mode::Preview,
+                seed: "0".to_owned(),
+                weight: Weight::FULL,
+                stable_backend: NOWHERE.to_owned(),
+                canary_backend: Some(backend(&group, Slot::A)),
+                release: input.key.clone(),
+                stable: revision.clone(),
+                canary: Some(revision.clone()),
+                generation: 0,
+            })
+        });
+        self.claim(input.key, &id, &preview.hosts, route);
+        for rule in &preview.match_rules {
+            self.claim_by_header(input.key, &id, rule, route);
+        }
+    }
+
+    fn claim_by_header(&mut self, key: &ReleaseKey, id: &str, rule: &MatchRule, route: &Route) {
+        let header = names::header_name(&rule.header);
+        let Some(header) = header.filter(|_| names::is_header_value(&rule.value)) else {
+            let text = "a preview's header was left out: it holds characters that are not allowed";
+            return self.problem(key, text.to_owned());
+        };
+        self.look_headers.insert(header.clone());
+        for host in &route.hosts {
+            for path in &route.paths {
+                let (Some(host), Some(path)) = (Host::parse(host), names::path_key(path)) else {
+                    continue;
+                };
+                let look = Look {
+                    header: header.clone(),
+                    value: rule.value.clone(),
+                    host,
+                    path,
+                };
+                let taken = self
+                    .looks
+                    .entry(look.clone())
+                    .or_insert_with(|| id.to_owned());
+                if taken.as_str() != id {
+                    let text = format!(
+                        "{}{} with {}: {} leads to another preview",
+                        look.host.prefix(),
+                        look.path,
+                        look.header,
+                        look.value
+                    );
+                    self.problem(key, text);
+                }
+            }
+        }
     }
 
     /// Hosts that lead to the revision on trial alone: the same backend as its share of the group's requests.
@@ -221,9 +328,9 @@ impl Desired {
     fn group(
         &mut self,
         input: &Input<'_>,
-        id: &str,
         route: &Route,
-        lost_for: Option<Span>,
+        slots: BTreeMap<Slot, SlotTarget>,
+        split: Split,
     ) -> Group {
         let check_path = route.health_check.path.clone().filter(|path| {
             let safe = names::is_check_path(path);
@@ -233,7 +340,6 @@ impl Desired {
             }
             safe
         });
-        let slots = slots(input, route.port);
         let need = slots
             .values()
             .map(|slot| {
@@ -242,14 +348,9 @@ impl Desired {
             })
             .max()
             .unwrap_or(0);
-        let split = split(input, id, lost_for);
-        if split == Split::Keep {
-            let text =
-                "the target's traffic names a revision without a slot; the split stays as it is";
-            self.problem(input.key, text.to_owned());
-        }
         Group {
             release: input.key.clone(),
+            preview: None,
             check_path,
             interval: route.health_check.interval,
             connect: route.timeouts.connect,
@@ -275,16 +376,26 @@ impl Group {
 /// The id of a route's group: routes of one release that are served alike share it.
 #[must_use]
 pub fn group_id(uid: &str, route: &Route) -> String {
+    hashed(uid, "", route)
+}
+
+/// The id of a preview's group: its own, so that any number of previews is up at once.
+#[must_use]
+pub fn preview_group_id(uid: &str, revision: &RevisionId, route: &Route) -> String {
+    hashed(uid, revision.as_str(), route)
+}
+
+fn hashed(uid: &str, revision: &str, route: &Route) -> String {
     let check = &route.health_check;
-    let hash = names::hash10(&[
-        uid,
-        &route.port.to_string(),
-        check.path.as_deref().unwrap_or(""),
-        &check.interval.to_string(),
-        &route.timeouts.connect.to_string(),
-        &route.timeouts.server.to_string(),
-    ]);
-    format!("r{hash}")
+    let (port, interval) = (route.port.to_string(), check.interval.to_string());
+    let connect = route.timeouts.connect.to_string();
+    let server = route.timeouts.server.to_string();
+    let path = check.path.as_deref().unwrap_or("");
+    let mut parts = vec![uid, &port, path, &interval, &connect, &server];
+    if !revision.is_empty() {
+        parts.push(revision);
+    }
+    format!("r{}", names::hash10(&parts))
 }
 
 /// The name of a slot's backend.
@@ -294,35 +405,40 @@ pub fn backend(group: &str, slot: Slot) -> String {
 }
 
 fn slots(input: &Input<'_>, port: u16) -> BTreeMap<Slot, SlotTarget> {
+    let revisions = input.target.revisions.iter();
+    revisions
+        .filter_map(|(id, revision)| Some((revision.slot?, slot_of(input, id, revision, port))))
+        .collect()
+}
+
+fn slots_of_preview(input: &Input<'_>, id: &RevisionId, port: u16) -> BTreeMap<Slot, SlotTarget> {
+    let revision = input.target.revisions.get(id);
+    let slot = revision.map(|revision| (Slot::A, slot_of(input, id, revision, port)));
+    slot.into_iter().collect()
+}
+
+fn slot_of(input: &Input<'_>, id: &RevisionId, revision: &RevisionTarget, port: u16) -> SlotTarget {
     // What Swarm shows of a deleted namesake says nothing about this release.
     let swarm = input.swarm.filter(|seen| seen.uid == input.target.uid);
-    let mut slots = BTreeMap::new();
-    for (id, revision) in &input.target.revisions {
-        let Some(slot) = revision.slot else { continue };
-        let endpoints = swarm.map(|seen| {
-            let ready = seen.revisions.get(id).map(|r| (&r.ready, &r.leaving));
-            ready.map_or_else(BTreeMap::new, |(ready, leaving)| {
-                ready
-                    .iter()
-                    .filter(|task| !leaving.iter().any(|gone| gone.task == task.task))
-                    .filter_map(|task| {
-                        let address = task.addresses.get(&port)?.parse().ok()?;
-                        names::is_word(&task.task).then(|| (task.task.clone(), address))
-                    })
-                    .collect()
-            })
-        });
-        slots.insert(
-            slot,
-            SlotTarget {
-                revision: id.clone(),
-                endpoints,
-                draining: revision.draining,
-                replicas: revision.replicas,
-            },
-        );
+    let endpoints = swarm.map(|seen| {
+        let ready = seen.revisions.get(id).map(|r| (&r.ready, &r.leaving));
+        ready.map_or_else(BTreeMap::new, |(ready, leaving)| {
+            ready
+                .iter()
+                .filter(|task| !leaving.iter().any(|gone| gone.task == task.task))
+                .filter_map(|task| {
+                    let address = task.addresses.get(&port)?.parse().ok()?;
+                    names::is_word(&task.task).then(|| (task.task.clone(), address))
+                })
+                .collect()
+        })
+    });
+    SlotTarget {
+        revision: id.clone(),
+        endpoints,
+        draining: revision.draining,
+        replicas: revision.replicas,
     }
-    slots
 }
 
 fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {

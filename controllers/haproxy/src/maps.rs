@@ -22,11 +22,20 @@ pub enum Map {
     Split,
     /// Header values that force a request to the canary.
     Force,
+    /// Header, value, host and path prefix to preview.
+    Looks,
 }
 
 impl Map {
     /// All of them.
-    pub const ALL: [Map; 5] = [Map::Routes, Map::Hosts, Map::Wild, Map::Split, Map::Force];
+    pub const ALL: [Map; 6] = [
+        Map::Routes,
+        Map::Hosts,
+        Map::Wild,
+        Map::Split,
+        Map::Force,
+        Map::Looks,
+    ];
     /// Its file's name.
     #[must_use]
     pub const fn file(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Map {
             Map::Wild => "wild.map",
             Map::Split => "split.map",
             Map::Force => "force.map",
+            Map::Looks => "looks.map",
         }
     }
 }
@@ -71,6 +81,11 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         .iter()
         .map(|key| (key.clone(), "m".to_owned()))
         .collect();
+    let looks = desired.looks.iter().map(|(look, id)| {
+        let (host, path) = (look.host.prefix(), &look.path);
+        let key = format!("{}|{}|{host}{path}", look.header, look.value);
+        (key, id.clone())
+    });
     let wild = suffixes(desired)
         .into_iter()
         .map(|suffix| (suffix.clone(), suffix))
@@ -81,6 +96,7 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         (Map::Wild, wild),
         (Map::Split, split),
         (Map::Force, force),
+        (Map::Looks, looks.collect()),
     ])
 }
 

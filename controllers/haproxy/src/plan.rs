@@ -258,7 +258,14 @@ fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, fits: bool, actions: 
     let follows = |map: Map, key: &str| {
         fits || (map == Map::Split && now.backends.contains_key(&desired::backend(key, Slot::A)))
     };
-    for map in [Map::Split, Map::Force, Map::Routes, Map::Hosts, Map::Wild] {
+    for map in [
+        Map::Split,
+        Map::Force,
+        Map::Looks,
+        Map::Routes,
+        Map::Hosts,
+        Map::Wild,
+    ] {
         let is = after.maps.get(&map).unwrap_or(&empty);
         let should = wanted.get(&map).unwrap_or(&empty);
         for (key, value) in should.iter().filter(|(key, _)| follows(map, key)) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::{HaproxyObserved, HaproxyRevision, TrafficInForce};
-use fm_api::target::Target;
+use fm_api::target::{Slot, Target};
 use fm_telemetry::record::SplitRecord;
 
 use crate::desired::{self, Desired, Group, SlotTarget};
@@ -82,13 +82,14 @@ fn traffic(
     }
     let split = running.maps.get(&Map::Split)?;
     let mut oldest: Option<SplitRecord> = None;
-    for (id, _) in groups {
+    for (id, _) in groups.iter().filter(|(_, group)| group.preview.is_none()) {
         let serves = running
             .backends
-            .contains_key(&desired::backend(id, fm_api::target::Slot::A));
+            .contains_key(&desired::backend(id, Slot::A));
         // A group whose hosts all belong to an older release has no requests to split.
         let routed = wanted.routed.contains(id);
-        if !serves || (!routed && groups.len() > 1) {
+        let shared = groups.iter().filter(|(_, group)| group.preview.is_none());
+        if !serves || (!routed && shared.count() > 1) {
             continue;
         }
         let record = SplitRecord::parse(split.get(*id)?)?;
@@ -115,9 +116,13 @@ fn revisions(
 ) -> BTreeMap<RevisionId, HaproxyRevision> {
     let mut all = BTreeMap::new();
     for (id, revision) in &target.revisions {
-        let Some(slot) = revision.slot else { continue };
+        // A preview has groups of its own, and the first place in each.
+        let preview = target.previews.contains_key(id).then_some(id);
+        let Some(slot) = preview.map(|_| Slot::A).or(revision.slot) else {
+            continue;
+        };
         let mut fewest: Option<HaproxyRevision> = None;
-        for (group_id, group) in groups {
+        for (group_id, group) in groups.iter().filter(|(_, g)| g.preview.as_ref() == preview) {
             let name = desired::backend(group_id, slot);
             let Some(servers) = running.backends.get(&name) else {
                 fewest = Some(empty(slot));
@@ -141,7 +146,7 @@ fn revisions(
     all
 }
 
-fn empty(slot: fm_api::target::Slot) -> HaproxyRevision {
+fn empty(slot: Slot) -> HaproxyRevision {
     HaproxyRevision {
         slot,
         servers: 0,
@@ -153,7 +158,7 @@ fn empty(slot: fm_api::target::Slot) -> HaproxyRevision {
 }
 
 fn count(
-    slot: fm_api::target::Slot,
+    slot: Slot,
     target: Option<&SlotTarget>,
     name: &str,
     servers: &[Server],

@@ -13,7 +13,8 @@ use crate::quantity::Span;
 use crate::workload::Workload;
 
 pub use crate::strategy::{
-    Approval, BlueGreen, Canary, Capacity, PreviewHosts, Require, Step, Strategy,
+    Approval, BlueGreen, Canary, Capacity, Preview, PreviewHosts, PreviewMatch, Require, Step,
+    Strategy,
 };
 
 /// The `apiVersion` that this version reads and writes.
@@ -100,6 +101,10 @@ pub struct ReleaseSpec {
     /// What to do with a canary that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How long the tasks of a revision that was taken back, or failed, stay without any traffic, to be looked at. A
+    /// newer revision that needs their place ends it early.
+    #[serde(default)]
+    pub keep_failed: Span,
     /// What to do with a new image while a rollout runs.
     #[serde(default)]
     pub on_new_revision: OnNewRevision,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::Span;
-use crate::release::{OnFailure, OnNewRevision, Route};
-use crate::strategy::Course;
+use crate::release::{MatchRule, OnFailure, OnNewRevision, Route};
+use crate::strategy::{Course, Preview};
 
 /// A revision on its way to serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -132,6 +132,42 @@ pub struct Ending {
     pub why: String,
 }
 
+/// A revision that is up beside the normal shares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewTarget {
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Until when it is up.
+    pub until: Timestamp,
+    /// Hosts that lead to it now.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Headers that lead to it now, at the routes' hosts.
+    #[serde(default)]
+    pub match_rules: Vec<MatchRule>,
+    /// Paths, ports, checks and timeouts; their hosts are for `matchRules` alone.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// It was up in full once.
+    #[serde(default)]
+    pub came_up: bool,
+    /// Nothing leads to it any more: its connections end, then it goes.
+    #[serde(default)]
+    pub closed: bool,
+    /// When its tasks last made progress.
+    pub progress: Progress,
+    /// Since when Swarm or HAProxy cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind_since: Option<Timestamp>,
+    /// Tasks of the revision that had failed before.
+    #[serde(default)]
+    pub failed_before: u32,
+}
+
 /// A revision that serves nothing any more and goes in time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -141,6 +177,9 @@ pub struct Leaving {
     /// Until when it stays warm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_until: Option<Timestamp>,
+    /// It failed and stays to be looked at: going back to it is no switch.
+    #[serde(default)]
+    pub inspected: bool,
     /// Since when its connections drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Timestamp>,
@@ -156,12 +195,18 @@ pub struct Settings {
     /// Tasks of stable.
     pub replicas: u32,
     /// The steps of the strategy, whichever it is; `canary` in what is stored, as when there was no other.
-    #[serde(rename = "canary")]
-    pub course: Course,
+    #[serde(default, rename = "canary", skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+    /// How previews are reached and how long they stay, where that is the strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
     /// The criteria.
     pub analysis: Analysis,
     /// What to do with a canary that fails.
     pub on_failure: OnFailure,
+    /// How long the tasks of a revision that was taken back stay.
+    #[serde(default)]
+    pub keep_failed: Span,
     /// What to do with a new revision while a rollout runs.
     pub on_new_revision: OnNewRevision,
     /// How long tasks may make no progress.
@@ -201,6 +246,8 @@ pub enum Outcome {
     Replaced,
     /// It never became ready.
     Failed,
+    /// A preview whose time was over.
+    Over,
 }
 
 /// A finished rollout.

@@ -46,6 +46,9 @@ pub struct Status {
     /// The revision on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<RevisionStatus>,
+    /// Revisions that are up beside the normal shares, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<PreviewStatus>,
     /// Conditions, each with a reason.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -79,6 +82,8 @@ pub enum Phase {
     Deleting,
     /// The stored spec cannot be used; what ran goes on.
     Invalid,
+    /// The preview that the spec asks for is over; nothing of it runs.
+    Over,
 }
 
 /// One step of the rollout, for people.
@@ -114,6 +119,24 @@ pub struct RevisionStatus {
     /// The newest failure in Docker's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+}
+
+/// A preview, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewStatus {
+    /// The revision, its tasks and its last failure.
+    pub side: RevisionStatus,
+    /// Hosts that lead to it.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Headers that lead to it, as `header: value`.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Until when it is up.
+    pub until: Timestamp,
+    /// Whether all its tasks are up.
+    pub up: bool,
 }
 
 /// A condition.
@@ -194,6 +217,10 @@ pub mod reasons {
     pub const PROGRESS_DEADLINE: &str = "ProgressDeadline";
     /// Tasks fail again and again before they ever serve.
     pub const CRASH_LOOP: &str = "CrashLoop";
+    /// A preview is up.
+    pub const PREVIEW: &str = "PreviewUp";
+    /// A preview's time is over.
+    pub const PREVIEW_OVER: &str = "PreviewOver";
     /// Stable has no ready task.
     pub const UNAVAILABLE: &str = "Unavailable";
     /// Everything is being taken down.

@@ -15,9 +15,9 @@ pub struct Strategy {
     /// Whole capacity first, then all traffic in one switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreen>,
-    /// Reserved for a revision outside the normal shares; refused by this version.
+    /// Up for a while and reached by its own host name or header only, outside the normal shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview: Option<std::collections::BTreeMap<String, serde_json::Value>>,
+    pub preview: Option<Preview>,
 }
 
 /// A little traffic at first, then more, step by step; after the last step all of it.
@@ -108,6 +108,51 @@ pub struct BlueGreen {
     pub keep_previous: Span,
 }
 
+/// Each revision is up beside all others for a while, and only its own host names or headers lead to it. None becomes
+/// stable; a stable revision from before goes on serving the routes' hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Preview {
+    /// How long a revision is up, counted from when it was asked for. `frctl rollout retry` brings it back once more.
+    #[serde(default = "two_hours")]
+    pub ttl: Span,
+    /// Host names that lead to it, with the routes' paths. `{revision}`, `{namespace}` and `{name}` are filled in; a host
+    /// without `{revision}` leads to the newest that came up, and the ones before it go when nothing leads to them.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub hosts: Vec<String>,
+    /// Requests to the routes' hosts with one of these headers reach it; all others never do.
+    #[serde(default, rename = "match")]
+    #[schemars(length(max = 16))]
+    pub match_rules: Vec<PreviewMatch>,
+    /// No more than so many are up at once: the oldest goes first.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: u32,
+}
+
+/// A request that reaches a preview: one whose header has this value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreviewMatch {
+    /// The header's name.
+    pub header: String,
+    /// The header's whole value; `{revision}`, `{namespace}` and `{name}` are filled in.
+    pub value: String,
+}
+
+/// Fills a template's `{revision}`, `{namespace}` and `{name}` in; an absent revision stays as it is written.
+#[must_use]
+pub fn filled(template: &str, revision: Option<&str>, namespace: &str, name: &str) -> String {
+    let text = template
+        .replace("{namespace}", namespace)
+        .replace("{name}", name);
+    match revision {
+        Some(revision) => text.replace("{revision}", revision),
+        None => text,
+    }
+}
+
 /// Where a revision is looked at before it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -183,6 +228,29 @@ impl Course {
             (None, None) => None,
         }
     }
+
+    /// Tasks the canary needs at a step, counted from 0, beside `replicas` of stable; beyond the last one all of them.
+    #[must_use]
+    pub fn tasks(&self, step: usize, replicas: u32) -> u32 {
+        match (self.steps.get(step), self.capacity) {
+            (Some(now), Capacity::Proportional) => {
+                // A step's number holds for the later ones too: tasks that serve are not stopped on the way up.
+                let reached = self.steps.iter().take(step + 1);
+                let asked = reached.filter_map(|step| step.replicas).max();
+                proportional(replicas, now.weight).max(asked.unwrap_or(0).min(replicas))
+            }
+            (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,
+        }
+    }
+}
+
+/// The canary's tasks at a weight: its share of stable's, rounded up, at least one where stable has any.
+fn proportional(replicas: u32, weight: Weight) -> u32 {
+    if replicas == 0 {
+        return 0;
+    }
+    let tasks = (u64::from(replicas) * u64::from(weight.basis_points())).div_ceil(10_000);
+    u32::try_from(tasks.max(1)).unwrap_or(u32::MAX)
 }
 
 impl Strategy {
@@ -197,6 +265,12 @@ impl Strategy {
     }
 }
 
+const fn ten() -> u32 {
+    10
+}
+const fn two_hours() -> Span {
+    Span::secs(7200)
+}
 const fn one_minute() -> Span {
     Span::secs(60)
 }

@@ -13,7 +13,7 @@ use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{Affinity, Drift, MatchRule, OnControlLoss, Route};
-use crate::rollout::{Failed, HistoryEntry, Leaving, Rollout, Settings};
+use crate::rollout::{Failed, HistoryEntry, Leaving, PreviewTarget, Rollout, Settings};
 use crate::workload::Workload;
 
 /// What is wanted of a release this instant.
@@ -38,6 +38,12 @@ pub struct Target {
     /// Every revision that must have a service. A service of ours that is not named here must go.
     #[serde(default)]
     pub revisions: BTreeMap<RevisionId, RevisionTarget>,
+    /// Revisions that are up beside the normal shares, reached by their own hosts and headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub previews: BTreeMap<RevisionId, PreviewTarget>,
+    /// Previews whose time was over, and when; they are not brought back by themselves. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expired: BTreeMap<RevisionId, Timestamp>,
     /// How requests are split; absent: the routes have nowhere to go yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,

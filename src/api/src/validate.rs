@@ -6,6 +6,7 @@ mod image;
 mod meaning;
 mod metrics;
 mod near;
+mod preview;
 mod routes;
 mod shape;
 mod workload;

@@ -93,6 +93,21 @@ const CASES: &[(&str, &str, &str)] = &[
         "  strategy:\n    blueGreen: { preview: { hosts: [\"*.example.com\"] } }\n  x:\n",
     ),
     (
+        "a preview for no time, at hosts that cannot be",
+        "  strategy:\n    canary:\n",
+        "  strategy:\n    preview: { ttl: 0s, hosts: [\"-{revision}.example.com\", shop.example.com] }\n  x:\n",
+    ),
+    (
+        "a preview with an unknown word in its host",
+        "  strategy:\n    canary:\n",
+        "  strategy:\n    preview: { limit: 0, hosts: [\"{branch}.example.com\"] }\n  x:\n",
+    ),
+    (
+        "a preview that nothing leads to",
+        "  strategy:\n    canary:\n",
+        "  strategy:\n    preview: {}\n  x:\n",
+    ),
+    (
         "a canary's fields in a switch",
         "    canary:",
         "    blueGreen:",

@@ -245,3 +245,42 @@ fn every_example_is_a_release() {
     }
     assert!(seen >= 4);
 }
+
+#[test]
+fn each_strategy_is_read_with_its_defaults_and_a_preview_claims_only_what_is_its_own() {
+    let strategy = |text: &str| {
+        MINIMAL
+            .replace("canary: { steps: [{ weight: 5 }] }", text)
+            .replace("hosts: [\"*\"]", "hosts: [shop.example.com]")
+    };
+    let both = one(&strategy(
+        "blueGreen: { preview: { hosts: [next.example.com] } }",
+    ));
+    let green = both.spec.strategy.blue_green.as_ref().unwrap();
+    assert_eq!((green.hold, green.watch), (Span::ZERO, Span::secs(60)));
+    assert_eq!(green.keep_previous, Span::secs(600));
+    let claims: Vec<_> = validate::claims(&both)
+        .map(|(host, _)| host.to_owned())
+        .collect();
+    assert_eq!(claims, ["shop.example.com", "next.example.com"]);
+    let preview = one(&strategy(
+        "preview: { hosts: [\"{revision}.example.com\", latest.example.com] }",
+    ));
+    let asked = preview.spec.strategy.preview.as_ref().unwrap();
+    assert_eq!((asked.ttl, asked.limit), (Span::secs(7200), 10));
+    let claims: Vec<_> = validate::claims(&preview)
+        .map(|(host, _)| host.to_owned())
+        .collect();
+    assert_eq!(claims, ["latest.example.com"]);
+}
+
+#[test]
+fn a_target_that_was_stored_before_there_were_other_strategies_is_read() {
+    let stored = include_str!("stored/target-canary-only.json");
+    let target: fm_api::target::Target = serde_json::from_str(stored).unwrap();
+    let course = target.settings.unwrap().course.unwrap();
+    assert_eq!(target.rollout.unwrap().plan, course);
+    assert!(course.kind.is_canary());
+    assert_eq!(course.steps.len(), 2);
+    assert!(target.previews.is_empty() && target.preview_hosts.is_empty());
+}

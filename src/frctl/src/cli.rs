@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Show what apply would change; exit code 1 if it would change anything
     Diff(Files),
+    /// Show what apply would do, step by step: services, shares, waits and the way back
+    Plan(Files),
     /// List releases, or show some
     Get(Get),
     /// Show everything known of a release

@@ -9,6 +9,7 @@ mod get;
 mod log_stats;
 mod metrics;
 mod offline;
+mod plan;
 mod power;
 mod record;
 mod remove;
@@ -26,6 +27,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
     match command {
         Command::Apply(options) => apply::run(session, options).await,
         Command::Diff(files) => diff::run(session, &files).await,
+        Command::Plan(files) => plan::run(session, &files).await,
         Command::Get(options) => get::run(session, &options).await,
         Command::Describe(named) => get::describe(session, &named.name).await,
         Command::Delete(options) => remove::run(session, &options).await,

@@ -5,6 +5,7 @@ mod estimate;
 mod frame;
 pub(crate) mod log_stats;
 mod measured;
+pub(crate) mod plan;
 pub(crate) mod power;
 mod problems;
 mod releases;
@@ -30,6 +31,7 @@ pub(crate) fn phase(phase: Phase, paint: Paint) -> String {
     match phase {
         Phase::Healthy => paint.green(phase_word(phase)),
         Phase::Pending | Phase::Progressing => paint.cyan(phase_word(phase)),
+        Phase::Over => paint.dim(phase_word(phase)),
         Phase::Paused | Phase::Deleting => paint.yellow(phase_word(phase)),
         Phase::RollingBack | Phase::Degraded | Phase::Invalid => paint.red(phase_word(phase)),
     }
@@ -46,6 +48,7 @@ pub(crate) const fn phase_word(phase: Phase) -> &'static str {
         Phase::Degraded => "Degraded",
         Phase::Deleting => "Deleting",
         Phase::Invalid => "Invalid",
+        Phase::Over => "Over",
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn ended(view: &View, generation: u64) -> Option<Exit> {
         .as_ref()
         .filter(|_| taken_in(view, generation))?;
     match status.phase {
-        Phase::Healthy => Some(Exit::Done),
+        Phase::Healthy | Phase::Over => Some(Exit::Done),
         Phase::Degraded => Some(Exit::Back),
         Phase::Invalid | Phase::Deleting => Some(Exit::Error),
         Phase::Paused => Some(Exit::Person),

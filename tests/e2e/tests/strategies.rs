@@ -130,3 +130,241 @@ async fn harm_after_the_switch_gives_everything_back() -> Result<()> {
     world.end().await;
     Ok(())
 }
+
+/// Previews of the shop, which is another release: at hosts of their own, and by header at the shop's.
+fn previews(ttl: &str) -> Plan {
+    Plan {
+        name: "pr".into(),
+        replicas: 1,
+        strategy: Some(format!(
+            "preview: {{ ttl: {ttl}, hosts: [\"{{revision}}.pr.example.com\", pr.example.com], match: [{{ header: x-preview, value: \"{{name}}-{{revision}}\" }}] }}"
+        )),
+        ..Plan::default()
+    }
+}
+
+/// Waits until this version's preview is up; gives its revision.
+async fn up(world: &World, plan: &Plan, version: &str) -> Result<String> {
+    let of = |view: &serde_json::Value| {
+        let all = view["status"]["previews"].as_array().cloned();
+        let mut all = all.unwrap_or_default().into_iter();
+        all.find(|preview| preview["up"] == true && runs(&preview["side"], version))
+    };
+    let view = world
+        .wait(plan, "the preview to be up", 60, |view| of(view).is_some())
+        .await?;
+    let preview = of(&view).unwrap_or_default();
+    Ok(preview["side"]["revision"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
+}
+
+#[tokio::test]
+async fn several_previews_are_up_beside_the_shop_and_gone_when_their_time_is_over() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let shop = Plan::default();
+    world.first(&shop).await?;
+    let load = world.load(&shop, 50);
+    let plan = previews("10m");
+    let port = world.stack.port();
+
+    world.apply(&plan, "v2").await?;
+    let first = up(&world, &plan, "v2").await?;
+    world.apply(&plan, "bad").await?;
+    let second = up(&world, &plan, "bad").await?;
+    for (revision, version) in [(&first, "v2"), (&second, "bad")] {
+        let host = format!("{revision}.pr.example.com");
+        assert_eq!(asked(port, &host, &[]).await?.1, version, "{host}");
+        let header = ("x-preview", format!("pr-{revision}"));
+        let by_header = asked(port, "shop.example.com", &[(header.0, &header.1)]).await?;
+        assert_eq!(by_header.1, version, "{header:?}");
+    }
+    assert_eq!(
+        asked(port, "pr.example.com", &[]).await?.1,
+        "bad",
+        "the newest"
+    );
+    assert_eq!(
+        asked(port, "shop.example.com", &[("x-preview", "pr-x")])
+            .await?
+            .1,
+        "v1"
+    );
+    let (code, text) = world.frctl(&["describe", "pr"]).await?;
+    assert!(
+        code == 0 && text.contains(&format!("{second}.pr.example.com")),
+        "{text}"
+    );
+
+    let (code, text) = world.frctl(&["rollout", "abort", "pr"]).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(&plan, "one to be left", 30, |view| {
+            view["swarm"]["revisions"]
+                .as_object()
+                .is_some_and(|all| all.len() == 1)
+        })
+        .await?;
+    assert_eq!(
+        asked(port, &format!("{second}.pr.example.com"), &[])
+            .await?
+            .0,
+        404
+    );
+    assert_eq!(
+        asked(port, &format!("{first}.pr.example.com"), &[])
+            .await?
+            .1,
+        "v2"
+    );
+
+    world.apply(&previews("1s"), "v2").await?;
+    world
+        .wait(&plan, "the other to be over", 30, |view| {
+            view["status"]["phase"] == "over"
+                && view["swarm"]["revisions"]
+                    .as_object()
+                    .is_some_and(|all| all.is_empty())
+        })
+        .await?;
+    assert_eq!(
+        asked(port, &format!("{first}.pr.example.com"), &[])
+            .await?
+            .0,
+        404
+    );
+
+    load.stop().await;
+    let sums = load.all();
+    assert_eq!(sums.failures(), 0, "{:?}", sums.failed);
+    assert_eq!(
+        sums.versions.keys().collect::<Vec<_>>(),
+        ["v1"],
+        "never in the normal shares"
+    );
+    world.end().await;
+    Ok(())
+}
+
+/// A release of its own with a canary that holds at 30 %.
+fn holding(name: &str, policy: &str) -> Plan {
+    Plan {
+        name: name.into(),
+        host: format!("{name}.example.com"),
+        steps: "[{ weight: 30, hold: 5m, replicas: 2 }]".into(),
+        analysis: "{ disabled: true }".into(),
+        more: format!("  onNewRevision: {policy}\n"),
+        ..Plan::default()
+    }
+}
+
+async fn at_thirty(world: &World, plan: &Plan, version: &str) -> Result<()> {
+    world
+        .wait(plan, "30 %", 60, |view| {
+            runs(&view["status"]["canary"], version)
+                && runs(&view["status"]["stable"], "v1")
+                && in_force(view) == Some(30.0)
+        })
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_image_in_mid_rollout_replaces_waits_or_is_refused_as_the_manifest_says() -> Result<()>
+{
+    let mut world = World::new(None).await?;
+    let [replace, queue, reject] =
+        ["replace", "queue", "reject"].map(|policy| holding(policy, policy));
+    for plan in [&replace, &queue, &reject] {
+        world.apply(plan, "v1").await?;
+    }
+    for plan in [&replace, &queue, &reject] {
+        world
+            .wait(plan, "v1 to serve", 60, |view| stable_is(view, "v1"))
+            .await?;
+        world.apply(plan, "v2").await?;
+    }
+    for plan in [&replace, &queue, &reject] {
+        at_thirty(&world, plan, "v2").await?;
+    }
+    let view = world
+        .wait(&replace, "the step's own tasks", 30, |view| {
+            view["status"]["canary"]["ready"] == 2
+        })
+        .await?;
+    assert_eq!(view["status"]["stable"]["replicas"], 2, "{view}");
+
+    let refused = world
+        .apply(&reject, "bad")
+        .await
+        .expect_err("it is refused")
+        .to_string();
+    assert!(refused.contains("onNewRevision: reject"), "{refused}");
+    at_thirty(&world, &reject, "v2").await?;
+
+    world.apply(&replace, "bad").await?;
+    at_thirty(&world, &replace, "bad").await?;
+    let view = world
+        .wait(&replace, "the first to be replaced", 30, |view| {
+            view["status"]["lastRollout"]["outcome"] == "replaced"
+        })
+        .await?;
+    assert_eq!(
+        view["status"]["lastRollout"]["reason"], "NewRevision",
+        "{view}"
+    );
+
+    world.apply(&queue, "bad").await?;
+    world
+        .wait(&queue, "the new image to be known", 30, |view| {
+            view["target"]["wanted"] != view["target"]["canary"]
+                && view["target"]["resolve"].is_null()
+        })
+        .await?;
+    at_thirty(&world, &queue, "v2").await?;
+    let (code, text) = world
+        .frctl(&["rollout", "promote", "queue", "--full"])
+        .await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(&queue, "the next in the queue", 60, |view| {
+            runs(&view["status"]["stable"], "v2")
+                && runs(&view["status"]["canary"], "bad")
+                && in_force(view) == Some(30.0)
+        })
+        .await?;
+    world.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_canary_that_was_taken_back_stays_for_a_look_without_traffic() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        more: "  keepFailed: 5m\n".into(),
+        ..Plan::default()
+    };
+    world.first(&plan).await?;
+    let load = world.load(&plan, 100);
+    world.apply(&plan, "bad").await?;
+    let view = world
+        .wait(&plan, "bad to be taken back", 60, |view| {
+            view["status"]["lastRollout"]["outcome"] == "rolledBack"
+        })
+        .await?;
+    let since = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(answered_by(&load, "bad", since), 0);
+    let kept = &view["status"]["lastRollout"]["revision"];
+    let view = world
+        .wait(&plan, "its task to be there", 5, |view| {
+            view["swarm"]["revisions"][kept.as_str().unwrap_or_default()]["ready"]
+                .as_array()
+                .is_some_and(|tasks| !tasks.is_empty())
+        })
+        .await?;
+    assert_eq!(view["target"]["traffic"]["canary"], serde_json::Value::Null);
+    world.end().await;
+    Ok(())
+}

@@ -6,10 +6,13 @@ use fm_api::target::{RevisionTarget, Slot, Target};
 use fm_haproxy::desired::{Desired, Input};
 use fm_haproxy::maps::{self, Map};
 use fm_haproxy::plan::{self, Look};
+use fm_haproxy::report;
 use fm_haproxy::state::{Action, Why};
 use fm_telemetry::record::{Mode, SplitRecord};
 
-use crate::world::{World, blank, route, settings, shop, shop_with_preview, swarm, traffic};
+use crate::world::{
+    World, blank, route, settings, shop, shop_with_preview, shop_with_previews, swarm, traffic,
+};
 
 #[test]
 fn the_texts_as_they_are_written() {
@@ -79,6 +82,69 @@ fn a_preview_host_leads_to_the_revision_on_trial_alone_and_nowhere_without_one()
         "503 until there is another"
     );
     assert!(world.plan(&desired(&target)).actions.is_empty());
+}
+
+#[test]
+fn a_preview_has_a_group_of_its_own_and_leads_nowhere_once_it_is_closed() {
+    let (key, mut target, swarm) = shop_with_previews();
+    let of = |target: &Target| {
+        let input = Input {
+            key: &key,
+            target,
+            swarm: Some(&swarm),
+        };
+        Desired::of(&[input], None)
+    };
+    let mut world = World::default();
+    world.settle(&of(&target));
+    world.observe();
+    world.settle(&of(&target));
+    let config = world.plan(&of(&target)).files.config;
+    assert!(
+        config.contains("set-var-fmt(txn.pk) x-preview|%[req.fhdr(x-preview)]|"),
+        "{config}"
+    );
+    let running = world.running.as_ref().unwrap();
+    let id = &running.maps[&Map::Routes]["c.example.com/"];
+    assert_eq!(
+        &running.maps[&Map::Looks]["x-preview|c|shop.example.com/"],
+        id
+    );
+    assert_ne!(
+        &running.maps[&Map::Routes]["shop.example.com/"],
+        id,
+        "the shop's own"
+    );
+    let record = SplitRecord::parse(&running.maps[&Map::Split][id]).unwrap();
+    let servers = &running.backends[record.canary_backend.as_ref().unwrap()];
+    let addresses: Vec<_> = servers.iter().filter_map(|server| server.address).collect();
+    assert_eq!(addresses.len(), 1, "the preview's one task: {addresses:?}");
+
+    let wanted = of(&target);
+    let wanted = report::Wanted::new(&wanted);
+    let seen = report::report(&key, &target, &wanted, running, true, &report::Down::new());
+    let healthy = |id: &str| seen.revisions[&RevisionId::new(id)].healthy;
+    assert_eq!(
+        (healthy("aaaaaaaaaa"), healthy("cccccccccc")),
+        (2, 1),
+        "each of its own"
+    );
+
+    let preview = target.previews.values_mut().next().unwrap();
+    preview.closed = true;
+    preview.hosts.clear();
+    preview.match_rules.clear();
+    target
+        .revisions
+        .get_mut(&RevisionId::new("cccccccccc"))
+        .unwrap()
+        .draining = true;
+    world.settle(&of(&target));
+    let running = world.running.as_ref().unwrap();
+    assert!(!running.maps[&Map::Routes].contains_key("c.example.com/"));
+    assert!(running.maps[&Map::Looks].is_empty());
+    assert!(running.maps[&Map::Routes].contains_key("shop.example.com/"));
+    assert!(world.plan(&of(&target)).actions.is_empty());
 }
 
 #[test]

@@ -68,6 +68,30 @@ pub(crate) fn shop_with_preview() -> (ReleaseKey, Target, SwarmObserved) {
     (key, target, swarm)
 }
 
+/// The same, with a preview `cccccccccc` at a host of its own, and by header at the shop's.
+pub(crate) fn shop_with_previews() -> (ReleaseKey, Target, SwarmObserved) {
+    let (key, mut target, mut seen) = shop();
+    let id = RevisionId::new("cccccccccc");
+    let preview = serde_json::json!({
+        "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T02:00:00Z",
+        "hosts": ["c.example.com"], "matchRules": [{ "header": "X-Preview", "value": "c" }],
+        "routes": [route(&["shop.example.com"], &["/"], 8080)],
+        "progress": { "at": "2026-01-01T00:00:00Z", "ready": 0 },
+    });
+    let preview = serde_json::from_value(preview).unwrap();
+    target.previews.insert(id.clone(), preview);
+    let revision = RevisionTarget {
+        replicas: 1,
+        slot: None,
+        draining: false,
+        restarts: 0,
+    };
+    target.revisions.insert(id.clone(), revision);
+    let more = swarm("u1", &[("cccccccccc", &[7])]);
+    seen.revisions.extend(more.revisions);
+    (key, target, seen)
+}
+
 pub(crate) fn traffic(stable: &str, canary: Option<&str>, bp: u16, generation: u64) -> Traffic {
     Traffic {
         stable: RevisionId::new(stable),

@@ -4,12 +4,13 @@ use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Span;
 use fm_api::rollout::{Progress, Rollout, Settings, Stage};
+use fm_api::strategy::Course;
 use fm_api::target::{RevisionTarget, Slot};
 
 use super::draft::Draft;
 use super::rollout::{Move, missing, not_yet_routed, switch};
 use super::why::Why;
-use super::{removal, taking_back};
+use super::{preview, removal, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -38,18 +39,27 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             revision: draft.name(&wanted),
             reason: failed.reason.clone(),
             why: failed.why.clone(),
+            stable: draft.target.stable.is_some(),
         });
+    }
+    if preview::asked_for(draft) {
+        return preview::wanted(draft, &wanted);
     }
     begin(draft, &wanted)
 }
 
 fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
-    let Some(settings) = draft.settings().cloned() else {
+    let Some((course, settings)) = draft
+        .settings()
+        .and_then(|settings| Some((settings.course.clone()?, settings.clone())))
+    else {
         return Move::Wait(Why::SpecMissing);
     };
     let warm = match draft.target.leaving.get(wanted) {
         None => false,
-        Some(leaving) if leaving.warm_until.is_some_and(|until| draft.now < until) => true,
+        Some(leaving) if leaving.warm_until.is_some_and(|until| draft.now < until) => {
+            !leaving.inspected
+        }
         Some(_) => {
             return Move::Wait(Why::StillLeaving {
                 revision: draft.name(wanted),
@@ -61,7 +71,10 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
         Err(why) => return Move::Wait(why),
     };
     draft.target.leaving.remove(wanted);
-    let rollout = rollout(draft, wanted, settings, warm);
+    // What was a preview before is one no more.
+    draft.target.previews.remove(wanted);
+    draft.target.expired.remove(wanted);
+    let rollout = rollout(draft, wanted, course, settings, warm);
     let replicas = draft.needed(&rollout);
     let entry = draft.target.revisions.entry(wanted.clone());
     let target = entry.or_insert(RevisionTarget {
@@ -79,15 +92,21 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
 }
 
 /// The rollout of `wanted` as it begins.
-fn rollout(draft: &Draft<'_>, wanted: &RevisionId, settings: Settings, warm: bool) -> Rollout {
-    let steps = settings.course.steps.len();
+fn rollout(
+    draft: &Draft<'_>,
+    wanted: &RevisionId,
+    course: Course,
+    settings: Settings,
+    warm: bool,
+) -> Rollout {
+    let steps = course.steps.len();
     let first = draft.target.stable.is_none();
     Rollout {
         revision: wanted.clone(),
         generation: draft.target.spec_generation,
         started_at: draft.now,
         by: settings.changed_by,
-        plan: settings.course,
+        plan: course,
         // The first has nothing to be compared with; a warm one has served before: going back is one change of weight.
         step: if first || warm { steps } else { 0 },
         stage: Stage::Scaling,
@@ -137,7 +156,7 @@ fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why
 
 /// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
 pub(super) fn first(draft: &mut Draft<'_>) -> Move {
-    if taking_back::superseded(draft).is_some() {
+    if taking_back::superseded(draft).is_some() || preview::asked_for(draft) {
         let revision = draft.target.rollout.take().map(|rollout| rollout.revision);
         draft.target.canary = None;
         if let Some(revision) = revision {

@@ -6,7 +6,7 @@ use fm_api::rollout::Leaving;
 
 use super::draft::{Draft, after};
 use super::why::Why;
-use super::{operations, removal};
+use super::{operations, preview, removal};
 
 /// Whether this release is to go: somebody deleted it, or a namesake has taken its name.
 pub(super) fn wanted(draft: &Draft<'_>) -> bool {
@@ -29,6 +29,7 @@ pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
     let had = !draft.target.revisions.is_empty();
     draft.target.revisions.clear();
     draft.target.leaving.clear();
+    draft.target.previews.clear();
     let generation = if had {
         draft.next
     } else {
@@ -55,6 +56,7 @@ fn begin(draft: &mut Draft<'_>) {
     target.rollout = None;
     target.canary = None;
     target.resolve = None;
+    target.previews.values_mut().for_each(preview::shut);
     let revisions: Vec<RevisionId> = target.revisions.keys().cloned().collect();
     for revision in revisions {
         if let Some(revision) = target.revisions.get_mut(&revision) {
@@ -65,6 +67,7 @@ fn begin(draft: &mut Draft<'_>) {
             Leaving {
                 since: now,
                 warm_until: None,
+                inspected: false,
                 draining_since: Some(now),
                 generation: next,
             },
@@ -79,7 +82,8 @@ fn begin(draft: &mut Draft<'_>) {
 
 /// Which live agents still route to it, or still have connections open within the time for that.
 fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
-    if !draft.routed() || draft.target.revisions.is_empty() {
+    let reached = draft.routed() || !draft.target.previews.is_empty();
+    if !reached || draft.target.revisions.is_empty() {
         return None;
     }
     let agents: Vec<&str> = draft

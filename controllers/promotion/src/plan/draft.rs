@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::observed::{HaproxyObserved, SwarmObserved, SwarmRevision};
-use fm_api::quantity::{Span, Weight};
-use fm_api::release::Capacity;
+use fm_api::quantity::Span;
 use fm_api::rollout::{Rollout, Settings};
 use fm_api::status::OperationAnswer;
 use fm_api::target::{RevisionRecord, Slot, Target};
@@ -173,16 +172,10 @@ impl<'a> Draft<'a> {
     /// Tasks the canary needs for where it stands.
     pub(super) fn needed(&self, rollout: &Rollout) -> u32 {
         let replicas = self.replicas();
-        let step = rollout.plan.steps.get(rollout.step);
-        match (step, rollout.plan.capacity) {
-            (Some(step), Capacity::Proportional) if !rollout.full => {
-                // A step's number holds for the later ones too: tasks that serve are not stopped on the way up.
-                let reached = rollout.plan.steps.iter().take(rollout.step + 1);
-                let asked = reached.filter_map(|step| step.replicas).max();
-                proportional(replicas, step.weight).max(asked.unwrap_or(0).min(replicas))
-            }
-            (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,
+        if rollout.full {
+            return replicas;
         }
+        rollout.plan.tasks(rollout.step, replicas)
     }
 
     /// The verdict on the running trial; an older run's says nothing.
@@ -212,22 +205,15 @@ impl<'a> Draft<'a> {
 
     /// The longest time any route gives connections to end.
     pub(super) fn drain_limit(&self) -> Span {
+        let previews = self.target.previews.values();
         self.target
             .routes
             .iter()
+            .chain(previews.flat_map(|preview| &preview.routes))
             .map(|route| route.timeouts.drain)
             .max()
             .unwrap_or(Span::ZERO)
     }
-}
-
-/// The canary's tasks at a weight: its share of stable's, rounded up, at least one where stable has any.
-pub(super) fn proportional(replicas: u32, weight: Weight) -> u32 {
-    if replicas == 0 {
-        return 0;
-    }
-    let tasks = (u64::from(replicas) * u64::from(weight.basis_points())).div_ceil(10_000);
-    u32::try_from(tasks.max(1)).unwrap_or(u32::MAX)
 }
 
 /// That much later; the end of time where it would be beyond.

@@ -12,7 +12,7 @@ use fm_api::keys::RevisionId;
 use fm_api::observed::Resolution;
 use fm_api::release::Release;
 use fm_api::rollout::{Settings, Stage};
-use fm_api::strategy::Course;
+use fm_api::strategy::{Course, Preview, filled};
 use fm_api::target::{AnalysisTarget, Resolve, ResolvedImage, RevisionRecord};
 
 use super::draft::Draft;
@@ -41,10 +41,12 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Option<Why> {
 
 fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     let spec = &release.spec;
+    let course = Course::of(&spec.strategy);
+    let preview = spec.strategy.preview.as_ref();
     // Validation refuses a spec without a strategy.
-    let Some(course) = Course::of(&spec.strategy) else {
+    if course.is_none() && preview.is_none() {
         return;
-    };
+    }
     let asked = draft
         .target
         .wanted
@@ -67,27 +69,44 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     target.settings = Some(Settings {
         replicas: spec.replicas,
         course: course.clone(),
+        preview: preview.map(|preview| named(preview, release)),
         analysis: spec.analysis.clone(),
         on_failure: spec.on_failure,
+        keep_failed: spec.keep_failed,
         on_new_revision: spec.on_new_revision,
         progress_deadline: spec.progress_deadline,
         history_limit: spec.history_limit,
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });
-    follow(draft, &course);
+    follow(draft, course.as_ref());
+}
+
+/// The preview with this release's namespace and name filled in.
+fn named(preview: &Preview, release: &Release) -> Preview {
+    let (namespace, name) = (&release.metadata.namespace, &release.metadata.name);
+    let mut preview = preview.clone();
+    let hosts = preview.hosts.iter_mut();
+    let values = preview.match_rules.iter_mut().map(|rule| &mut rule.value);
+    for text in hosts.chain(values) {
+        *text = filled(text, None, namespace, name);
+    }
+    preview
 }
 
 /// A running rollout follows changed steps, deadline and criteria. What it has passed it does not repeat; under another
 /// strategy its steps would mean something else, so it ends as it began.
-fn follow(draft: &mut Draft<'_>, course: &Course) {
+fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
     let Some(settings) = draft.target.settings.clone() else {
         return;
     };
     let now = draft.now;
     if let Some(rollout) = &mut draft.target.rollout {
         rollout.progress_deadline = settings.progress_deadline;
-        if rollout.plan != *course && rollout.plan.kind == course.kind {
+        if let Some(course) = course
+            && rollout.plan != *course
+            && rollout.plan.kind == course.kind
+        {
             let last = rollout.step >= rollout.plan.steps.len();
             let step = if last {
                 course.steps.len()
@@ -153,6 +172,11 @@ pub(super) fn adopt_routes(draft: &mut Draft<'_>) {
     let Some(settings) = draft.settings() else {
         return;
     };
+    if draft.target.stable.is_none() && settings.preview.is_some() {
+        // Previews carry their own: nothing serves the routes' hosts.
+        draft.target.routes = Vec::new();
+        return;
+    }
     if settings.routes == draft.target.routes {
         return;
     }

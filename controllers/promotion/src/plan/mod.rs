@@ -3,6 +3,7 @@
 //! ```text
 //! spec ──intake──▶ wanted revision ──rollout──▶ canary: Scaling ▶ Shifting ▶ Holding ▶ … ▶ Draining ──▶ stable
 //!                                      └─ taking_back: harm, deadline, crash loop, abort, newer spec ─▶ RollingBack
+//! spec ──preview──▶ up beside the shares ▶ closed when its time is over
 //! what neither serves any more ──removal──▶ warm ▶ draining ▶ gone          deletedAt ──delete──▶ nothing left
 //! ```
 //!
@@ -15,6 +16,7 @@ mod delete;
 mod draft;
 mod intake;
 mod operations;
+mod preview;
 mod removal;
 mod rollout;
 mod status;

@@ -8,7 +8,7 @@ use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Wait};
 use fm_api::status::{OperationAnswer, reasons};
 
 use super::draft::Draft;
-use super::{rollout, taking_back};
+use super::{preview, rollout, taking_back};
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -101,7 +101,10 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
 /// Whether the operation speaks of what is there now.
 fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), String> {
     let rolling = draft.target.rollout.as_ref().map(|r| &r.revision);
+    let preview = draft.target.wanted.as_ref();
+    let preview = preview.filter(|wanted| draft.target.previews.contains_key(*wanted));
     let there = match verb {
+        Verb::Abort if rolling.is_none() => preview,
         Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
         Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
         Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
@@ -220,6 +223,22 @@ fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
     let wanted = draft.target.wanted.clone();
     match wanted {
         Some(wanted)
+            if draft
+                .target
+                .previews
+                .get(&wanted)
+                .is_some_and(|preview| !preview.closed) =>
+        {
+            let message = format!("the preview of {} is taken down", draft.name(&wanted));
+            let ending = Ending {
+                outcome: Outcome::Aborted,
+                reason: reasons::ABORTED.to_owned(),
+                why,
+            };
+            preview::close(draft, &wanted, ending);
+            Ok(message)
+        }
+        Some(wanted)
             if draft.target.stable.is_some()
                 && draft.target.stable.as_ref() != Some(&wanted)
                 && !draft.target.failed.contains_key(&wanted) =>
@@ -238,6 +257,12 @@ fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
 }
 
 fn retry(draft: &mut Draft<'_>) -> Answer {
+    if let Some(wanted) = draft.target.wanted.clone()
+        && preview::asked_for(draft)
+        && draft.target.expired.remove(&wanted).is_some()
+    {
+        return Ok(format!("the preview of {} comes back", draft.name(&wanted)));
+    }
     if let Some(wanted) = draft.target.wanted.clone()
         && draft.target.failed.remove(&wanted).is_some()
     {
@@ -302,9 +327,13 @@ fn resume(draft: &mut Draft<'_>) -> Answer {
 }
 
 fn restart(draft: &mut Draft<'_>) -> Answer {
-    let revisions: Vec<RevisionId> = [draft.target.stable.clone(), draft.target.canary.clone()]
+    let open = draft.target.previews.iter();
+    let open = open.filter(|(_, preview)| !preview.closed);
+    let revisions: Vec<RevisionId> = [&draft.target.stable, &draft.target.canary]
         .into_iter()
         .flatten()
+        .chain(open.map(|(revision, _)| revision))
+        .cloned()
         .collect();
     if revisions.is_empty() {
         return Err("nothing runs that could be restarted".to_owned());

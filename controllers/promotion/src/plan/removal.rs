@@ -8,7 +8,7 @@ use fm_api::keys::RevisionId;
 use fm_api::rollout::Leaving;
 
 use super::draft::{Draft, after};
-use super::traffic;
+use super::{preview, traffic};
 
 /// Sends a revision on its way out.
 pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
@@ -19,10 +19,20 @@ pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::
         Leaving {
             since: now,
             warm_until,
+            inspected: false,
             draining_since: None,
             generation: 0,
         },
     );
+}
+
+/// The same for one that failed: its tasks stay for a while, to be looked at.
+pub(super) fn leave_inspected(draft: &mut Draft<'_>, revision: &RevisionId) {
+    let keep = draft.settings().map(|s| s.keep_failed).unwrap_or_default();
+    leave(draft, revision, keep);
+    if let Some(leaving) = draft.target.leaving.get_mut(revision) {
+        leaving.inspected = leaving.warm_until.is_some();
+    }
 }
 
 /// Moves everything that leaves one step on.
@@ -43,6 +53,12 @@ fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
         && draft.now < until
     {
         draft.wake(until);
+        return;
+    }
+    if draft.target.previews.contains_key(revision) {
+        if preview::left(draft, revision, leaving) {
+            remove(draft, revision);
+        }
         return;
     }
     let slot = draft.target.revisions.get(revision).and_then(|r| r.slot);
@@ -79,6 +95,7 @@ pub(super) fn drain(draft: &mut Draft<'_>, revision: &RevisionId) {
         .or_insert(Leaving {
             since: now,
             warm_until: None,
+            inspected: false,
             draining_since: None,
             generation: next,
         });
@@ -103,6 +120,7 @@ pub(super) fn drained(draft: &Draft<'_>, revision: &RevisionId, generation: u64)
 fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {
     draft.target.revisions.remove(revision);
     draft.target.leaving.remove(revision);
+    draft.target.previews.remove(revision);
 }
 
 /// Bounds the history; names the records that nothing refers to any more.
@@ -124,6 +142,7 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
         .chain(target.wanted.clone())
         .collect();
     target.failed.retain(|revision, _| kept.contains(revision));
+    target.expired.retain(|revision, _| kept.contains(revision));
     draft
         .world
         .records

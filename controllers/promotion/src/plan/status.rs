@@ -2,12 +2,14 @@
 
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
-use fm_api::rollout::{Rollout, Stage};
-use fm_api::status::{Condition, Phase, RevisionStatus, Status, StepStatus, conditions, reasons};
+use fm_api::rollout::{PreviewTarget, Rollout, Settings, Stage};
+use fm_api::status::{
+    Condition, Phase, PreviewStatus, RevisionStatus, Status, StepStatus, conditions, reasons,
+};
 
 use super::draft::Draft;
-use super::traffic;
 use super::why::Why;
+use super::{preview, traffic};
 
 /// The status that goes with this plan.
 pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
@@ -44,6 +46,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
             .map_or(Weight::ZERO, |split| split.weight),
         stable: draft.target.stable.as_ref().map(|r| revision(draft, r)),
         canary: draft.target.canary.as_ref().map(|r| revision(draft, r)),
+        previews: previews(draft),
         conditions: conditions(draft, why),
         last_operation: draft
             .answers
@@ -91,6 +94,9 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
             ready: 0, replicas, ..
         } if *replicas > 0 => return Phase::Degraded,
         Why::Serving { .. } => return Phase::Healthy,
+        Why::Preview(_) => return Phase::Healthy,
+        Why::PreviewOver { .. } => return Phase::Over,
+        Why::PreviewFails { .. } => return Phase::Degraded,
         Why::Paused { .. } | Why::Inconclusive { .. } => return Phase::Paused,
         Why::Nothing
         | Why::Resolving { .. }
@@ -138,6 +144,31 @@ fn revision(draft: &Draft<'_>, id: &RevisionId) -> RevisionStatus {
     }
 }
 
+fn previews(draft: &Draft<'_>) -> Vec<PreviewStatus> {
+    let mut open: Vec<_> = draft
+        .target
+        .previews
+        .iter()
+        .filter(|(_, preview)| !preview.closed)
+        .collect();
+    open.sort_by_key(|(id, preview)| (std::cmp::Reverse(preview.since), *id));
+    let one = |(id, preview): (&RevisionId, &PreviewTarget)| PreviewStatus {
+        side: RevisionStatus {
+            healthy: preview::healthy(draft, id, preview),
+            ..revision(draft, id)
+        },
+        hosts: preview.hosts.clone(),
+        headers: preview
+            .match_rules
+            .iter()
+            .map(|rule| format!("{}: {}", rule.header, rule.value))
+            .collect(),
+        until: preview.until,
+        up: !preview.progress.short,
+    };
+    open.into_iter().map(one).collect()
+}
+
 fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
     vec![
         valid(draft, why),
@@ -175,6 +206,9 @@ fn valid(draft: &Draft<'_>, why: &Why) -> Condition {
 }
 
 fn available(draft: &Draft<'_>) -> Condition {
+    if draft.target.stable.is_none() && preview::asked_for(draft) {
+        return available_previews(draft);
+    }
     let Some(stable) = &draft.target.stable else {
         let text = "there is no stable revision yet";
         return condition(
@@ -192,6 +226,18 @@ fn available(draft: &Draft<'_>) -> Condition {
     let (status, reason) = match draft.swarm_problem() {
         Some(_) => (None, reasons::SWARM_UNKNOWN),
         None if full => (Some(true), reasons::SERVING),
+        None => (Some(false), reasons::UNAVAILABLE),
+    };
+    condition(draft, conditions::AVAILABLE, status, reason, text)
+}
+
+fn available_previews(draft: &Draft<'_>) -> Condition {
+    let all = previews(draft);
+    let up = all.iter().filter(|preview| preview.up).count();
+    let text = format!("{up} of {} previews are up", all.len());
+    let (status, reason) = match draft.swarm_problem() {
+        Some(_) => (None, reasons::SWARM_UNKNOWN),
+        None if up == all.len() => (Some(true), reasons::PREVIEW),
         None => (Some(false), reasons::UNAVAILABLE),
     };
     condition(draft, conditions::AVAILABLE, status, reason, text)
@@ -252,9 +298,9 @@ fn routed(draft: &Draft<'_>) -> Condition {
 }
 
 fn routes_wait(draft: &Draft<'_>) -> bool {
-    draft
-        .settings()
-        .is_some_and(|settings| settings.routes != draft.target.routes)
+    let only = draft.target.stable.is_none() && preview::asked_for(draft);
+    let differ = |settings: &Settings| settings.routes != draft.target.routes;
+    !only && draft.settings().is_some_and(differ)
 }
 
 fn observed(draft: &Draft<'_>) -> Condition {

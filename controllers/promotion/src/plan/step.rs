@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
-use super::{delete, intake, operations, removal, rollout, status};
+use super::{delete, intake, operations, preview, removal, rollout, status};
 
 /// What is to be written, in one transaction, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +106,7 @@ fn decide(draft: &mut Draft<'_>) -> Why {
 fn settle(draft: &mut Draft<'_>) -> Why {
     loop {
         let before = draft.target.clone();
+        preview::tend(draft);
         let why = rollout::run(draft);
         let moved = draft.target.clone();
         removal::step(draft);

@@ -9,6 +9,7 @@ use fm_api::release::{OnFailure, OnNewRevision};
 use fm_api::rollout::{Ending, Failed, HistoryEntry, Outcome, Pause, Progress, Rollout, Stage};
 use fm_api::status::reasons;
 use fm_api::verdict::Decision;
+use jiff::Timestamp;
 
 use super::draft::{Draft, after};
 use super::rollout::Move;
@@ -37,9 +38,20 @@ pub(super) fn watch_progress(draft: &mut Draft<'_>) {
     let ready = draft.ready(&rollout.revision);
     let healthy = draft.healthy(&rollout.revision).unwrap_or(ready);
     let short = !draft.complete(&rollout.revision, needed);
-    let old = &rollout.progress;
+    rollout.progress = progressed(&rollout.progress, now, ready, healthy, short);
+    draft.target.rollout = Some(rollout);
+}
+
+/// What was seen last of tasks that come up; the time moves where there is progress, or something to wait for anew.
+pub(super) fn progressed(
+    old: &Progress,
+    now: Timestamp,
+    ready: u32,
+    healthy: u32,
+    short: bool,
+) -> Progress {
     let grew = ready > old.ready || healthy > old.healthy;
-    rollout.progress = match (old.short, short) {
+    match (old.short, short) {
         (false, true) => Progress {
             at: now,
             ready,
@@ -59,8 +71,7 @@ pub(super) fn watch_progress(draft: &mut Draft<'_>) {
             short,
         },
         (true, true) | (false, false) => old.clone(),
-    };
-    draft.target.rollout = Some(rollout);
+    }
 }
 
 /// Whether what must be seen of tasks cannot be seen now.
@@ -120,19 +131,27 @@ fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
         .as_ref()
         .is_some_and(|split| split.canary.as_ref() == Some(revision));
     let missing = draft.ready(revision) < draft.needed(rollout);
-    let failed = failed_tasks(draft, revision, rollout.failed_before);
-    if serves || !missing || failed < CRASH_LOOP || draft.swarm_problem().is_some() {
+    if serves || !missing {
         return None;
     }
-    let says = draft.docker_says(revision);
     Some(Ending {
         outcome: Outcome::Failed,
         reason: reasons::CRASH_LOOP.to_owned(),
-        why: format!(
-            "{failed} tasks failed before it ever served; Docker says: {}",
-            says.as_deref().unwrap_or("nothing")
-        ),
+        why: crashes(draft, revision, rollout.failed_before)?,
     })
+}
+
+/// So many tasks have failed since then that more would fail, too.
+pub(super) fn crashes(draft: &Draft<'_>, revision: &RevisionId, before: u32) -> Option<String> {
+    let failed = failed_tasks(draft, revision, before);
+    if failed < CRASH_LOOP || draft.swarm_problem().is_some() {
+        return None;
+    }
+    let says = draft.docker_says(revision);
+    Some(format!(
+        "{failed} tasks failed before it ever served; Docker says: {}",
+        says.as_deref().unwrap_or("nothing")
+    ))
 }
 
 /// Tasks that failed in this rollout. A count below the one before it is of a new service.
@@ -252,12 +271,14 @@ pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
             };
             draft.target.failed.insert(revision.clone(), failed);
         }
-        Outcome::Promoted | Outcome::Replaced => {}
+        Outcome::Promoted | Outcome::Replaced | Outcome::Over => {}
     }
     let message = format!("{} is taken back: {}", draft.name(&revision), ending.why);
     let severity = match ending.outcome {
         Outcome::RolledBack | Outcome::Failed => Severity::Warning,
-        Outcome::Promoted | Outcome::Aborted | Outcome::Replaced => Severity::Normal,
+        Outcome::Promoted | Outcome::Aborted | Outcome::Replaced | Outcome::Over => {
+            Severity::Normal
+        }
     };
     draft.note(severity, "TakingBack", message);
     back_to_stable(draft);
@@ -322,7 +343,14 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
         });
     }
     close(draft);
-    removal::leave(draft, &rollout.revision, Span::ZERO);
+    let replaced = rollout
+        .ending
+        .is_some_and(|e| e.outcome == Outcome::Replaced);
+    if replaced {
+        removal::leave(draft, &rollout.revision, Span::ZERO);
+    } else {
+        removal::leave_inspected(draft, &rollout.revision);
+    }
     Move::Again
 }
 
@@ -355,6 +383,7 @@ pub(super) fn close(draft: &mut Draft<'_>) {
         Outcome::Aborted => (Severity::Normal, "Aborted"),
         Outcome::Replaced => (Severity::Normal, "Replaced"),
         Outcome::Failed => (Severity::Warning, "Failed"),
+        Outcome::Over => (Severity::Normal, "Over"),
     };
     let message = format!("{}: {}", draft.name(&entry.revision), entry.why);
     draft.target.history.push(entry);

@@ -5,7 +5,7 @@ use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
-use super::why::{At, Scaling, Why};
+use super::why::{At, PreviewUp, Scaling, Why};
 
 impl Why {
     /// The stable, documented word.
@@ -38,7 +38,11 @@ impl Why {
                 ready: 0, replicas, ..
             } if *replicas > 0 => reasons::UNAVAILABLE,
             Why::Serving { .. } => reasons::SERVING,
-            Why::FirstFails { reason, .. } | Why::Failed { reason, .. } => reason,
+            Why::Preview(_) => reasons::PREVIEW,
+            Why::PreviewOver { .. } => reasons::PREVIEW_OVER,
+            Why::FirstFails { reason, .. }
+            | Why::PreviewFails { reason, .. }
+            | Why::Failed { reason, .. } => reason,
         };
         word.to_owned()
     }
@@ -48,6 +52,7 @@ impl Why {
     pub fn until(&self) -> Option<Timestamp> {
         match self {
             Why::Holding(at) => at.until,
+            Why::Preview(up) => Some(up.until),
             Why::Scaling(scaling) => scaling.deadline,
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
@@ -68,6 +73,8 @@ impl Why {
             | Why::FirstFails { .. }
             | Why::StableBroken { .. }
             | Why::Serving { .. }
+            | Why::PreviewOver { .. }
+            | Why::PreviewFails { .. }
             | Why::Failed { .. }
             | Why::Deleting { .. } => None,
         }
@@ -83,6 +90,7 @@ impl Why {
             | Why::InvalidSpec { .. }
             | Why::SpecMissing
             | Why::FirstFails { .. }
+            | Why::PreviewFails { .. }
             | Why::Failed { .. } => true,
             Why::Unresolved { transient, .. } => !transient,
             Why::Nothing
@@ -100,6 +108,8 @@ impl Why {
             | Why::TakingBack { .. }
             | Why::StableBroken { .. }
             | Why::Serving { .. }
+            | Why::Preview(_)
+            | Why::PreviewOver { .. }
             | Why::Deleting { .. } => false,
         }
     }
@@ -157,7 +167,25 @@ impl Why {
                     tasks(*replicas)
                 )
             }
-            Why::Failed { revision, why, .. } => failed(revision, why),
+            Why::Preview(up) => up.sentence(),
+            Why::PreviewOver { revision, at } => {
+                format!(
+                    "the preview of {revision} is over since {}; retry brings it back",
+                    day(*at)
+                )
+            }
+            Why::PreviewFails { revision, why, .. } => {
+                format!(
+                    "the preview of {revision} does not come up and is kept trying: {}",
+                    plain(why)
+                )
+            }
+            Why::Failed {
+                revision,
+                why,
+                stable,
+                ..
+            } => failed(revision, why, *stable),
             Why::Deleting { waits } => format!("is being taken down: {waits}"),
         }
     }
@@ -210,9 +238,10 @@ fn broken(why: &str, canary: u32) -> String {
     )
 }
 
-fn failed(revision: &str, why: &str) -> String {
+fn failed(revision: &str, why: &str, stable: bool) -> String {
+    let serves = if stable { "stable serves; " } else { "" };
     format!(
-        "stable serves; {revision} was taken back and is not tried again by itself: {}",
+        "{serves}{revision} was taken back and is not tried again by itself: {}",
         plain(why)
     )
 }
@@ -306,6 +335,34 @@ impl At {
             self.then()
         )
     }
+}
+
+impl PreviewUp {
+    fn sentence(&self) -> String {
+        let leads = if self.leads.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", self.leads.join(", "))
+        };
+        let others = match self.others {
+            0 => String::new(),
+            1 => "; one other is there, too".to_owned(),
+            more => format!("; {more} others are there, too"),
+        };
+        format!(
+            "the preview of {} is up{leads} with {} of {} {} until {}{others}",
+            self.revision,
+            self.ready,
+            self.replicas,
+            tasks(self.replicas),
+            day(self.until)
+        )
+    }
+}
+
+/// A day and its time, to the second.
+fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A time of day, to the second.

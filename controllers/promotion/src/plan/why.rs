@@ -118,8 +118,17 @@ pub enum Why {
         /// Tasks wanted.
         replicas: u32,
     },
-    /// Stable serves, and the spec's revision failed.
-    Failed {
+    /// The preview that the spec asks for is up.
+    Preview(PreviewUp),
+    /// The preview that the spec asks for is over.
+    PreviewOver {
+        /// The revision.
+        revision: String,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The preview does not come up; it is kept trying.
+    PreviewFails {
         /// The revision.
         revision: String,
         /// The word.
@@ -127,11 +136,39 @@ pub enum Why {
         /// The sentence.
         why: String,
     },
+    /// Stable serves, if there is one, and the spec's revision failed.
+    Failed {
+        /// The revision.
+        revision: String,
+        /// The word.
+        reason: String,
+        /// The sentence.
+        why: String,
+        /// Whether there is a stable revision.
+        stable: bool,
+    },
     /// Everything is being taken down.
     Deleting {
         /// What is waited for.
         waits: String,
     },
+}
+
+/// A preview that is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewUp {
+    /// The revision.
+    pub revision: String,
+    /// Hosts and headers that lead to it.
+    pub leads: Vec<String>,
+    /// Until when.
+    pub until: Timestamp,
+    /// Ready tasks.
+    pub ready: u32,
+    /// Tasks wanted.
+    pub replicas: u32,
+    /// How many others are up or starting.
+    pub others: usize,
 }
 
 /// What is missing of the tasks.

@@ -1,6 +1,7 @@
 //! What takes a canary back, and what must not.
 
 use fm_api::operation::Verb;
+use fm_api::quantity::Span;
 use fm_api::rollout::Outcome;
 use fm_api::status::{Phase, reasons};
 use fm_api::verdict::Decision;
@@ -119,4 +120,33 @@ fn tasks_that_haproxy_finds_unhealthy_get_no_traffic() {
         ended(&sim),
         (Outcome::Failed, reasons::PROGRESS_DEADLINE.to_owned())
     );
+}
+
+#[test]
+fn one_that_was_taken_back_stays_for_a_look_and_begins_at_the_first_step_again() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.apply(|release| release.spec.keep_failed = Span::secs(60));
+    sim.image("good:2");
+    sim.settle();
+    sim.verdict(Decision::Rollback);
+    sim.settle();
+    let failed = sim.target().wanted.clone().unwrap();
+    assert_eq!(sim.weight(), 0);
+    assert!(
+        sim.target().revisions.contains_key(&failed),
+        "without traffic, to be looked at"
+    );
+    assert_eq!(sim.target().traffic.as_ref().unwrap().canary, None);
+    sim.ask(Verb::Retry, false);
+    sim.settle();
+    assert_eq!(
+        (sim.weight(), sim.rollout().step),
+        (1000, 0),
+        "no switch back to it"
+    );
+    sim.ask(Verb::Abort, false);
+    sim.settle();
+    sim.pass(60);
+    sim.settle();
+    assert!(!sim.target().revisions.contains_key(&failed));
 }

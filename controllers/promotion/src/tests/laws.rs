@@ -12,6 +12,7 @@ use fm_api::verdict::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::previews::preview;
 use super::sim::{Sim, release};
 use super::strategies::blue_green;
 use crate::plan::{Plan, World};
@@ -33,6 +34,32 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     rollback_comes_first(before, old, new, now);
     failed_is_not_tried_again(old, new, plan);
     a_switch_is_whole(new);
+    previews_have_no_share_and_an_end(new, now);
+}
+
+/// A preview never stands in the split, and none leads anywhere after its time.
+fn previews_have_no_share_and_an_end(new: &Target, now: Timestamp) {
+    for (revision, preview) in &new.previews {
+        let named = [&new.stable, &new.canary]
+            .into_iter()
+            .flatten()
+            .any(|r| r == revision);
+        assert!(!named && new.revisions.contains_key(revision), "{revision}");
+        if let Some(split) = &new.traffic {
+            assert!(!split.shares().contains_key(revision));
+        }
+        let shut = preview.hosts.is_empty() && preview.match_rules.is_empty();
+        assert!(if preview.closed {
+            shut
+        } else {
+            now < preview.until && !new.deleting
+        });
+    }
+    let mut hosts: Vec<_> = new.previews.values().flat_map(|p| &p.hosts).collect();
+    let all = hosts.len();
+    hosts.sort();
+    hosts.dedup();
+    assert_eq!(hosts.len(), all, "each host leads to one");
 }
 
 /// A switch moves all requests or none.
@@ -189,7 +216,7 @@ fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
             .flatten()
             .any(|r| r == revision);
         assert!(
-            named || new.leaving.contains_key(revision),
+            named || new.leaving.contains_key(revision) || new.previews.contains_key(revision),
             "nothing is forgotten"
         );
     }
@@ -311,7 +338,7 @@ enum Act {
     Image(usize),
     Scale(u32),
     Steps(Vec<u16>),
-    Strategy(bool),
+    Strategy(u8),
     Approval(bool),
     Spoil,
     Unroute,
@@ -351,12 +378,20 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..IMAGES.len()).prop_map(Act::Image),
         1 => (0..6_u32).prop_map(Act::Scale),
         1 => proptest::collection::vec(0..=100_u16, 1..4).prop_map(|mut w| { w.sort_unstable(); Act::Steps(w) }),
-        1 => any::<bool>().prop_map(Act::Strategy),
+        1 => (0..3_u8).prop_map(Act::Strategy),
         1 => any::<bool>().prop_map(Act::Approval),
         1 => Just(Act::Spoil),
         1 => Just(Act::Unroute),
         1 => Just(Act::Route),
     ]
+}
+
+fn strategy(n: u8, image: &str) -> fm_api::release::Release {
+    match n {
+        0 => release(image),
+        1 => blue_green(image),
+        _ => preview(image),
+    }
 }
 
 fn perform(sim: &mut Sim, act: &Act) {
@@ -396,8 +431,13 @@ fn perform(sim: &mut Sim, act: &Act) {
         Act::Scale(replicas) => sim.apply(|release| release.spec.replicas = *replicas),
         Act::Steps(weights) => sim.apply(|release| {
             let Some(canary) = release.spec.strategy.canary.as_mut() else {
-                let both = release.spec.strategy.blue_green.as_mut().unwrap();
-                both.watch = Span::secs(weights[0].into());
+                let seconds = Span::secs(u64::from(weights[0]) + 1);
+                if let Some(both) = &mut release.spec.strategy.blue_green {
+                    both.watch = seconds;
+                }
+                if let Some(preview) = &mut release.spec.strategy.preview {
+                    preview.ttl = seconds;
+                }
                 return;
             };
             let mut step = canary.steps[0].clone();
@@ -409,14 +449,9 @@ fn perform(sim: &mut Sim, act: &Act) {
                 })
                 .collect();
         }),
-        Act::Strategy(green) => sim.apply(|spec| {
-            let other = if *green {
-                blue_green("any")
-            } else {
-                release("any")
-            };
-            spec.spec.strategy = other.spec.strategy;
-        }),
+        Act::Strategy(n) => {
+            sim.apply(|spec| spec.spec.strategy = strategy(*n, "any").spec.strategy)
+        }
         Act::Approval(asked) => sim.apply(|release| {
             let asked = asked.then_some(Approval::Manual);
             let strategy = &mut release.spec.strategy;
@@ -458,9 +493,11 @@ proptest! {
         keep in prop_oneof![Just(0_u64), Just(60)],
         started in any::<bool>(),
         replicas in proptest::option::of(1_u32..6),
-        green in any::<bool>(),
+        green in 0..3_u8,
+        inspect in prop_oneof![Just(0_u64), Just(30)],
     ) {
-        let mut first = if green { blue_green("good:0") } else { release("good:0") };
+        let mut first = strategy(green, "good:0");
+        first.spec.keep_failed = Span::secs(inspect);
         first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
         first.spec.on_new_revision = policy;
         if let Some(canary) = &mut first.spec.strategy.canary {
@@ -470,7 +507,7 @@ proptest! {
         if let Some(both) = &mut first.spec.strategy.blue_green {
             both.keep_previous = Span::secs(keep);
         }
-        let mut sim = if started { Sim::serving(first) } else { Sim::new(first) };
+        let mut sim = if started && green < 2 { Sim::serving(first) } else { Sim::new(first) };
         for act in &acts {
             perform(&mut sim, act);
         }

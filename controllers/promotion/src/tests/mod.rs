@@ -3,6 +3,7 @@
 mod failures;
 mod laws;
 mod places;
+mod previews;
 mod rules;
 mod sentences;
 mod sim;

@@ -304,7 +304,8 @@ impl Sim {
             (ready, if sick { 0 } else { ready })
         };
         let revisions = target.revisions.iter().filter_map(|(revision, wanted)| {
-            let slot: Slot = wanted.slot?;
+            let preview = target.previews.contains_key(revision).then_some(Slot::A);
+            let slot: Slot = wanted.slot.or(preview)?;
             let (servers, healthy) = healthy(revision);
             let seen = HaproxyRevision {
                 slot,

@@ -43,6 +43,8 @@ const EXACT_HOST: &str =
     r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 const EXACT_HOST_WORDS: &str =
     "a host name in lower case such as `next.shop.example.com`; no wildcard, no scheme, no port";
+const HOST_TEMPLATE: &str = r"^([a-z0-9.-]|\{(revision|namespace|name)\})+$";
+const HOST_TEMPLATE_WORDS: &str = "a host name in lower case such as `{revision}.preview.example.com`, with `{revision}`, `{namespace}` and `{name}` filled in; no wildcard";
 const PATH: &str = r"^/[A-Za-z0-9._~!$&'()*+,=:@%/-]*$";
 const PATH_WORDS: &str = "a path from `/` on, of letters, digits and ._~!$&'()*+,=:@%/-";
 const OBJECT: &str = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$";
@@ -193,6 +195,27 @@ const TEXTS: &[Text] = &[
         "a label to spread over, such as `node.labels.zone`",
     ),
     text("Route", "hosts[]", HOST, 253, HOST_WORDS),
+    text(
+        "Preview",
+        "hosts[]",
+        HOST_TEMPLATE,
+        253,
+        HOST_TEMPLATE_WORDS,
+    ),
+    text(
+        "PreviewMatch",
+        "header",
+        r"^[A-Za-z0-9-]{1,64}$",
+        64,
+        "letters, digits and `-`, at most 64",
+    ),
+    text(
+        "PreviewMatch",
+        "value",
+        r"^([A-Za-z0-9._~=+/:@-]|\{(revision|namespace|name)\})+$",
+        128,
+        "letters, digits, ._~=+/:@-, `{revision}`, `{namespace}` and `{name}`, at most 128",
+    ),
     text("PreviewHosts", "hosts[]", EXACT_HOST, 253, EXACT_HOST_WORDS),
     text("Route", "paths[]", PATH, 512, PATH_WORDS),
     text("RouteHealthCheck", "path", PATH, 512, PATH_WORDS),
@@ -252,12 +275,9 @@ pub(super) fn constrain(schema: &mut Value) {
     exclusive(schema);
 }
 
-/// One strategy, and those of later versions are not offered; one kind of affinity.
+/// One strategy; one kind of affinity.
 fn exclusive(schema: &mut Value) {
     if let Some(strategy) = definition(schema, "Strategy") {
-        if let Some(Value::Object(properties)) = strategy.get_mut("properties") {
-            properties.retain(|name, _| name != "preview");
-        }
         strategy.insert("minProperties".to_owned(), json!(1));
         strategy.insert("maxProperties".to_owned(), json!(1));
     }

@@ -5,10 +5,10 @@ use crate::problem::Problem;
 use crate::quantity::Span;
 use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require};
 
-use super::{LARGEST, metrics, routes, workload};
+use super::{LARGEST, metrics, preview, routes, workload};
 
 const DAY: Span = Span::secs(86_400);
-const MONTH: Span = Span::secs(30 * 86_400);
+pub(super) const MONTH: Span = Span::secs(30 * 86_400);
 
 /// Everything that is wrong with the meaning of a release of the right shape.
 pub(super) fn problems(release: &Release) -> Vec<Problem> {
@@ -27,6 +27,9 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     if let Some(both) = &spec.strategy.blue_green {
         blue_green(&mut found, both, spec);
     }
+    if let Some(strategy) = &spec.strategy.preview {
+        preview::problems(&mut found, strategy, release);
+    }
     worker(&mut found, spec);
     analysis(&mut found, &spec.analysis);
     metrics::problems(&mut found, spec);
@@ -36,6 +39,13 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
         spec.progress_deadline,
         Span::secs(1),
         Span::secs(7 * 86_400),
+    );
+    span(
+        &mut found,
+        "spec.keepFailed",
+        spec.keep_failed,
+        Span::ZERO,
+        MONTH,
     );
     span(
         &mut found,
@@ -190,7 +200,7 @@ fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             "no `affinity`, or routes",
         );
     }
-    if !spec.analysis.disabled {
+    if spec.strategy.preview.is_none() && !spec.analysis.disabled {
         refuse(
             "spec.analysis.disabled",
             "there are no routes, so there is no traffic to judge a new revision by; rolling workers by replicas comes in a later version",

@@ -26,10 +26,17 @@ pub fn prefix(path: &str) -> &str {
 /// Every host and path prefix that a release claims.
 pub fn claims(release: &Release) -> impl Iterator<Item = (&str, &str)> {
     let looks = release.spec.strategy.preview_hosts();
+    let preview = release.spec.strategy.preview.as_ref();
     release.spec.routes.iter().flat_map(move |route| {
         let paths = |host| route.paths.iter().map(move |path| (host, prefix(path)));
-        let hosts = route.hosts.iter().chain(looks);
-        hosts.map(String::as_str).flat_map(paths)
+        // A preview leaves the routes' own hosts to whom they belong, and those it makes of its revisions are its alone.
+        let own = route.hosts.iter().filter(move |_| preview.is_none());
+        let fixed = preview.map_or(&[][..], |preview| &preview.hosts);
+        let fixed = fixed.iter().filter(|host| !host.contains('{'));
+        own.chain(looks)
+            .chain(fixed)
+            .map(String::as_str)
+            .flat_map(paths)
     })
 }
 

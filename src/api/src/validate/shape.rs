@@ -12,13 +12,6 @@ use super::near::nearest;
 use crate::problem::{Problem, join, shown};
 use crate::schema::{self, MEMORY, SPAN};
 
-/// Fields that people will look for and this version does not have.
-const LATER: &[(&str, &str, &str)] = &[(
-    "spec.strategy.preview",
-    "preview is not in this version",
-    "`canary` or `blueGreen`",
-)];
-
 /// No more unknown fields of one mapping than this are told.
 const MOST_UNKNOWN: usize = 20;
 /// No more findings than this are put into words.
@@ -154,9 +147,6 @@ impl<'a> Finding<'a> {
 
     fn unknown(&self, name: &str) -> Problem {
         let path = self.below(name);
-        if let Some((_, why, instead)) = LATER.iter().find(|(later, _, _)| *later == path) {
-            return Problem::new(path, *why).allowed(*instead);
-        }
         let fields = schema::fields(&self.schema);
         let hint = match nearest(name, &fields) {
             Some(near) => format!(", did you mean `{near}`?"),

@@ -101,6 +101,18 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
             say("preview", &look.hosts.join(", "));
         }
     }
+    if let Some(preview) = &spec.strategy.preview {
+        let headers = preview.match_rules.iter();
+        let headers = headers.map(|rule| format!("{}: {}", rule.header, rule.value));
+        let leads: Vec<String> = preview.hosts.iter().cloned().chain(headers).collect();
+        let text = format!(
+            "{} for {}, at most {} at once",
+            leads.join(", "),
+            preview.ttl,
+            preview.limit
+        );
+        say("preview", &text);
+    }
     say("time", &estimate(release, None));
     if !meta.labels.is_empty() {
         let labels: Vec<String> = meta

@@ -7,6 +7,9 @@ use crate::text::{count, short};
 
 /// How long a rollout of this release takes at least, in one or two sentences; `rps` is stable's rate, where it is known.
 pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
+    if release.spec.strategy.preview.is_some() {
+        return "a preview is up as soon as its tasks are; nothing else waits for it".to_owned();
+    }
     if let Some(both) = &release.spec.strategy.blue_green {
         return blue_green(both);
     }

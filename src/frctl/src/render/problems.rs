@@ -18,7 +18,9 @@ pub(crate) fn is_problem(view: &View, look: &Look) -> bool {
     };
     let stuck = match status.phase {
         Phase::Paused | Phase::RollingBack | Phase::Degraded | Phase::Invalid => true,
-        Phase::Pending | Phase::Progressing | Phase::Healthy | Phase::Deleting => false,
+        Phase::Pending | Phase::Progressing | Phase::Healthy | Phase::Over | Phase::Deleting => {
+            false
+        }
     };
     stuck || status.waits_for_person || failing(status, look).is_some()
 }
@@ -103,6 +105,7 @@ fn next(view: &View, status: &Status) -> String {
         | Phase::RollingBack
         | Phase::Healthy
         | Phase::Deleting
+        | Phase::Over
         | Phase::Invalid => {
             if status.waits_for_person {
                 person(view, status)

@@ -201,5 +201,6 @@ pub(super) fn outcome(outcome: Outcome, look: &Look) -> String {
         Outcome::Aborted => look.paint.yellow("aborted"),
         Outcome::Replaced => look.paint.dim("replaced"),
         Outcome::Failed => look.paint.red("failed"),
+        Outcome::Over => look.paint.dim("over"),
     }
 }

@@ -1,7 +1,7 @@
 //! Pictures and tables as golden files: `SNAPSHOTS=overwrite cargo test -p frctl` writes them again.
 
 use fm_api::event::Event;
-use fm_api::http::View;
+use fm_api::http::{ApplyOutcome, View};
 use jiff::tz::TimeZone;
 use snapbox::{assert_data_eq, file};
 
@@ -206,4 +206,37 @@ fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
         problems(&bad, &look),
         file!["../../tests/golden/problems.txt"]
     );
+}
+
+fn example(text: &str) -> fm_api::release::Release {
+    let mut read = fm_api::manifest::read("example.yaml", text.as_bytes());
+    read.remove(0).unwrap()
+}
+
+#[test]
+fn what_each_strategy_would_do() {
+    let examples = [
+        include_str!("../../../../manifests/shop.yaml"),
+        include_str!("../../../../manifests/blue-green.yaml"),
+        include_str!("../../../../manifests/preview.yaml"),
+        include_str!("../../../../manifests/worker.yaml"),
+    ];
+    let view = view("healthy");
+    let mut text = String::new();
+    for example in examples.map(example) {
+        let mut before = example.clone();
+        before.spec.workload.image = "shop:before".to_owned();
+        before.spec.replicas = 3;
+        let planned = plan::plan(
+            Some(&before),
+            &example,
+            ApplyOutcome::Configured,
+            Some(&view),
+        );
+        text.push_str(&format!("{}\n{}\n", example.key(), plan::lines(&planned)));
+    }
+    let new = example(examples[0]);
+    let planned = plan::plan(None, &new, ApplyOutcome::Created, None);
+    text.push_str(&format!("new\n{}", plan::lines(&planned)));
+    assert_data_eq!(text, file!["../../tests/golden/plan.txt"]);
 }

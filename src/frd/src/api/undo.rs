@@ -183,7 +183,8 @@ fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Res
 
 /// Until when the revision's tasks stay, if it served before.
 fn warm_until(target: &Target, revision: &RevisionId) -> Option<Timestamp> {
-    target.leaving.get(revision)?.warm_until
+    let leaving = target.leaving.get(revision)?;
+    leaving.warm_until.filter(|_| !leaving.inspected)
 }
 
 fn sentence(

@@ -1,0 +1,317 @@
+//! What applying a manifest would do, step by step, before it does. Pure.
+//!
+//! It says what the strategy comes to with what is known now: the image is not resolved, and evidence is not foreseen.
+
+use fm_api::criteria::OnInconclusive;
+use fm_api::http::{ApplyOutcome, View};
+use fm_api::quantity::Span;
+use fm_api::release::{Approval, OnFailure, OnNewRevision, Release, ReleaseSpec, Require};
+use fm_api::strategy::{BlueGreen, Canary, Course, Preview};
+use serde::Serialize;
+
+use super::percent;
+use crate::changes::changes;
+use crate::text::count;
+
+/// One thing that would happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Planned {
+    /// A few words: `services`, `step 1 of 3`, `back`.
+    pub(crate) when: String,
+    /// What happens then, each a sentence.
+    pub(crate) what: Vec<String>,
+}
+
+fn planned(when: impl Into<String>, what: Vec<String>) -> Planned {
+    Planned {
+        when: when.into(),
+        what,
+    }
+}
+
+/// What would happen, in this order.
+pub(crate) fn plan(
+    before: Option<&Release>,
+    after: &Release,
+    outcome: ApplyOutcome,
+    view: Option<&View>,
+) -> Vec<Planned> {
+    if outcome == ApplyOutcome::Unchanged {
+        return vec![planned("nothing", vec!["it is stored as it is".to_owned()])];
+    }
+    let mut all = Vec::new();
+    let changed = before
+        .map(|before| changes(before, after))
+        .unwrap_or_default();
+    let at_once: Vec<String> = changed
+        .iter()
+        .filter(|change| !change.revision)
+        .map(|change| format!("{}: {}", change.part, change.effect))
+        .collect();
+    if !at_once.is_empty() {
+        all.push(planned("at once", at_once));
+    }
+    if before.is_some() && !changed.iter().any(|change| change.revision) {
+        return all;
+    }
+    let spec = &after.spec;
+    if let Some(running) = running(spec, view) {
+        let refused = spec.on_new_revision == OnNewRevision::Reject;
+        all.push(running);
+        if refused {
+            return all;
+        }
+    }
+    let stable = view.and_then(|view| view.target.as_ref()?.stable.as_ref());
+    if let Some(preview) = &spec.strategy.preview {
+        all.extend(previews(spec, preview));
+    } else if stable.is_none() {
+        all.extend(first(spec));
+    } else if let Some(canary) = &spec.strategy.canary {
+        all.extend(steps(spec, canary));
+    } else if let Some(both) = &spec.strategy.blue_green {
+        all.extend(switch(spec, both));
+    }
+    all
+}
+
+/// What becomes of a rollout that runs.
+fn running(spec: &ReleaseSpec, view: Option<&View>) -> Option<Planned> {
+    let status = view?.status.as_ref()?;
+    let canary = status.canary.as_ref()?;
+    let name = format!("revision {} ({})", canary.number, canary.image);
+    let what = match spec.on_new_revision {
+        OnNewRevision::Replace => {
+            format!("{name} is taken back, stable carries everything meanwhile")
+        }
+        OnNewRevision::Queue => {
+            format!("the new revision waits until the rollout of {name} has ended")
+        }
+        OnNewRevision::Reject => {
+            format!("apply is refused while the rollout of {name} runs, unless forced")
+        }
+    };
+    Some(planned("running rollout", vec![what]))
+}
+
+fn tasks(number: u32) -> String {
+    count(u64::from(number), "task")
+}
+
+fn first(spec: &ReleaseSpec) -> Vec<Planned> {
+    let mut serves = vec![format!(
+        "it serves as soon as all of them are ready{}; nothing is compared",
+        if spec.routes.is_empty() {
+            ""
+        } else {
+            " and healthy in HAProxy"
+        }
+    )];
+    serves.extend(spec.routes.iter().map(|route| {
+        format!(
+            "{} {} lead to port {}",
+            route.hosts.join(", "),
+            route.paths.join(", "),
+            route.port
+        )
+    }));
+    vec![
+        planned(
+            "services",
+            vec![format!(
+                "a service with {} of {}",
+                tasks(spec.replicas),
+                spec.workload.image
+            )],
+        ),
+        planned("then", serves),
+    ]
+}
+
+fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
+    let strategy = &spec.strategy;
+    let Some(course) = Course::of(strategy) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    let mut before = 0;
+    let number = canary.steps.len();
+    for (index, step) in canary.steps.iter().enumerate() {
+        let needed = course.tasks(index, spec.replicas);
+        let mut what = Vec::new();
+        if needed != before {
+            what.push(format!(
+                "{} of {} beside {} of stable",
+                tasks(needed),
+                spec.workload.image,
+                spec.replicas
+            ));
+            before = needed;
+        }
+        if !spec.routes.is_empty() {
+            what.push(format!("{} of the requests", percent(step.weight)));
+        }
+        if step.hold > Span::ZERO {
+            what.push(format!("at least {}", step.hold));
+        }
+        let judged = !spec.analysis.disabled && !spec.routes.is_empty();
+        if judged && step.require == Some(Require::NonInferior) {
+            what.push("until it is shown to be as good as stable".to_owned());
+        }
+        what.extend(metrics(spec, index + 1));
+        if step.approval == Some(Approval::Manual) {
+            what.push("until somebody promotes it".to_owned());
+        }
+        all.push(planned(format!("step {} of {number}", index + 1), what));
+    }
+    all.push(planned("promotion", promotion(spec)));
+    all.push(planned("then", afterwards(spec, canary.keep_previous)));
+    all.push(planned("if it fails", back(spec)));
+    all
+}
+
+fn promotion(spec: &ReleaseSpec) -> Vec<String> {
+    let mut what = Vec::new();
+    if !spec.analysis.disabled && !spec.routes.is_empty() {
+        what.push("when it is shown to be as good as stable by every criterion".to_owned());
+        if let Some(bake) = spec.analysis.bake {
+            what.push(format!("not before {bake} of serving (bake)"));
+        }
+        let evidence = match spec.analysis.on_inconclusive {
+            OnInconclusive::Pause => "a person decides",
+            OnInconclusive::Promote => "it is promoted",
+            OnInconclusive::Rollback => "it is taken back",
+        };
+        what.push(format!(
+            "without evidence {} after the last hold: {evidence}",
+            spec.analysis.deadline.0
+        ));
+    }
+    what.push(format!(
+        "{} of {}",
+        tasks(spec.replicas),
+        spec.workload.image
+    ));
+    what
+}
+
+fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
+    let drain = spec.routes.iter().map(|route| route.timeouts.drain).max();
+    let mut what = Vec::new();
+    if !spec.routes.is_empty() {
+        what.push("it gets all requests".to_owned());
+    }
+    if keep > Span::ZERO {
+        what.push(format!(
+            "the old revision stays warm for {keep} ({} in all): going back is one change of weight",
+            tasks(spec.replicas.saturating_mul(2))
+        ));
+    }
+    what.push(match drain {
+        Some(drain) => {
+            format!("the old revision's connections end, in {drain} at most, and its service goes")
+        }
+        None => "the old revision's service goes".to_owned(),
+    });
+    what
+}
+
+fn back(spec: &ReleaseSpec) -> Vec<String> {
+    let mut what = Vec::new();
+    what.push(match spec.on_failure {
+        OnFailure::Rollback => {
+            "stable gets everything back at once, and it is not tried again by itself".to_owned()
+        }
+        OnFailure::Pause => "it stops where it is, and a person decides".to_owned(),
+    });
+    if spec.keep_failed > Span::ZERO {
+        what.push(format!(
+            "its tasks stay for {} to be looked at",
+            spec.keep_failed
+        ));
+    }
+    what.push(format!(
+        "it fails without progress of tasks for {}, too",
+        spec.progress_deadline
+    ));
+    what
+}
+
+/// Metrics that are measured in this step alone.
+fn metrics(spec: &ReleaseSpec, step: usize) -> impl Iterator<Item = String> {
+    let here =
+        move |asked: Option<u32>| asked.is_some_and(|asked| usize::try_from(asked) == Ok(step));
+    spec.analysis
+        .metrics
+        .iter()
+        .filter(move |metric| !spec.analysis.disabled && here(metric.step))
+        .map(|metric| format!("until the metric {} passes", metric.name))
+}
+
+fn switch(spec: &ReleaseSpec, both: &BlueGreen) -> Vec<Planned> {
+    let mut whole = vec![format!(
+        "{} of {} beside {} of stable ({} in all), without a share",
+        tasks(spec.replicas),
+        spec.workload.image,
+        spec.replicas,
+        spec.replicas.saturating_mul(2)
+    )];
+    if let Some(look) = &both.preview {
+        whole.push(format!("{} leads to it alone", look.hosts.join(", ")));
+    }
+    if both.hold > Span::ZERO {
+        whole.push(format!("at least {}", both.hold));
+    }
+    whole.extend(metrics(spec, 1));
+    if both.approval == Some(Approval::Manual) {
+        whole.push("until somebody promotes it".to_owned());
+    }
+    let mut after = vec!["all requests go to it, in one change of weight".to_owned()];
+    after.push(format!(
+        "the old revision stands by whole for {}",
+        both.watch
+    ));
+    after.extend(metrics(spec, 2));
+    vec![
+        planned("before the switch", whole),
+        planned("the switch", after),
+        planned("then", afterwards(spec, both.keep_previous)),
+        planned("if it fails", back(spec)),
+    ]
+}
+
+fn previews(spec: &ReleaseSpec, preview: &Preview) -> Vec<Planned> {
+    let headers = preview.match_rules.iter();
+    let headers = headers.map(|rule| format!("{}: {}", rule.header, rule.value));
+    let leads: Vec<String> = preview.hosts.iter().cloned().chain(headers).collect();
+    let mut up = vec![format!(
+        "a service with {} of {}, without a share",
+        tasks(spec.replicas),
+        spec.workload.image
+    )];
+    if !leads.is_empty() {
+        up.push(format!("{} lead to it alone", leads.join(", ")));
+    }
+    vec![
+        planned("services", up),
+        planned("then", vec![format!("it goes after {}", preview.ttl)]),
+    ]
+}
+
+/// As lines for people.
+pub(crate) fn lines(all: &[Planned]) -> String {
+    let width = all
+        .iter()
+        .map(|one| one.when.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for one in all {
+        for (index, what) in one.what.iter().enumerate() {
+            let when = if index == 0 { one.when.as_str() } else { "" };
+            out.push_str(&format!("  {when:width$}  {what}\n"));
+        }
+    }
+    out
+}
