@@ -2,6 +2,8 @@
 
 use fm_api::manifest;
 
+/// The strategy of the good one.
+const CANARY: &str = "    canary:\n      steps:\n        - { weight: 1, hold: 60s }\n        - { weight: 10, hold: 2m }\n        - { weight: 50, hold: 5m, approval: manual }\n      capacity: proportional\n      keepPrevious: 30m\n";
 const GOOD: &str = include_str!("manifests/good.yaml");
 
 fn told(bytes: &[u8]) -> String {
@@ -84,28 +86,28 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "a switch that is watched longer than a month, with a preview host of its routes",
-        "  strategy:\n    canary:\n",
-        "  strategy:\n    blueGreen: { watch: 31d, preview: { hosts: [shop.example.com, next.example.com, next.example.com] } }\n  x:\n",
+        CANARY,
+        "    blueGreen: { watch: 31d, preview: { hosts: [shop.example.com, next.example.com, next.example.com] } }\n",
     ),
     (
         "a preview host with a wildcard",
-        "  strategy:\n    canary:\n",
-        "  strategy:\n    blueGreen: { preview: { hosts: [\"*.example.com\"] } }\n  x:\n",
+        CANARY,
+        "    blueGreen: { preview: { hosts: [\"*.example.com\"] } }\n",
     ),
     (
         "a preview for no time, at hosts that cannot be",
-        "  strategy:\n    canary:\n",
-        "  strategy:\n    preview: { ttl: 0s, hosts: [\"-{revision}.example.com\", shop.example.com] }\n  x:\n",
+        CANARY,
+        "    preview: { ttl: 0s, hosts: [\"-{revision}.example.com\", shop.example.com] }\n",
     ),
     (
         "a preview with an unknown word in its host",
-        "  strategy:\n    canary:\n",
-        "  strategy:\n    preview: { limit: 0, hosts: [\"{branch}.example.com\"] }\n  x:\n",
+        CANARY,
+        "    preview: { limit: 0, hosts: [\"{branch}.example.com\"] }\n",
     ),
     (
         "a preview that nothing leads to",
-        "  strategy:\n    canary:\n",
-        "  strategy:\n    preview: {}\n  x:\n",
+        CANARY,
+        "    preview: {}\n",
     ),
     (
         "a canary's fields in a switch",

@@ -275,12 +275,22 @@ fn each_strategy_is_read_with_its_defaults_and_a_preview_claims_only_what_is_its
 }
 
 #[test]
-fn a_target_that_was_stored_before_there_were_other_strategies_is_read() {
-    let stored = include_str!("stored/target-canary-only.json");
-    let target: fm_api::target::Target = serde_json::from_str(stored).unwrap();
-    let course = target.settings.unwrap().course.unwrap();
-    assert_eq!(target.rollout.unwrap().plan, course);
-    assert!(course.kind.is_canary());
-    assert_eq!(course.steps.len(), 2);
-    assert!(target.previews.is_empty() && target.preview_hosts.is_empty());
+fn settings_that_were_stored_before_there_were_other_strategies_are_read_and_written_alike() {
+    let stored = serde_json::json!({
+        "replicas": 4,
+        "canary": {
+            "steps": [{ "weight": 10, "hold": "10s" }, { "weight": 50, "hold": "20s", "approval": "manual" }],
+            "capacity": "proportional", "keepPrevious": "30m",
+        },
+        "analysis": {}, "onFailure": "rollback", "onNewRevision": "replace",
+        "progressDeadline": "10m", "historyLimit": 10, "routes": [],
+    });
+    let settings: fm_api::rollout::Settings = serde_json::from_value(stored.clone()).unwrap();
+    let course = settings.course.as_ref().unwrap();
+    assert!(course.kind.is_canary() && course.steps.len() == 2);
+    let again = serde_json::to_value(&settings).unwrap();
+    assert_eq!(
+        again["canary"], stored["canary"],
+        "an older frd reads it, too"
+    );
 }
