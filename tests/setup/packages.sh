@@ -15,6 +15,7 @@ etcd   etcdctl           etcd-client        looks into it
 test   openssl           openssl            makes certificates for the tests of TLS
 test   curl              curl               speaks HTTP/2 in the tests
 test   promtool          prometheus         checks /metrics and the rules; takes in the remote-write sink
+test   influxd           influxdb           takes in the line-protocol sink
 bench  wrk               wrk                measures throughput
 fuzz   g++               g++                builds libFuzzer
 '

@@ -38,6 +38,24 @@ impl Decayed {
         }
     }
 
+    /// Adds another's.
+    pub(crate) fn merge(&mut self, other: &Decayed) {
+        for (bin, weight) in &other.bins {
+            *self.bins.entry(*bin).or_default() += weight;
+        }
+    }
+
+    /// Without another that was merged into it.
+    pub(crate) fn without(&self, other: &Decayed) -> Decayed {
+        let left = self.bins.iter().map(|(bin, weight)| {
+            let theirs = other.bins.get(bin).copied().unwrap_or_default();
+            (*bin, weight - theirs)
+        });
+        Decayed {
+            bins: left.filter(|(_, weight)| *weight > NEGLIGIBLE).collect(),
+        }
+    }
+
     /// The bin that holds the `q`-quantile; `None` before there is anything.
     #[must_use]
     pub fn quantile_bin(&self, q: f64) -> Option<u16> {

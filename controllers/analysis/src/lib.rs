@@ -2,8 +2,8 @@
 //!
 //! `agents' counters -> observe -> judge (evidence, plan) -> act -> verdicts/<ns>/<name>`
 //!
-//! Runs once, under an elected lease. It watches targets, looks once a second at each release whose target asks for
-//! analysis, and writes one verdict per closed batch, from which it (or its successor) goes on exactly.
+//! Runs once, under an elected lease. It watches targets, looks every ten seconds at the tasks of each release (which one is
+//! worse than its siblings) and once a second at each release whose target asks for analysis, and writes one verdict per closed batch, from which it (or its successor) goes on exactly.
 //! What must never happen: a verdict that speaks of another run, or one written by a leader that is no more.
 
 mod act;
@@ -12,12 +12,15 @@ pub mod judge;
 pub mod latency;
 pub mod metrics;
 pub mod observe;
+pub mod outliers;
 pub mod plan;
 pub mod pmix;
 pub mod power;
 pub mod recording;
 pub mod replay;
 mod run;
+pub mod saturation;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,13 +33,13 @@ use fm_api::target::{AnalysisTarget, Target};
 use fm_api::verdict::{Decision, Verdict};
 use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Recorder, decode};
 use fm_store::{Fence, StoreError};
-use fm_telemetry::CounterSource;
+use fm_telemetry::Pulls;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::flight::Flights;
 use crate::metrics::{Measure, Question};
-use crate::observe::Pulls;
 use crate::run::{Identity, Run};
+use crate::watch::Watches;
 
 /// Time between ticks.
 const TICK: SignedDuration = SignedDuration::from_secs(1);
@@ -49,16 +52,17 @@ const SHARED: SignedDuration = SignedDuration::from_millis(100);
 /// When the store refuses for good.
 pub async fn run(
     ctx: Context,
-    source: Arc<dyn CounterSource>,
+    pulls: Arc<Pulls>,
     measure: Arc<dyn Measure>,
 ) -> Result<(), StoreError> {
     let cache = Cache::start(&ctx, vec![keys::prefix("targets")]);
     cache.synced().await;
     let analyst = Analyst {
         recorder: Recorder::new(&ctx, "analysis"),
-        pulls: Pulls::new(source),
+        pulls,
         flights: Flights::new(measure),
         runs: Mutex::default(),
+        watches: Watches::default(),
         ctx: ctx.clone(),
         cache: cache.clone(),
     };
@@ -69,10 +73,12 @@ struct Analyst {
     ctx: Context,
     cache: Cache,
     recorder: Recorder,
-    pulls: Pulls,
+    pulls: Arc<Pulls>,
     flights: Flights,
     /// The runs that are looked at; one in the middle of a look is not in it.
     runs: Mutex<HashMap<ReleaseKey, Run>>,
+    /// The tasks of every release, compared with their siblings.
+    watches: Watches,
 }
 
 #[async_trait]
@@ -85,15 +91,17 @@ impl Reconciler for Analyst {
         let known = self.forget(key);
         let Some(entry) = self.cache.get(&key.target()) else {
             self.flights.end(key);
+            self.watches.forget(key);
             act::remove(&self.ctx, fence, key).await?;
             return Ok(Next::OnChange);
         };
         let target: Target = decode(&entry).map_err(ReconcileError::Terminal)?;
+        let again = self.siblings(key, &target, fence).await?;
         let Some(analysis) = (target.analysis.as_ref())
             .filter(|analysis| !analysis.criteria.disabled && !target.deleting)
         else {
             self.flights.end(key);
-            return Ok(Next::OnChange);
+            return Ok(again.map_or(Next::OnChange, Next::After));
         };
         let identity = Identity::of(&target, analysis, fence);
         let mut run = match known.filter(|run| run.is(&identity)) {
@@ -163,12 +171,13 @@ impl Analyst {
         run.count(key, analysis, &pulled, now);
         run.next_tick = next_tick(run.next_tick, now);
         let measured = self.measure(key, analysis, run, now).await;
-        let verdict = match run.tick(target, analysis, now) {
+        let mut verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
             None if run.told() && measured => run.between(target, analysis, now),
             None if run.told() => return Ok(()),
             None => run.begin(target, analysis, now),
         };
+        verdict.outliers = self.watches.named(key);
         let revision = act::write(&self.ctx, fence, key, &verdict, run.revision).await?;
         if verdict.decision != run.decision {
             self.tell(key, &verdict).await;

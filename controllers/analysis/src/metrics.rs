@@ -6,7 +6,7 @@
 
 pub mod compare;
 pub mod flight;
-mod http;
+pub mod http;
 mod influx;
 pub mod job;
 pub mod mann_whitney;

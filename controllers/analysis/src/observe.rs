@@ -1,60 +1,16 @@
 //! Counters of every agent, and what was counted since the last look.
 //!
-//! [`Readings`] is pure; [`Pulls`] asks the agents, once for all releases that look at about the same time.
+//! Pure: the agents are asked elsewhere ([`fm_telemetry::Pulls`]).
 //! What must never happen: a request counted twice, or an hour of stable's past taken for one batch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use fm_api::target::AnalysisTarget;
+use fm_telemetry::Pulled;
 use fm_telemetry::counters::{Counters, Snapshot};
-use fm_telemetry::{CounterSource, SourceError};
-use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Lines, Tally};
-
-/// Each agent's answer at one instant.
-#[derive(Debug)]
-pub struct Pulled {
-    /// When it was asked for.
-    pub at: Timestamp,
-    /// The answers.
-    pub answers: Vec<Result<Snapshot, SourceError>>,
-}
-
-/// Asks the agents.
-pub struct Pulls {
-    source: Arc<dyn CounterSource>,
-    last: tokio::sync::Mutex<Option<Arc<Pulled>>>,
-}
-
-impl Pulls {
-    /// Asks this source.
-    #[must_use]
-    pub fn new(source: Arc<dyn CounterSource>) -> Self {
-        Self {
-            source,
-            last: tokio::sync::Mutex::new(None),
-        }
-    }
-
-    /// Answers that are at most `age` old.
-    pub async fn get(&self, now: Timestamp, age: SignedDuration) -> Arc<Pulled> {
-        // Held across the question on purpose: who comes meanwhile shares the answer.
-        let mut last = self.last.lock().await;
-        if let Some(pulled) = last.as_ref()
-            && pulled.at <= now
-            && now.duration_since(pulled.at) < age
-        {
-            return Arc::clone(pulled);
-        }
-        let answers = self.source.pull().await;
-        let pulled = Arc::new(Pulled { at: now, answers });
-        *last = Some(Arc::clone(&pulled));
-        pulled
-    }
-}
 
 /// What was last read of each agent, for one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -88,6 +88,18 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
         return wait(Reason::StableUnhealthy, sentence);
     }
     let lossy = lines_lost(situation);
+    let fullness = &situation.joint.fullness;
+    if let Some(sentence) = fullness.pending.as_ref()
+        && non_inferior(situation.evidence)
+    {
+        return match deadline_passed(situation, now) {
+            Some(_) => {
+                let text = format!("inconclusive: twice the deadline has passed; {sentence}");
+                (Decision::Inconclusive, Reason::DeadlinePassed, text)
+            }
+            None => wait(Reason::SaturationPending, sentence.clone()),
+        };
+    }
     if non_inferior(situation.evidence) && situation.joint.pending.is_none() && lossy.is_none() {
         if let Some(sentence) = &situation.joint.inconclusive {
             let early = holding(situation, now).is_some() || baking(situation, now).is_some();
@@ -163,6 +175,12 @@ pub fn harm(situation: &Situation<'_>) -> Option<Harm> {
         return Some(Harm {
             reason: Reason::ErrorGuard,
             sentence,
+        });
+    }
+    if let Some(sentence) = &situation.joint.fullness.broken {
+        return Some(Harm {
+            reason: Reason::SaturationGuard,
+            sentence: sentence.clone(),
         });
     }
     situation.joint.failed.clone().map(|sentence| Harm {
@@ -311,6 +329,20 @@ fn metrics(situation: &Situation<'_>) -> Vec<MetricVerdict> {
             upper: 1.0,
             canary,
             stable,
+        });
+    }
+    for (name, broken) in &situation.joint.fullness.guards {
+        metrics.push(MetricVerdict {
+            name: (*name).to_owned(),
+            decision: decide(*broken, false),
+            log_e_harm: 0.0,
+            harm_threshold: 0.0,
+            log_e_ni: 0.0,
+            ni_threshold: 0.0,
+            lower: -1.0,
+            upper: 1.0,
+            canary: Counted::default(),
+            stable: Counted::default(),
         });
     }
     metrics

@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
+use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::quantity::Weight;
 use fm_api::target::{AnalysisTarget, Target};
 use fm_api::verdict::{Decision, Side, Verdict};
-use fm_api::{keys::ReleaseKey, quantity::Weight};
 use fm_store::Fence;
+use fm_telemetry::Pulled;
 use fm_telemetry::histogram::Histogram;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{Batch, Tally};
 use crate::judge::{Findings, Judge, Tick};
 use crate::metrics::standings::Standings;
-use crate::observe::{Pulled, Readings};
+use crate::observe::Readings;
 use crate::plan::Plan;
+use crate::saturation::{Resource, Saturation};
 
 /// The form of [`Stored`]. A state of another form is not read: the run begins anew.
 const FORM: u32 = 1;
@@ -47,6 +50,8 @@ pub(crate) struct Run {
     /// What was measured of other systems.
     pub(crate) metrics: Standings,
     traffic_generation: u64,
+    /// What both sides' tasks use of their limits.
+    saturation: Saturation,
     unseen: Option<String>,
     lately: VecDeque<Batch>,
     told: bool,
@@ -112,6 +117,7 @@ impl Run {
             marked: Readings::default(),
             metrics: Standings::default(),
             traffic_generation: share(target).1,
+            saturation: Saturation::default(),
             unseen: None,
             lately: VecDeque::new(),
             told: false,
@@ -140,6 +146,7 @@ impl Run {
             readings: stored.readings,
             metrics: stored.metrics,
             traffic_generation: stored.traffic_generation,
+            saturation: Saturation::default(),
             unseen: None,
             lately: VecDeque::new(),
             told: true,
@@ -186,6 +193,8 @@ impl Run {
         self.unseen = seen.unseen;
         self.judge.count(&seen.canary, &seen.stable, now);
         self.judge.count_lines(seen.lines);
+        let release = key.to_string();
+        self.saturation.take(&release, analysis, &pulled.usage, now);
     }
 
     /// A tick; the verdict, if a batch closed.
@@ -197,6 +206,7 @@ impl Run {
     ) -> Option<Verdict> {
         let shifted = self.shifted(target);
         let (weight, generation) = share(target);
+        self.judge.joint.fullness = self.saturation.judge(analysis, weight);
         let unseen = self.unseen.clone();
         let tick = Tick {
             target: analysis,
@@ -237,7 +247,9 @@ impl Run {
     /// Has the verdict take in what the metrics mean now.
     pub(crate) fn weigh_metrics(&mut self, analysis: &AnalysisTarget) {
         if !analysis.criteria.metrics.is_empty() {
+            let fullness = std::mem::take(&mut self.judge.joint.fullness);
             self.judge.joint = self.metrics.joint(analysis);
+            self.judge.joint.fullness = fullness;
         }
     }
 
@@ -288,15 +300,21 @@ impl Run {
             first_bad_at: self.judge.findings.first_bad_at,
             metrics: plan.metrics,
             measured: self.metrics.tell(analysis),
-            canary: self.side(|batch| &batch.canary),
-            stable: self.side(|batch| &batch.stable),
+            outliers: Vec::new(),
+            canary: self.side(analysis, &analysis.canary, |batch| &batch.canary),
+            stable: self.side(analysis, &analysis.stable, |batch| &batch.stable),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),
             // Our own types serialize without failing; a null would only make the run begin anew after a restart.
             state: serde_json::to_value(stored).unwrap_or_default(),
         }
     }
 
-    fn side(&self, of: impl Fn(&Batch) -> &Tally) -> Side {
+    fn side(
+        &self,
+        analysis: &AnalysisTarget,
+        revision: &RevisionId,
+        of: impl Fn(&Batch) -> &Tally,
+    ) -> Side {
         let (mut requests, mut bad, mut seconds) = (0u64, 0u64, 0.0);
         let mut latency = Histogram::default();
         for batch in &self.lately {
@@ -314,6 +332,8 @@ impl Run {
             error_rate: per(bad, requests as f64),
             p50_ms: latency.quantile(0.5),
             p99_ms: latency.quantile(0.99),
+            cpu: self.saturation.fullest(analysis, revision, Resource::Cpu),
+            memory: (self.saturation).fullest(analysis, revision, Resource::Memory),
         }
     }
 }

@@ -64,8 +64,9 @@ impl Rig {
         let mut ctx = self.ctx.clone();
         ctx.shutdown = self.ctx.shutdown.child_token();
         let (stop, source) = (ctx.shutdown.clone(), Arc::new(self.handle.clone()));
+        let pulls = Arc::new(fm_telemetry::Pulls::new(source));
         let running = tokio::spawn(async move {
-            fm_analysis::run(ctx, source, Arc::new(Nobody))
+            fm_analysis::run(ctx, pulls, Arc::new(Nobody))
                 .await
                 .unwrap()
         });

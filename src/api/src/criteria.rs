@@ -243,6 +243,14 @@ pub struct Guards {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_error_rate: Option<f64>,
+    /// Highest share of its CPU limit that a task may use in the window, such as `0.9`; needs `workload.resources.limits.cpus`; absent: no guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub max_cpu: Option<f64>,
+    /// Highest share of its memory limit that a task may use in the window; needs `workload.resources.limits.memory`; absent: no guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub max_memory: Option<f64>,
     /// Fewer requests than this in the window decide nothing.
     #[schemars(range(min = 1))]
     pub min_requests: u64,
@@ -257,6 +265,8 @@ impl Default for Guards {
     fn default() -> Self {
         Self {
             max_error_rate: None,
+            max_cpu: None,
+            max_memory: None,
             min_requests: 100,
             max_lost_lines: 0.01,
             window: WindowSpan::default(),

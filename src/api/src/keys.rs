@@ -55,6 +55,11 @@ impl ReleaseKey {
     pub fn verdict(&self) -> String {
         format!("{ROOT}verdicts/{self}")
     }
+    /// Where the tasks are stored that do worse than their siblings. Writer: analysis.
+    #[must_use]
+    pub fn outliers(&self) -> String {
+        format!("{ROOT}outliers/{self}")
+    }
     /// Where the swarm controller writes what it saw.
     #[must_use]
     pub fn observed_swarm(&self) -> String {
@@ -97,7 +102,7 @@ impl ReleaseKey {
         let mut parts = key.strip_prefix(ROOT)?.split('/');
         match parts.next()? {
             "releases" | "targets" | "status" | "verdicts" | "observed" | "operations"
-            | "revisions" => {
+            | "revisions" | "outliers" => {
                 let (namespace, name) = (parts.next()?, parts.next()?);
                 (!namespace.is_empty() && !name.is_empty())
                     .then(|| ReleaseKey::new(namespace, name))
@@ -164,6 +169,12 @@ pub fn agent(instance: &str) -> String {
     format!("{ROOT}agents/{instance}")
 }
 
+/// Where a live node agent says that it is there; bound to its lease.
+#[must_use]
+pub fn node(instance: &str) -> String {
+    format!("{ROOT}nodes/{instance}")
+}
+
 /// A revision: ten hex digits of the hash of the workload, its image's digest and the ports that routes name.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -222,6 +233,7 @@ mod tests {
             key.target(),
             key.status(),
             key.verdict(),
+            key.outliers(),
             key.observed_swarm(),
             key.observed_haproxy("edge-1"),
             key.operation("x"),

@@ -12,6 +12,8 @@
 //! | `status/<ns>/<name>` | [`status::Status`] | promotion |
 //! | `events/<id>` | [`event::Event`] | all |
 //! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
+//! | `nodes/<instance>` | [`observed::NodeAgent`] | each node agent |
+//! | `outliers/<ns>/<name>` | [`outlier::Outliers`] | analysis |
 
 pub mod criteria;
 pub mod defaults;
@@ -23,6 +25,7 @@ pub mod manifest;
 pub mod measured;
 pub mod observed;
 pub mod operation;
+pub mod outlier;
 pub mod problem;
 pub mod quantity;
 pub mod release;

@@ -183,6 +183,16 @@ pub struct HaproxyRevision {
     pub down: Vec<String>,
 }
 
+/// What a live node agent says of itself, bound to its lease: it measures what the tasks of its node use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeAgent {
+    /// The instance's name.
+    pub instance: String,
+    /// Where its measurements are served: `unix:/path` or `http://host:port`.
+    pub telemetry: String,
+}
+
 /// What a live haproxy agent says of itself, bound to its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,8 +1,12 @@
 //! The golden signals of a revision, or of one endpoint of it, as the API gives them. Written by `frd`, read by its clients.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::outlier::Outlier;
 
 /// Latency, traffic, errors and saturation of one span of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,19 +30,25 @@ pub struct Golden {
     /// 99 % of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
-    /// Processor time, as a share of the limit; absent: not measured, or no limit.
+    /// Processor time of each task, as a share of its limit; absent: not measured, or no task has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Share>,
-    /// Memory, as a share of the limit; absent: not measured, or no limit.
+    /// Memory of each task, as a share of its limit; absent: not measured, or no task has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Share>,
+    /// Processors that each task used; absent: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Share>,
+    /// Bytes of memory that each task used; absent: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Share>,
 }
 
-/// A share of a limit, over several tasks and moments.
+/// What was measured of several tasks at several moments.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
-    /// The mean, 1 being all of it.
+    /// The mean; of a share, 1 being all of it.
     pub mean: f64,
     /// The largest.
     pub max: f64,
@@ -56,7 +66,7 @@ pub struct SignalPoint {
     pub name: String,
     /// The revision.
     pub revision: String,
-    /// The server in HAProxy; absent: all of the revision together.
+    /// One task, or the address of a server whose task is not known; absent: all of the revision together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// What was counted.
@@ -83,6 +93,36 @@ pub struct Top {
     pub seconds: i64,
     /// One for each revision that has tasks.
     pub items: Vec<TopRow>,
+    /// One for each task, if one release was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskRow>,
+    /// Tasks of these releases that do worse than their siblings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<Outlier>,
+}
+
+/// How one task does just now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRow {
+    /// The task's id, or the address of a server whose task is not known.
+    pub task: String,
+    /// The node's host name, as far as known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
+    /// Where HAProxy reaches it, by the container's port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<u16, String>,
+    /// The revision.
+    pub revision: String,
+    /// The revision's number; absent: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// Whether it does worse than its siblings.
+    #[serde(default)]
+    pub outlier: bool,
+    /// What was counted.
+    pub signals: Golden,
 }
 
 /// How one revision does just now.

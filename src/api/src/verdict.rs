@@ -1,6 +1,7 @@
 //! The verdict: what analysis concludes of a canary, with the evidence. Writer: analysis, once per closed batch.
 
 pub use crate::measured::{Comparison, Measured, Measurement, Outcome, Standing};
+use crate::outlier::Outlier;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Verdict {
     /// Each metric of `analysis.metrics`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Measured>,
+    /// Tasks of both sides that do worse than their siblings: one bad replica among good ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<Outlier>,
     /// Both sides lately, for people.
     pub canary: Side,
     /// Both sides lately, for people.
@@ -97,13 +101,17 @@ pub enum Reason {
     MetricInconclusive,
     /// Too many log lines were lost lately: nothing is promoted meanwhile.
     LinesLost,
+    /// A task of the canary uses more of its CPU or memory limit than the guard allows.
+    SaturationGuard,
+    /// What the canary's tasks use of their limits is not measured yet, or stable is beyond the guard itself.
+    SaturationPending,
 }
 
 /// One criterion: evidence, thresholds, bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricVerdict {
-    /// `errors`, `clientErrors`, `latency` or `guard`.
+    /// `errors`, `clientErrors`, `latency`, `guard`, `cpu` or `memory`.
     pub name: String,
     /// What this criterion alone concludes.
     pub decision: Decision,
@@ -149,4 +157,10 @@ pub struct Side {
     /// 99th percentile of the response time in milliseconds; absent: none answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
+    /// The share of its CPU limit that its fullest task used in the guards' window; absent: not measured, or no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// The same of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f64>,
 }

@@ -38,14 +38,52 @@ pub(crate) struct Global {
     pub(crate) namespace: Option<String>,
     /// How to print
     #[arg(short, long, global = true, value_name = "FORMAT")]
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<Format>,
     /// No colours (the variable NO_COLOR does the same)
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
 }
 
-/// How to print.
+/// How to print, as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// Everything, for programs
+    Json,
+    /// The same as YAML; of a release its manifest, ready to be applied again
+    Yaml,
+    /// Names alone, one a line
+    Name,
+    /// Comma-separated, with a head (metrics export)
+    #[value(hide = true)]
+    Csv,
+    /// One JSON object a line (metrics export)
+    #[value(hide = true)]
+    Jsonl,
+    /// A Parquet file (metrics export)
+    #[value(hide = true)]
+    Parquet,
+}
+
+impl Format {
+    /// What every command can print; `None` for what only an export can.
+    pub(crate) const fn common(self) -> Option<Output> {
+        match self {
+            Format::Table => Some(Output::Table),
+            Format::Wide => Some(Output::Wide),
+            Format::Json => Some(Output::Json),
+            Format::Yaml => Some(Output::Yaml),
+            Format::Name => Some(Output::Name),
+            Format::Csv | Format::Jsonl | Format::Parquet => None,
+        }
+    }
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     /// Columns for people
     Table,
@@ -203,8 +241,10 @@ pub(crate) struct Watch {
 /// `top`.
 #[derive(Debug, Args)]
 pub(crate) struct TopOptions {
+    /// This release, and each of its tasks: NAME or NAMESPACE/NAME [default: all of the namespace]
+    pub(crate) name: Option<String>,
     /// Every namespace
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, conflicts_with = "name")]
     pub(crate) all_namespaces: bool,
     /// Print one picture and end (so it is too where there is no terminal)
     #[arg(long)]
@@ -214,7 +254,7 @@ pub(crate) struct TopOptions {
 /// `metrics …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Metrics {
-    /// Write the kept signals: requests, errors and response times by revision
+    /// Write the kept signals: requests, errors, response times and saturation by revision; -o csv (default), jsonl, json, yaml or parquet
     Export(Export),
     /// Print recording and alerting rules for Prometheus
     Rules,
@@ -237,21 +277,15 @@ pub(crate) struct Export {
     /// From one point to the next, such as 1s or 10m [default: some 300 points]
     #[arg(long, value_name = "TIME")]
     pub(crate) step: Option<String>,
-    /// How to write
-    #[arg(long, value_name = "FORMAT", default_value = "csv")]
-    pub(crate) format: Format,
+    /// Each task too, not only revisions
+    #[arg(long)]
+    pub(crate) tasks: bool,
+    /// The older name of -o
+    #[arg(long, value_name = "FORMAT", hide = true, conflicts_with = "output")]
+    pub(crate) format: Option<Format>,
     /// Into this file [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-}
-
-/// How `metrics export` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Comma-separated, with a head
-    Csv,
-    /// One JSON object a line
-    Jsonl,
 }
 
 /// `events`.

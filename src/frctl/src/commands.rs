@@ -9,6 +9,7 @@ mod get;
 mod log_stats;
 mod metrics;
 mod offline;
+mod parquet;
 mod plan;
 mod power;
 mod record;
@@ -18,9 +19,22 @@ mod rollout;
 mod top;
 mod watch;
 
-use crate::cli::{Analysis, Command, Set};
-use crate::error::{Exit, Result};
+use crate::cli::{Analysis, Command, Format, Metrics, Set};
+use crate::error::{Error, Exit, Result};
 use crate::session::Session;
+
+/// Whether the command can print what `-o` asks for, as far as that is the same for all: some formats are an export's.
+pub(crate) fn can_print(asked: Option<Format>, command: &Command) -> Result<()> {
+    let export = matches!(command, Command::Metrics(Metrics::Export(_)));
+    if export || asked.is_none_or(|format| format.common().is_some()) {
+        return Ok(());
+    }
+    Err(
+        Error::new("-o csv, jsonl and parquet are for `frctl metrics export` alone")
+            .hint("allowed here: table, wide, json, yaml, name")
+            .exit(Exit::Usage),
+    )
+}
 
 /// Does what was asked.
 pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {

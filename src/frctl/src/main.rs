@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    commands::can_print(cli.global.output, &cli.command)?;
     let session = Session::new(cli.global);
     let end = runtime.block_on(commands::run(&session, cli.command));
     // A thread that waits for a key must not keep the program.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::cli::{Global, Output};
+use crate::cli::{Format, Global, Output};
 use crate::client::{Address, Client};
 use crate::error::{Error, Exit, Result};
 use crate::term;
@@ -45,7 +45,12 @@ impl Session {
 
     /// How to print; a table unless said otherwise.
     pub(crate) fn output(&self) -> Output {
-        self.global.output.unwrap_or(Output::Table)
+        (self.global.output.and_then(Format::common)).unwrap_or(Output::Table)
+    }
+
+    /// How to print, as it was asked for.
+    pub(crate) fn asked(&self) -> Option<Format> {
+        self.global.output
     }
 
     /// The release that `NAME` or `NAMESPACE/NAME` means.

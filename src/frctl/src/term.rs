@@ -33,8 +33,13 @@ pub(crate) fn colours(refused: bool) -> bool {
 
 /// Writes to standard output at once.
 pub(crate) fn print(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// Writes what may be no text to standard output at once.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(bytes)?;
     stdout.flush()?;
     Ok(())
 }

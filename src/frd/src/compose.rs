@@ -4,6 +4,7 @@
 //! the end the parts stop first and give up their leases; HAProxy and every task go on.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
 use crate::settings::{self, Controller, Settings, Store};
-use crate::source::{AllAgents, LocalTelemetry};
+use crate::sinks;
+use crate::source::{LocalTelemetry, Sources};
 use crate::supervise::{Health, supervise};
 
 /// How often everything is looked at without any wake-up.
@@ -87,19 +89,24 @@ fn start(
     socket: Socket,
     tasks: &TaskTracker,
 ) -> tokio::task::JoinHandle<std::io::Result<()>> {
-    let (health, telemetry) = (Health::default(), LocalTelemetry::default());
+    let health = Health::default();
     let runs = |controller| settings.controllers.contains(&controller);
     let agent = runs(Controller::Haproxy).then(|| api::Agent {
         instance: settings.instance.clone(),
         observes: settings.observe_only,
     });
-    let address = format!("unix:{}", settings.socket.display());
+    let address = match settings.telemetry {
+        Some(address) => format!("http://{address}"),
+        None => format!("unix:{}", settings.socket.display()),
+    };
     let signals = fm_signals::Signals::new(settings.signals.clone());
+    let sources = Sources::new(ctx, signals, address.clone());
+    let outlets = sinks::outlets(settings.sinks.clone());
     let api = Api::new(
         ctx.clone(),
         health.clone(),
-        telemetry.clone(),
-        signals.clone(),
+        sources.clone(),
+        Arc::clone(&outlets),
         agent,
     );
     let part = |name| (name, ctx.clone(), health.clone());
@@ -120,7 +127,7 @@ fn start(
     if runs(Controller::Haproxy) {
         let options = haproxy(settings, &address);
         let (name, context, known) = part(Controller::Haproxy.name());
-        let (telemetry, logs) = (telemetry.clone(), settings.logs.clone());
+        let (telemetry, logs) = (sources.telemetry.clone(), settings.logs.clone());
         tasks.spawn(supervise(name, context, known, move |ctx| {
             agent_life(ctx, options.clone(), telemetry.clone(), logs.clone())
         }));
@@ -128,17 +135,41 @@ fn start(
     if runs(Controller::Analysis) {
         let (name, context, known) = part(Controller::Analysis.name());
         let measure: Arc<dyn Measure> = Arc::new(Providers::new(settings.access.clone(), None));
-        let (telemetry, address) = (telemetry.clone(), address.clone());
+        let pulls = Arc::clone(&sources.pulls);
         tasks.spawn(supervise(name, context, known, move |ctx: Context| {
-            let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
-            fm_analysis::run(ctx, Arc::new(source), Arc::clone(&measure))
+            fm_analysis::run(ctx, Arc::clone(&pulls), Arc::clone(&measure))
+        }));
+    }
+    if runs(Controller::Node) {
+        let options = fm_node::Options {
+            docker: settings.docker.clone(),
+            instance: settings.instance.clone(),
+            telemetry_address: address.clone(),
+        };
+        let (name, context, known) = part(Controller::Node.name());
+        let usage = sources.usage.clone();
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            fm_node::run(ctx, options.clone(), usage.clone())
+        }));
+    }
+    if let Some(address) = settings.telemetry {
+        let (name, context, known) = part("telemetry");
+        let api = Arc::clone(&api);
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            serve_agents(ctx, address, api.agents_router())
+        }));
+    }
+    if !outlets.is_empty() {
+        let (name, context, known) = part("sinks");
+        let (sources, api) = (sources.clone(), Arc::clone(&api));
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            sinks::run(ctx, Arc::clone(&outlets), sources.clone(), Arc::clone(&api))
         }));
     }
     // Every daemon answers for all releases, so each keeps the signals of all agents.
     let (name, context, known) = part("signals");
     tasks.spawn(supervise(name, context, known, move |ctx: Context| {
-        let source = AllAgents::new(&ctx, telemetry.clone(), address.clone());
-        fm_signals::run(ctx, Arc::new(source), signals.clone())
+        fm_signals::run(ctx, Arc::clone(&sources.pulls), sources.signals.clone())
     }));
     tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))
 }
@@ -181,6 +212,21 @@ async fn agent_life(
         ended = agent.run() => ended,
         never = receive_logs(&logs, handle) => match never {},
     }
+}
+
+/// Serves what the agents of this process count to other machines.
+async fn serve_agents(
+    ctx: Context,
+    address: SocketAddr,
+    router: axum::Router,
+) -> Result<(), anyhow::Error> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("telemetry.listen: {address}"))?;
+    let ended = ctx.shutdown.clone().cancelled_owned();
+    Ok(axum::serve(listener, router)
+        .with_graceful_shutdown(ended)
+        .await?)
 }
 
 /// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.

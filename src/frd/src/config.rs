@@ -1,6 +1,7 @@
 //! The file that `--config` names. Unknown keys are refused, and each error says file, line and field.
 
 pub(crate) mod logs;
+pub(crate) mod sinks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) metric_addresses: Option<Vec<String>>,
+    pub(crate) sinks: Vec<sinks::Sink>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// A login at a system that metrics ask. At most one of bearer, basic and header.
@@ -142,11 +145,19 @@ pub(crate) struct Log {
     pub(crate) format: Option<LogFormat>,
 }
 
+/// How other processes read what the agents of this one count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// `ADDRESS:PORT` of this machine.
+    pub(crate) listen: Option<String>,
+}
+
 /// The golden signals.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Metrics {
-    /// The folder in which they are kept; by default the store's, with etcd HAProxy's.
+    /// The folder in which they are kept; by default the store's, with etcd the one chosen for HAProxy or /var/lib/fridaymorning.
     pub(crate) dir: Option<PathBuf>,
 }
 
@@ -296,6 +307,55 @@ log: { level: debug, format: json }
             let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with("frd.yaml:3:"), "{error}");
             assert!(error.contains(wanted) || wanted == "sharedKey", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sink_is_read_and_a_wrong_one_refused_with_its_place() {
+        let text = b"sinks:
+  - { influx: { address: 'http://tsdb:8086/', database: fm, retentionPolicy: week }, authRef: tsdb, interval: 5s }
+  - { influx: { address: 'https://tsdb/base', org: my org, bucket: b }, labels: { cluster: eu-1 } }
+  - { remoteWrite: { address: 'http://prometheus:9090/api/v1/write' }, name: prometheus }
+";
+        let file = parse("frd.yaml", text).unwrap();
+        let urls: Vec<&str> = file.sinks.iter().map(|sink| sink.url.as_str()).collect();
+        assert_eq!(
+            urls,
+            [
+                "http://tsdb:8086/write?db=fm&rp=week&precision=s",
+                "https://tsdb/base/api/v2/write?org=my+org&bucket=b&precision=s",
+                "http://prometheus:9090/api/v1/write",
+            ]
+        );
+        let intervals: Vec<u32> = file.sinks.iter().map(|sink| sink.interval).collect();
+        assert_eq!(intervals, [5, 10, 10]);
+        for (entry, wanted) in [
+            ("{ name: x }", "either"),
+            ("{ influx: { address: 'http://x' } }", "org and bucket"),
+            (
+                "{ influx: { address: 'http://x', database: a, bucket: b } }",
+                "version 1",
+            ),
+            ("{ remoteWrite: { address: 'tsdb:9090' } }", "no address"),
+            (
+                "{ remoteWrite: { address: 'http://u:secret@x/' } }",
+                "holds a login",
+            ),
+            (
+                "{ remoteWrite: { address: 'http://x' }, interval: 60s }",
+                "1s to 20s",
+            ),
+            (
+                "{ remoteWrite: { address: 'http://x' }, labels: { 'a-b': c } }",
+                "no name",
+            ),
+        ] {
+            let text = format!("sinks:\n  - {entry}\n");
+            let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("frd.yaml:2:") && error.contains(wanted),
+                "{error}"
+            );
         }
     }
 

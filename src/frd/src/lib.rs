@@ -1,6 +1,6 @@
 //! FridayMorning's daemon: it composes the store, the API server and any subset of the controllers.
 //!
-//! `settings -> compose -> { api, promotion, swarm, haproxy, analysis }`, each a part of its own that is started again
+//! `settings -> compose -> { api, promotion, swarm, haproxy, analysis, node, signals }`, each a part of its own that is started again
 //! when it ends with an error. Owner of the stored releases and operations: [`api`]. What must never happen: two daemons
 //! on one socket or one embedded store; a part's failure that ends the others; a secret in the log.
 
@@ -10,6 +10,7 @@ pub mod compose;
 mod config;
 pub mod logging;
 pub mod settings;
-mod source;
+pub mod sinks;
+pub mod source;
 pub mod supervise;
 mod users;

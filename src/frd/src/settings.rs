@@ -1,6 +1,7 @@
 //! What the daemon does: its flags, then the file, then the defaults. Everything is checked here, before anything starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fm_analysis::metrics::Access;
@@ -9,6 +10,7 @@ use fm_swarm::RegistryLogin;
 
 use crate::cli::{Arguments, Endpoints, LogFormat};
 use crate::config::{self, File};
+use crate::sinks::Sink;
 
 const DATA_DIR: &str = "/var/lib/fridaymorning";
 const RUN_DIR: &str = "/run/fridaymorning";
@@ -37,6 +39,8 @@ pub struct Settings {
     pub socket_group: Option<String>,
     /// Where Docker's API is.
     pub docker: String,
+    /// Where other processes read what the agents of this one count; absent: at the socket, on this machine alone.
+    pub telemetry: Option<SocketAddr>,
     /// Where HAProxy takes requests.
     pub binds: Vec<Bind>,
     /// HAProxy's configuration, maps and sockets.
@@ -57,6 +61,8 @@ pub struct Settings {
     pub access: Access,
     /// The daemon's own log.
     pub log: Log,
+    /// Where signals are written to.
+    pub sinks: Vec<Sink>,
     /// Where HAProxy's log arrives besides the default.
     pub logs: Vec<fm_telemetry::intake::Input>,
 }
@@ -81,14 +87,17 @@ pub enum Controller {
     Haproxy,
     /// Judges.
     Analysis,
+    /// Measures the tasks of this node.
+    Node,
 }
 
 impl Controller {
-    const ALL: [Controller; 4] = [
+    const ALL: [Controller; 5] = [
         Controller::Promotion,
         Controller::Swarm,
         Controller::Haproxy,
         Controller::Analysis,
+        Controller::Node,
     ];
 
     /// Its name.
@@ -99,6 +108,7 @@ impl Controller {
             Controller::Swarm => "swarm",
             Controller::Haproxy => "haproxy",
             Controller::Analysis => "analysis",
+            Controller::Node => "node",
         }
     }
 }
@@ -143,33 +153,38 @@ impl Settings {
             ));
         }
         let logs = logs(std::mem::take(&mut file.logs), &controllers)?;
+        let logins = std::mem::take(&mut file.providers);
+        let access = providers::access(logins, file.metric_addresses.take());
+        let access = access.map_err(Wrong::File)?;
         let (haproxy, owned_dir) = haproxy(&flags, &file)?;
-        let haproxy_dir = flags
-            .haproxy_dir
-            .or(owned_dir)
-            .unwrap_or_else(|| match &store {
-                Store::Embedded(directory) => directory.join("haproxy"),
-                Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
-            });
+        let haproxy_dir = flags.haproxy_dir.or(owned_dir);
+        let chosen = haproxy_dir.is_some();
+        let haproxy_dir = haproxy_dir.unwrap_or_else(|| match &store {
+            Store::Embedded(directory) => directory.join("haproxy"),
+            Store::Etcd(_) => Path::new(RUN_DIR).join("haproxy"),
+        });
         let signals = match (&file.metrics.dir, &store) {
-            (Some(directory), _) | (None, Store::Embedded(directory)) => directory,
-            (None, Store::Etcd(_)) => &haproxy_dir,
+            (Some(directory), _) | (None, Store::Embedded(directory)) => directory.as_path(),
+            // A folder that somebody chose is as lasting as he wants it; the default below /run is not.
+            (None, Store::Etcd(_)) if chosen => haproxy_dir.as_path(),
+            (None, Store::Etcd(_)) => Path::new(DATA_DIR),
         };
         Ok(Self {
             signals: absolute(&signals.join("signals.redb"))?,
             controllers,
             socket: socket(flags.listen.or(file.listen))?,
             socket_group: flags.socket_group.or(file.socket_group),
-            docker: docker(flags.docker.or(file.docker))?,
-            binds: binds(flags.http_bind, file.binds)?,
+            docker: network::docker(flags.docker.or(file.docker))?,
+            binds: network::binds(flags.http_bind, file.binds)?,
             haproxy_dir: absolute(&haproxy_dir)?,
             haproxy,
             endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
             observe_only: flags.observe_only || file.observe_only,
             instance: instance(flags.instance.or(file.instance))?,
             registries: registries(file.registry_auth)?,
-            access: providers::access(file.providers, file.metric_addresses)
-                .map_err(Wrong::File)?,
+            telemetry: network::telemetry(file.telemetry.listen)?,
+            sinks: providers::sinks(file.sinks, &access).map_err(Wrong::File)?,
+            access,
             log: Log {
                 level: flags
                     .log_level
@@ -219,7 +234,7 @@ fn controllers(flags: &Arguments, file: &File) -> Result<BTreeSet<Controller>, W
             }
             (other, None) => {
                 return Err(wrong(format!(
-                    "there is no controller `{other}`; allowed: all, none, promotion, swarm, haproxy, analysis"
+                    "there is no controller `{other}`; allowed: all, none, promotion, swarm, haproxy, analysis, node"
                 )));
             }
         }
@@ -374,71 +389,6 @@ fn logs(
     logs.open().map_err(Wrong::File)
 }
 
-fn docker(address: Option<String>) -> Result<String, Wrong> {
-    let address = address.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
-    if address.starts_with("unix://") || address.starts_with("tcp://") {
-        Ok(address)
-    } else {
-        Err(Wrong::Flag(format!(
-            "docker: `{address}` is no address; allowed: unix://PATH or tcp://HOST:PORT"
-        )))
-    }
-}
-
-fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<Bind>, Wrong> {
-    let binds: Vec<Bind> = if flags.is_empty() {
-        file.into_iter()
-            .map(|bind| {
-                let crt = bind.crt.as_deref().map(absolute).transpose()?;
-                Ok(Bind {
-                    address: bind.address,
-                    crt,
-                    alpn: bind.alpn,
-                })
-            })
-            .collect::<Result<_, Wrong>>()?
-    } else {
-        flags
-            .into_iter()
-            .map(|address| Bind {
-                address,
-                crt: None,
-                alpn: Vec::new(),
-            })
-            .collect()
-    };
-    for bind in &binds {
-        let port = bind
-            .address
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse::<u16>().ok());
-        let safe = bind
-            .address
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".:[]*-".contains(c));
-        if port.is_none_or(|port| port == 0) || !safe {
-            return Err(Wrong::Flag(format!(
-                "binds: `{}` is no address for HAProxy; allowed: ADDRESS:PORT, *:PORT, [V6]:PORT",
-                bind.address
-            )));
-        }
-        if bind.crt.is_none() && !bind.alpn.is_empty() {
-            return Err(Wrong::File(format!(
-                "binds: `{}` has alpn and no crt",
-                bind.address
-            )));
-        }
-    }
-    if binds.is_empty() {
-        return Ok(vec![Bind {
-            address: "127.0.0.1:8080".to_owned(),
-            crt: None,
-            alpn: Vec::new(),
-        }]);
-    }
-    Ok(binds)
-}
-
 fn instance(asked: Option<String>) -> Result<String, Wrong> {
     let fits = |name: &str| {
         (1..=63).contains(&name.len())
@@ -490,6 +440,7 @@ fn registries(
         .collect()
 }
 
+mod network;
 mod providers;
 #[cfg(test)]
 mod tests;

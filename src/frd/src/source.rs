@@ -1,4 +1,5 @@
-//! Where analysis gets its counters: from the haproxy agent of this process by a call, from the others over their sockets.
+//! Where counters come from: from the agents of this process by a call, from the others over their sockets. One reader serves
+//! everybody in the process.
 //!
 //! What must never happen: an agent that does not answer holds up what the others said.
 
@@ -8,14 +9,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fm_api::keys;
-use fm_api::observed::Agent;
+use fm_api::observed::{Agent, NodeAgent};
 use fm_runtime::{Cache, Context, decode};
+use fm_signals::Signals;
 use fm_telemetry::counters::Snapshot;
-use fm_telemetry::{CounterSource, Handle, SourceError};
+use fm_telemetry::usage::{LocalUsage, NodeUsage};
+use fm_telemetry::{CounterSource, Handle, Pulls, SourceError};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -46,54 +50,119 @@ impl LocalTelemetry {
     }
 }
 
+/// What is counted and kept, for all who look at it.
+#[derive(Clone)]
+pub struct Sources {
+    /// What the haproxy agent of this process counts.
+    pub telemetry: LocalTelemetry,
+    /// What the node agent of this process measures.
+    pub usage: LocalUsage,
+    /// The golden signals.
+    pub signals: Signals,
+    /// The one reader of every agent.
+    pub pulls: Arc<Pulls>,
+}
+
+impl Sources {
+    /// The sources of this process, whose own agents are found at this address. Call it inside the runtime.
+    #[must_use]
+    pub fn new(ctx: &Context, signals: Signals, own_address: String) -> Self {
+        let (telemetry, usage) = (LocalTelemetry::default(), LocalUsage::default());
+        let all = AllAgents {
+            agents: Cache::start(ctx, vec![keys::prefix("agents"), keys::prefix("nodes")]),
+            ctx: ctx.clone(),
+            local: telemetry.clone(),
+            local_usage: usage.clone(),
+            own_address,
+        };
+        Self {
+            telemetry,
+            usage,
+            signals,
+            pulls: Arc::new(Pulls::new(Arc::new(all))),
+        }
+    }
+}
+
 /// The counters of every live agent.
-pub(crate) struct AllAgents {
+struct AllAgents {
     ctx: Context,
     agents: Cache,
     local: LocalTelemetry,
-    /// Where our own agent's counters are served.
+    local_usage: LocalUsage,
+    /// Where our own agents' counters are served.
     own_address: String,
 }
 
 impl AllAgents {
-    pub(crate) fn new(ctx: &Context, local: LocalTelemetry, own_address: String) -> Self {
-        Self {
-            agents: Cache::start(ctx, vec![keys::prefix("agents")]),
-            ctx: ctx.clone(),
-            local,
-            own_address,
-        }
-    }
-
-    /// Waits until it is known which agents there are.
-    pub(crate) async fn known(&self) {
-        self.agents.synced().await;
+    /// Every live agent of a kind; what cannot be read is told and left out.
+    fn live<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
+        let entries = self.agents.list(&keys::prefix(kind));
+        let read = |entry: &Arc<fm_store::Entry>| match decode::<T>(entry) {
+            Ok(agent) => Some(agent),
+            Err(error) => {
+                tracing::warn!("an agent cannot be read: {error}");
+                None
+            }
+        };
+        entries.iter().filter_map(read).collect()
     }
 }
 
 #[async_trait]
 impl CounterSource for AllAgents {
     async fn pull(&self) -> Vec<Result<Snapshot, SourceError>> {
+        // Before the agents are known, none would look like none there.
+        if self.agents.revision() == 0 {
+            let _ = tokio::time::timeout(TIME, self.agents.synced()).await;
+        }
         let own = self.local.snapshot(self.ctx.clock.now());
         let own_name = own.as_ref().map(|snapshot| snapshot.instance.clone());
-        let others = self.agents.list(&keys::prefix("agents"));
-        let others = others
-            .iter()
-            .filter_map(|entry| match decode::<Agent>(entry) {
-                Ok(agent) => Some(agent),
-                Err(error) => {
-                    tracing::warn!("an agent cannot be read: {error}");
-                    None
-                }
-            });
         let is_own = |agent: &Agent| {
             own_name.as_ref() == Some(&agent.instance) && agent.telemetry == self.own_address
         };
+        let others = self.live::<Agent>("agents").into_iter();
         let asked = others.filter(|agent| !is_own(agent)).map(ask);
         let mut all = futures_util::future::join_all(asked).await;
         all.extend(own.map(Ok));
         all
     }
+
+    async fn usage(&self) -> Vec<NodeUsage> {
+        let own = self.local_usage.get();
+        let own_name = own.as_ref().map(|usage| usage.instance.clone());
+        let is_own = |agent: &NodeAgent| {
+            own_name.as_ref() == Some(&agent.instance) && agent.telemetry == self.own_address
+        };
+        let others = self.live::<NodeAgent>("nodes").into_iter();
+        let asked = others.filter(|agent| !is_own(agent)).map(ask_node);
+        let answers = futures_util::future::join_all(asked).await;
+        let mut all: Vec<NodeUsage> = answers.into_iter().flatten().collect();
+        all.extend(own);
+        all
+    }
+}
+
+/// What a node's tasks use; a node that does not answer is only told of in the log.
+async fn ask_node(agent: NodeAgent) -> Option<NodeUsage> {
+    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry, "/v1/agent/usage")).await;
+    let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+    let usage = answer.and_then(|bytes| {
+        let usage: NodeUsage = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if usage.instance == agent.instance {
+            Ok(usage)
+        } else {
+            Err(format!("{} answers at its address", usage.instance))
+        }
+    });
+    usage
+        .inspect_err(|error| {
+            tracing::debug!(
+                "what the tasks of {} use is not known: {error}",
+                agent.instance
+            );
+        })
+        .ok()
 }
 
 async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
@@ -101,7 +170,7 @@ async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
         instance: agent.instance.clone(),
         message,
     };
-    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry))
+    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry, "/v1/agent/telemetry"))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", TIME.as_millis())));
     let bytes = answer.map_err(&problem)?;
@@ -118,18 +187,18 @@ async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
     }
 }
 
-async fn fetch(address: &str) -> Result<Bytes, String> {
-    if let Some(path) = address.strip_prefix("unix:") {
-        let stream = UnixStream::connect(Path::new(path))
+async fn fetch(address: &str, path: &str) -> Result<Bytes, String> {
+    if let Some(socket) = address.strip_prefix("unix:") {
+        let stream = UnixStream::connect(Path::new(socket))
             .await
-            .map_err(|error| format!("{path}: {error}"))?;
-        get(stream, "localhost").await
+            .map_err(|error| format!("{socket}: {error}"))?;
+        get(stream, "localhost", path).await
     } else if let Some(host) = address.strip_prefix("http://") {
         let host = host.trim_end_matches('/');
         let stream = TcpStream::connect(host)
             .await
             .map_err(|error| format!("{host}: {error}"))?;
-        get(stream, host).await
+        get(stream, host, path).await
     } else {
         Err(format!(
             "its address `{address}` is of a kind that this version cannot reach"
@@ -137,7 +206,7 @@ async fn fetch(address: &str) -> Result<Bytes, String> {
     }
 }
 
-async fn get<S>(stream: S, host: &str) -> Result<Bytes, String>
+async fn get<S>(stream: S, host: &str, path: &str) -> Result<Bytes, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -147,7 +216,7 @@ where
         .map_err(text)?;
     // It ends when the sender is dropped, at the end of this call or at its time limit.
     let driver = tokio::spawn(connection);
-    let request = hyper::Request::get("/v1/agent/telemetry")
+    let request = hyper::Request::get(path)
         .header("host", host)
         .header("accept", "application/json")
         .body(Empty::<Bytes>::new())

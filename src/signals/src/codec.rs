@@ -4,7 +4,7 @@
 
 use fm_telemetry::counters::Histogram;
 
-use crate::model::{Gauge, Sample, Saturation};
+use crate::model::{Gauge, Sample, Saturation, Use};
 
 const VERSION: u8 = 1;
 
@@ -21,10 +21,12 @@ pub(crate) fn encode(sample: &Sample) -> Vec<u8> {
         last = bin;
     }
     if let Some(saturation) = sample.saturation {
-        for gauge in [saturation.cpu, saturation.memory] {
-            number(&mut out, gauge.count);
-            number(&mut out, gauge.sum);
-            number(&mut out, gauge.max);
+        for used in [saturation.cpu, saturation.memory] {
+            for gauge in [used.used, used.share] {
+                number(&mut out, gauge.count);
+                number(&mut out, gauge.sum);
+                number(&mut out, gauge.max);
+            }
         }
     }
     out
@@ -47,8 +49,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Sample> {
         None
     } else {
         Some(Saturation {
-            cpu: gauge(rest)?,
-            memory: gauge(rest)?,
+            cpu: used(rest)?,
+            memory: used(rest)?,
         })
     };
     rest.is_empty().then(|| Sample {
@@ -56,6 +58,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Sample> {
         bad,
         latency: Histogram::from_bins(bins),
         saturation,
+    })
+}
+
+fn used(rest: &mut &[u8]) -> Option<Use> {
+    Some(Use {
+        used: gauge(rest)?,
+        share: gauge(rest)?,
     })
 }
 
@@ -99,12 +108,18 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn uses()(used in gauges(), share in gauges()) -> Use {
+            Use { used, share }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_sample_survives(
             requests in any::<u64>(), bad in any::<u64>(),
             bins in proptest::collection::btree_map(any::<u16>(), 1..u64::MAX, 0..20),
-            saturation in proptest::option::of((gauges(), gauges())),
+            saturation in proptest::option::of((uses(), uses())),
         ) {
             let sample = Sample {
                 requests, bad, latency: Histogram::from_bins(bins),

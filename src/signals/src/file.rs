@@ -57,6 +57,16 @@ pub(crate) struct Written {
     pub(crate) refused: u64,
 }
 
+impl Bounds {
+    /// Tasks leave a fifth of the places to revisions, so that many tasks do not keep a new revision out.
+    fn series_for(&self, series: &Series) -> usize {
+        match &series.endpoint {
+            Some(_) => self.series * 4 / 5,
+            None => self.series,
+        }
+    }
+}
+
 impl File {
     /// Opens the file, or begins it.
     pub(crate) fn open(path: &Path, bounds: Bounds) -> Result<Self, redb::Error> {
@@ -78,6 +88,9 @@ impl File {
     }
 
     fn open_as_it_is(path: &Path, bounds: Bounds) -> Result<Self, redb::Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let db = Database::builder().set_cache_size(CACHE).create(path)?;
         let write = db.begin_write()?;
         let mut numbers = HashMap::new();
@@ -115,7 +128,7 @@ impl File {
             for (series, sample) in samples {
                 let number = match self.numbers.get(series) {
                     Some(number) => *number,
-                    None if self.numbers.len() >= self.bounds.series => {
+                    None if self.numbers.len() >= self.bounds.series_for(series) => {
                         written.refused += 1;
                         continue;
                     }
@@ -176,22 +189,31 @@ impl File {
 
     /// Forgets what is old, and series of which nothing is left.
     pub(crate) fn prune(&mut self, now: i64) -> Result<(), redb::Error> {
-        let mut share = 1.0;
+        // Which part of its time each series keeps: where there is too much, tasks give way before revisions do.
+        let (mut of_tasks, mut of_revisions) = (1.0, 1.0);
         let write = self.db.begin_write()?;
         let mut gone = Vec::new();
         {
             let mut rows = write.open_table(ROWS)?;
             loop {
-                for number in self.numbers.values() {
+                for (series, number) in &self.numbers {
+                    let share = match &series.endpoint {
+                        Some(_) => of_tasks,
+                        None => of_revisions,
+                    };
                     for (rung, resolution) in (0u8..).zip(LADDER) {
                         let keep = (resolution.keep as f64 * share) as i64;
                         let old = (rung, *number, i64::MIN)..(rung, *number, now - keep);
                         rows.retain_in(old, |_, _| false)?;
                     }
                 }
-                share *= 0.8;
-                if rows.len()? <= self.bounds.rows || share < 0.001 {
+                if rows.len()? <= self.bounds.rows || of_revisions < 0.001 {
                     break;
+                }
+                if of_tasks > 0.002 {
+                    of_tasks *= 0.6;
+                } else {
+                    of_revisions *= 0.8;
                 }
             }
             let last = (LADDER.len() - 1) as u8;

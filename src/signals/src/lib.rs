@@ -13,6 +13,7 @@ pub mod ladder;
 pub mod model;
 mod recent;
 mod signals;
+mod tasks;
 
-pub use model::{Gauge, Sample, Saturation, Series};
+pub use model::{Gauge, Sample, Saturation, Series, Use};
 pub use signals::{Answer, Query, QueryError, Signals, run};

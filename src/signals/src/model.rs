@@ -1,6 +1,8 @@
 //! What is known of one revision, or one endpoint of it, in one span of time. Pure: samples merge in any order to the same.
 
 use fm_telemetry::counters::{Counters, Histogram};
+use fm_telemetry::endpoints::Endpoint;
+use fm_telemetry::usage::{Amount, TaskUsage};
 
 /// Whose sample it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,7 +11,7 @@ pub struct Series {
     pub release: String,
     /// The revision.
     pub revision: String,
-    /// One server of it; absent: all of them together.
+    /// One task of it, or the address of a server whose task is not known; absent: all of them together.
     pub endpoint: Option<String>,
 }
 
@@ -29,13 +31,22 @@ pub struct Sample {
 /// What a revision's tasks use of what they may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Saturation {
-    /// Processor time.
-    pub cpu: Gauge,
-    /// Memory.
-    pub memory: Gauge,
+    /// Processors.
+    pub cpu: Use,
+    /// Bytes of memory.
+    pub memory: Use,
 }
 
-/// Shares of a limit, in millionths: whole numbers, so that merging is exact.
+/// What was used, by itself and of the limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// What was used.
+    pub used: Gauge,
+    /// … as a share of the limit, of the tasks that have one.
+    pub share: Gauge,
+}
+
+/// Measured values, in millionths: whole numbers, so that merging is exact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauge {
     /// How many were measured.
@@ -47,11 +58,11 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// One measured share of the limit, 1.0 being all of it.
+    /// One measured value.
     #[must_use]
-    pub fn of(share: f64) -> Self {
-        // The cast cuts what is no number to 0, and what is too large to the largest.
-        let millionths = (share.clamp(0.0, 1e6) * 1e6).round() as u64;
+    pub fn of(value: f64) -> Self {
+        // The cast cuts what is no number to 0, and what is too large to the largest: some 18 TB.
+        let millionths = (value.max(0.0) * 1e6).round() as u64;
         Self {
             count: 1,
             sum: millionths,
@@ -59,13 +70,13 @@ impl Gauge {
         }
     }
 
-    /// The mean share; `None` when nothing was measured.
+    /// The mean; `None` when nothing was measured.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64 / 1e6)
     }
 
-    /// The largest share; `None` when nothing was measured.
+    /// The largest; `None` when nothing was measured.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
         (self.count > 0).then(|| self.max as f64 / 1e6)
@@ -86,8 +97,13 @@ impl Sample {
         self.latency.merge(&other.latency);
         if let Some(theirs) = other.saturation {
             let mine = self.saturation.get_or_insert_default();
-            mine.cpu.merge(theirs.cpu);
-            mine.memory.merge(theirs.memory);
+            for (mine, theirs) in [
+                (&mut mine.cpu, theirs.cpu),
+                (&mut mine.memory, theirs.memory),
+            ] {
+                mine.used.merge(theirs.used);
+                mine.share.merge(theirs.share);
+            }
         }
     }
 
@@ -111,6 +127,38 @@ impl From<Counters> for Sample {
             bad: counted.bad,
             latency: counted.latency,
             saturation: None,
+        }
+    }
+}
+
+impl From<Endpoint> for Sample {
+    fn from(counted: Endpoint) -> Self {
+        Self {
+            requests: counted.requests,
+            bad: counted.bad,
+            latency: counted.latency,
+            saturation: None,
+        }
+    }
+}
+
+impl From<Amount> for Use {
+    fn from(amount: Amount) -> Self {
+        Self {
+            used: Gauge::of(amount.used),
+            share: amount.share().map_or_else(Gauge::default, Gauge::of),
+        }
+    }
+}
+
+impl From<&TaskUsage> for Sample {
+    fn from(task: &TaskUsage) -> Self {
+        Self {
+            saturation: Some(Saturation {
+                cpu: task.cpu.into(),
+                memory: task.memory.into(),
+            }),
+            ..Self::default()
         }
     }
 }

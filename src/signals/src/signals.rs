@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fm_runtime::Context;
-use fm_telemetry::CounterSource;
+use fm_telemetry::Pulls;
+use fm_telemetry::usage::NodeUsage;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::MissedTickBehavior;
 
 use crate::difference::Marks;
@@ -18,8 +20,11 @@ use crate::file::{Bounds, File};
 use crate::ladder::{LADDER, bucket, choose};
 use crate::model::{Sample, Series};
 use crate::recent::Recent;
+use crate::tasks::Tasks;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// What another reader has pulled since the last look is as good.
+const SHARED: SignedDuration = SignedDuration::from_millis(900);
 /// Seconds between two writes of the file; a killed daemon loses so much at most.
 const FLUSH: i64 = 10;
 const PRUNE: i64 = 60;
@@ -48,6 +53,8 @@ pub struct Query {
     pub release: Option<String>,
     /// Only of releases in this namespace.
     pub namespace: Option<String>,
+    /// Each task too, not only revisions.
+    pub endpoints: bool,
     /// From this second on.
     pub since: i64,
     /// Up to this second, without it.
@@ -99,12 +106,15 @@ impl Signals {
     /// The last `seconds` whole seconds before `now`, by series.
     #[must_use]
     pub fn last(&self, now: i64, seconds: i64) -> BTreeMap<Series, Sample> {
+        self.span(now - seconds, now)
+    }
+
+    /// What was counted from one second up to another, without it, by series; of the last half minute.
+    #[must_use]
+    pub fn span(&self, since: i64, until: i64) -> BTreeMap<Series, Sample> {
         let mut sums: BTreeMap<Series, Sample> = BTreeMap::new();
         let recent = lock(&self.inner.recent);
-        for (_, samples) in recent
-            .since(now - seconds, false)
-            .filter(|(at, _)| *at < now)
-        {
+        for (_, samples) in recent.since(since, false).filter(|(at, _)| *at < until) {
             for (series, sample) in samples {
                 sums.entry(series.clone()).or_default().merge(sample);
             }
@@ -208,7 +218,33 @@ impl Query {
         self.release
             .as_ref()
             .is_none_or(|release| *release == series.release)
+            && (self.endpoints || series.endpoint.is_none())
             && (self.namespace.as_deref()).is_none_or(|wanted| namespace == Some(wanted))
+    }
+}
+
+/// Which measurement of each task was taken in: each counts once.
+#[derive(Debug, Default)]
+struct Gauged(BTreeMap<String, Timestamp>);
+
+impl Gauged {
+    fn take(&mut self, usage: &[NodeUsage], new: &mut BTreeMap<Series, Sample>) {
+        let mut seen = BTreeMap::new();
+        for task in usage.iter().flat_map(|node| &node.tasks) {
+            let fresh = self.0.get(&task.task) != Some(&task.at);
+            if seen.insert(task.task.clone(), task.at).is_some() || !fresh {
+                continue;
+            }
+            for endpoint in [None, Some(task.task.clone())] {
+                let series = Series {
+                    release: task.release.clone(),
+                    revision: task.revision.clone(),
+                    endpoint,
+                };
+                new.entry(series).or_default().merge(&Sample::from(task));
+            }
+        }
+        self.0 = seen;
     }
 }
 
@@ -222,10 +258,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// None that ends it: what cannot be written is held, and tried again.
 pub async fn run(
     ctx: Context,
-    source: Arc<dyn CounterSource>,
+    pulls: Arc<Pulls>,
     signals: Signals,
 ) -> Result<(), std::convert::Infallible> {
-    let mut marks = Marks::default();
+    let (mut marks, mut gauged) = (Marks::default(), Gauged::default());
+    let mut tasks = Tasks::follow(&ctx);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut flushed, mut pruned) = (0, 0);
@@ -234,8 +271,14 @@ pub async fn run(
             _ = ticks.tick() => {}
             () = ctx.shutdown.cancelled() => break,
         }
-        let answers = source.pull().await;
-        let new = marks.take(answers.into_iter().filter_map(Result::ok).collect());
+        let pulled = pulls.get(ctx.clock.now(), SHARED).await;
+        tasks.refresh();
+        let snapshots = pulled
+            .answers
+            .iter()
+            .filter_map(|answer| answer.as_ref().ok());
+        let mut new = marks.take(snapshots, |address| tasks.at(address));
+        gauged.take(&pulled.usage, &mut new);
         let now = ctx.clock.now().as_second();
         signals.add(now, new);
         if now - flushed >= FLUSH {

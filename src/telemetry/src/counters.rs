@@ -2,8 +2,7 @@
 //! epoch is a new series, so that no restart counts anything twice.
 //!
 //! What a reader needs beyond the sums: [`Counters::outcomes`] counts by status, cause and gRPC status, so that another
-//! definition of an error is applied when they are read; [`crate::Handle::endpoints`] gives what each server answered (it
-//! is no part of a snapshot, which is taken every second).
+//! definition of an error is applied when they are read; [`Snapshot::endpoints`] has what each server answered.
 //!
 //! A revision that nobody has asked for in an hour is forgotten; should it come back, it begins at nothing, and readers see a
 //! counter below the one they remember, which they take as begun anew.
@@ -35,6 +34,9 @@ pub struct Snapshot {
     pub at: Option<Timestamp>,
     /// By `namespace/name`, then by revision.
     pub releases: BTreeMap<String, BTreeMap<String, Counters>>,
+    /// What each server answered that is not forgotten.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: ByEndpoint,
     /// The log's own health.
     pub log: LogHealth,
 }
@@ -218,14 +220,23 @@ impl State {
     pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.sweep(now);
         let mut releases: BTreeMap<String, BTreeMap<String, Counters>> = BTreeMap::new();
+        let mut endpoints = ByEndpoint::new();
         for series in &self.series {
             releases
                 .entry(series.release.clone())
                 .or_default()
                 .insert(series.revision.clone(), series.counters.clone());
+            let servers = series.endpoints.snapshot();
+            if !servers.is_empty() {
+                endpoints
+                    .entry(series.release.clone())
+                    .or_default()
+                    .insert(series.revision.clone(), servers);
+            }
         }
         Snapshot {
             releases,
+            endpoints,
             log: LogHealth {
                 lost: self.sequences.lost(),
                 ..self.log

@@ -34,6 +34,20 @@ impl Endpoint {
         self.bad = self.bad.saturating_add(other.bad);
         self.latency.merge(&other.latency);
     }
+
+    /// What was counted since `earlier`, of the same server behind the same HAProxy. A counter below the earlier one was
+    /// begun anew: then all of it is new.
+    #[must_use]
+    pub fn since(&self, earlier: &Endpoint) -> Endpoint {
+        let newer = || {
+            Some(Endpoint {
+                requests: self.requests.checked_sub(earlier.requests)?,
+                bad: self.bad.checked_sub(earlier.bad)?,
+                latency: self.latency.since(&earlier.latency)?,
+            })
+        };
+        newer().unwrap_or_else(|| self.clone())
+    }
 }
 
 /// The servers of one revision, by the text of the log.

@@ -18,6 +18,7 @@ pub mod record;
 mod sequence;
 mod source;
 pub mod syslog;
+pub mod usage;
 
 pub use receiver::{Address, Connection, Handle, Receiver};
-pub use source::{CounterSource, SourceError};
+pub use source::{CounterSource, Pulled, Pulls, SourceError};

@@ -9,6 +9,10 @@
 //! | `LATENCY_MS` | time before each answer | 0 |
 //! | `CRASH` | exit code at start, after saying why on standard error | none |
 //! | `UNHEALTHY_AFTER_MS` | `/healthz` answers 500 from then on | never |
+//! | `BURN_CPUS` | threads that burn processor time from the start | 0 |
+//! | `HOLD_MIB` | memory that is taken and written to at the start | 0 |
+//! | `BAD_SLOT` | the only task of a service that has the faults above, by `SLOT` | all |
+//! | `SLOT` | which task this is; give it `{{.Task.Slot}}` | none |
 //! | `PORT` | where it listens | 8080 |
 //!
 //! `app health` asks the running service for `/healthz` and exits 0 or 1: a health check for an image without a shell.
@@ -48,11 +52,18 @@ fn main() -> ExitCode {
         eprintln!("cannot start: told to crash with exit code {code}");
         return ExitCode::from(code);
     }
+    let bad = setting::<String>("BAD_SLOT").is_none_or(|bad| Some(bad) == setting("SLOT"));
+    if bad {
+        burden();
+    }
     let service = Arc::new(Service {
         version: std::env::var("VERSION").unwrap_or_else(|_| "v1".to_owned()),
-        errors_per_10_000: (setting::<f64>("ERROR_RATE").unwrap_or(0.0).clamp(0.0, 1.0) * 10_000.0)
-            as u64,
-        latency: Duration::from_millis(setting("LATENCY_MS").unwrap_or(0)),
+        errors_per_10_000: (setting::<f64>("ERROR_RATE")
+            .filter(|_| bad)
+            .unwrap_or(0.0)
+            .clamp(0.0, 1.0)
+            * 10_000.0) as u64,
+        latency: Duration::from_millis(setting("LATENCY_MS").filter(|_| bad).unwrap_or(0)),
         unhealthy_after: setting("UNHEALTHY_AFTER_MS").map(Duration::from_millis),
         started: Instant::now(),
         requests: AtomicU64::new(0),
@@ -66,6 +77,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes the processor time and the memory that it was told to.
+fn burden() {
+    for _ in 0..setting("BURN_CPUS").unwrap_or(0) {
+        std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    let mib: usize = setting("HOLD_MIB").unwrap_or(0);
+    // Written to, or the kernel would give it only in name; never given back.
+    std::mem::forget(std::hint::black_box(vec![1_u8; mib << 20]));
 }
 
 /// Asks the service beside us for its health.

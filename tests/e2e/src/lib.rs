@@ -63,6 +63,14 @@ impl World {
     /// # Errors
     /// When Docker, HAProxy or `frd` do not do their part.
     pub async fn new(etcd: Option<&str>) -> Result<Self> {
+        Self::with(etcd, &[]).await
+    }
+
+    /// The same, with more arguments for `frd`.
+    ///
+    /// # Errors
+    /// When Docker, HAProxy or `frd` do not do their part.
+    pub async fn with(etcd: Option<&str>, extra: &[&str]) -> Result<Self> {
         let id = unique();
         let repository = format!("e2e-{id}/app");
         let mut tags = Vec::new();
@@ -79,7 +87,7 @@ impl World {
             tags.push(tag);
         }
         Ok(Self {
-            stack: Stack::start(etcd).await?,
+            stack: Stack::start_with(etcd, extra).await?,
             namespace: format!("e2e-{id}"),
             repository,
             tags,

@@ -118,8 +118,6 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(access: Access) -> Self {
-        // An earlier one of the process is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let names = access.logins.keys().cloned().chain([String::new()]);
         Self {
             clients: names.map(|name| (name, OnceLock::new())).collect(),
@@ -171,7 +169,7 @@ impl Client {
             asked = asked.header(name, value);
         }
         if let Some(credential) = login.and_then(|login| login.credential.as_ref()) {
-            asked = show(asked, credential).await?;
+            asked = show(asked, credential, "Bearer").await?;
         }
         let mut answer = asked.send().await.map_err(|error| words(&error))?;
         let status = answer.status().as_u16();
@@ -193,7 +191,13 @@ impl Client {
     }
 }
 
-fn build(login: Option<&Login>) -> Result<reqwest::Client, String> {
+/// A client that trusts whom the login names, and follows no redirect to another host.
+///
+/// # Errors
+/// When the certificate authority cannot be read.
+pub fn build(login: Option<&Login>) -> Result<reqwest::Client, String> {
+    // An earlier one of the process is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let policy = Policy::custom(|attempt| {
         let here = origin(attempt.url().as_str());
         let first = attempt.previous().first().map(|url| origin(url.as_str()));
@@ -219,9 +223,14 @@ fn build(login: Option<&Login>) -> Result<reqwest::Client, String> {
     builder.build().map_err(|error| words(&error))
 }
 
-async fn show(
+/// Shows a login with a request. `scheme` is how a bearer is announced: `Bearer`, or `Token` where a system calls it so.
+///
+/// # Errors
+/// When the secret cannot be read; the text never holds it.
+pub async fn show(
     request: reqwest::RequestBuilder,
     credential: &Credential,
+    scheme: &str,
 ) -> Result<reqwest::RequestBuilder, String> {
     let hidden = |text: &str| {
         let mut value = HeaderValue::from_str(text)
@@ -232,7 +241,7 @@ async fn show(
     Ok(match credential {
         Credential::Bearer(token) => request.header(
             "authorization",
-            hidden(&format!("Bearer {}", token.read().await?))?,
+            hidden(&format!("{scheme} {}", token.read().await?))?,
         ),
         Credential::Basic { username, password } => {
             request.basic_auth(username, Some(password.read().await?))
@@ -247,7 +256,8 @@ async fn show(
 }
 
 /// What went wrong, down to its cause, without the address: the reader knows it.
-fn words(error: &reqwest::Error) -> String {
+#[must_use]
+pub fn words(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -8,6 +8,8 @@ use fm_api::target::AnalysisTarget;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::saturation::Fullness;
+
 use super::plan::{Answer, State, due_at};
 
 /// What lasts of a run's metrics, by name.
@@ -17,8 +19,8 @@ pub struct Standings {
     states: BTreeMap<String, State>,
 }
 
-/// What all of them mean for the canary; each sentence names the metric.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What everything besides requests means for the canary; each sentence names the metric or guard.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Joint {
     /// One has failed.
     pub failed: Option<String>,
@@ -26,6 +28,8 @@ pub struct Joint {
     pub inconclusive: Option<String>,
     /// One has not passed yet.
     pub pending: Option<String>,
+    /// What tasks use of their limits. Requests that were recorded say nothing of it.
+    pub fullness: Fullness,
 }
 
 impl Standings {

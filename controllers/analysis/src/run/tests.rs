@@ -67,6 +67,7 @@ fn pulled(epoch: &str, sides: [&Counters; 2], second: u64) -> Pulled {
             releases: BTreeMap::from([("default/shop".to_owned(), revisions)]),
             ..Snapshot::default()
         })],
+        usage: std::sync::Arc::default(),
     }
 }
 
@@ -230,7 +231,16 @@ fn agents_that_cannot_be_read_are_told_and_hold_everything() {
         message: "refused".into(),
     })];
     let key = ReleaseKey::new("default", "shop");
-    run.count(&key, analysis, &Pulled { at: at(0), answers }, at(0));
+    run.count(
+        &key,
+        analysis,
+        &Pulled {
+            at: at(0),
+            answers,
+            usage: std::sync::Arc::default(),
+        },
+        at(0),
+    );
     let verdict = run.tick(&target, analysis, at(10)).unwrap();
     assert_eq!(
         verdict.reason,
@@ -355,6 +365,7 @@ fn many_agents(script: &[(usize, u64, bool, bool)]) -> (u64, u64) {
         let pulled = Pulled {
             at: at(second as u64),
             answers: answers.collect(),
+            usage: std::sync::Arc::default(),
         };
         let text = serde_json::to_string(&readings).unwrap();
         readings = serde_json::from_str(&text).unwrap();

@@ -372,6 +372,7 @@ impl Sim {
             stable: Side::default(),
             lost_lines: 0,
             measured: Vec::new(),
+            outliers: Vec::new(),
             state: serde_json::Value::Null,
         });
     }

@@ -32,6 +32,7 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     }
     worker(&mut found, spec);
     analysis(&mut found, &spec.analysis);
+    saturation(&mut found, spec);
     metrics::problems(&mut found, spec);
     span(
         &mut found,
@@ -88,6 +89,34 @@ pub(super) fn ours<'a>(
         found.push(
             Problem::new(path, "labels below `fridaymorning.` are ours").allowed("any other name"),
         );
+    }
+}
+
+/// A share of a limit needs a limit.
+fn saturation(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
+    let (guards, limits) = (&spec.analysis.guards, &spec.workload.resources.limits);
+    for (guard, field, asked, limited) in [
+        (
+            "maxCpu",
+            "cpus",
+            guards.max_cpu.is_some(),
+            limits.cpus.is_some(),
+        ),
+        (
+            "maxMemory",
+            "memory",
+            guards.max_memory.is_some(),
+            limits.memory.is_some(),
+        ),
+    ] {
+        if asked && !limited {
+            let path = format!("spec.analysis.guards.{guard}");
+            let wrong = format!(
+                "a share of a limit needs one, and spec.workload.resources.limits.{field} is not set"
+            );
+            let allowed = format!("set the limit, or leave {guard} away");
+            found.push(Problem::new(path, wrong).allowed(allowed));
+        }
     }
 }
 

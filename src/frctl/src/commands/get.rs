@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fm_api::event::Event;
 use fm_api::http::{ErrorKind, ListBody, View};
+use fm_api::signals::Top;
 use serde_json::{Value, json};
 
 use crate::changes::portable;
@@ -214,11 +215,14 @@ pub(super) async fn describe(session: &Session, name: &str) -> Result<Exit> {
     let events = client
         .get(&super::events::path(Some(&key), None, 20))
         .await?;
-    if session.object(&json!({ "view": view, "events": events["items"] }))? {
+    let top = client.get(&super::top::path(&key)).await?;
+    if session.object(&json!({ "view": view, "events": events["items"], "top": top }))? {
         return Ok(Exit::Done);
     }
     let view: View = shown(view)?;
     let events: ListBody<Event> = shown(events)?;
-    term::print(&render::describe(&view, &events.items, &session.look()))?;
+    let top: Top = shown(top)?;
+    let text = render::describe(&view, &events.items, Some(&top), &session.look());
+    term::print(&text)?;
     Ok(Exit::Done)
 }

@@ -3,19 +3,48 @@
 use std::io::Write;
 use std::path::Path;
 
-use fm_api::signals::{Share, SignalList, SignalPoint};
+use fm_api::signals::{Golden, SignalList, SignalPoint};
 
+use super::parquet;
 use crate::cli::{Export, Format, Metrics};
 use crate::client::{Client, shown};
 use crate::error::{Error, Exit, Result};
-use crate::session::Session;
+use crate::session::{Session, json, yaml};
 use crate::term;
 
 /// The recording and alerting rules, as they are tested.
 const RULES: &str = include_str!("../../rules/fridaymorning.rules.yml");
 
-const HEAD: &str = "at,namespace,release,revision,endpoint,step_seconds,requests,bad,rps,error_rate,\
-                    p50_ms,p95_ms,p99_ms,cpu_mean,cpu_max,memory_mean,memory_max";
+/// What is known of a point, or not.
+type Number = fn(&Golden) -> Option<f64>;
+
+/// The columns of numbers that may be unknown.
+pub(super) const NUMBERS: [(&str, Number); 13] = [
+    ("rps", |signals| Some(signals.rps)),
+    ("error_rate", |signals| signals.error_rate),
+    ("p50_ms", |signals| signals.p50_ms),
+    ("p95_ms", |signals| signals.p95_ms),
+    ("p99_ms", |signals| signals.p99_ms),
+    ("cpu_mean", |signals| signals.cpu.map(|share| share.mean)),
+    ("cpu_max", |signals| signals.cpu.map(|share| share.max)),
+    ("memory_mean", |signals| {
+        signals.memory.map(|share| share.mean)
+    }),
+    ("memory_max", |signals| {
+        signals.memory.map(|share| share.max)
+    }),
+    ("cpus_mean", |signals| signals.cpus.map(|used| used.mean)),
+    ("cpus_max", |signals| signals.cpus.map(|used| used.max)),
+    ("memory_bytes_mean", |signals| {
+        signals.memory_bytes.map(|used| used.mean)
+    }),
+    ("memory_bytes_max", |signals| {
+        signals.memory_bytes.map(|used| used.max)
+    }),
+];
+
+/// The columns before them.
+const FIRST: &str = "at,namespace,release,revision,endpoint,step_seconds,requests,bad";
 
 pub(super) async fn run(session: &Session, command: &Metrics) -> Result<Exit> {
     match command {
@@ -41,24 +70,42 @@ async fn export(session: &Session, options: &Export) -> Result<()> {
             query.push_str(&format!("&{name}={}", plain(value)?));
         }
     }
+    if options.tasks {
+        query.push_str("&endpoints=true");
+    }
+    let format = options.format.or(session.asked()).unwrap_or(Format::Csv);
+    if matches!(format, Format::Table | Format::Wide | Format::Name) {
+        return Err(Error::new("an export is for programs")
+            .hint("allowed: -o csv, jsonl, json, yaml or parquet; `frctl top` is for people")
+            .exit(Exit::Usage));
+    }
+    if format == Format::Parquet && options.out.is_none() && term::size().is_some() {
+        return Err(Error::new("a Parquet file is nothing for a terminal")
+            .hint("write it into a file with --out FILE")
+            .exit(Exit::Usage));
+    }
     let client = session.client()?;
     let list: SignalList = shown(client.get(&format!("{path}{query}")).await?)?;
-    let text = match options.format {
-        Format::Csv => csv(&list),
-        Format::Jsonl => lines(&list)?,
+    let bytes = match format {
+        Format::Jsonl => lines(&list)?.into_bytes(),
+        Format::Json => (json(&list)? + "\n").into_bytes(),
+        Format::Yaml => yaml(&list)?.into_bytes(),
+        Format::Parquet => parquet::file(&list)
+            .map_err(|error| Error::new("this cannot be written as Parquet").because(error))?,
+        Format::Csv | Format::Table | Format::Wide | Format::Name => csv(&list).into_bytes(),
     };
     match &options.out {
-        None => term::print(&text),
-        Some(path) => write(path, &text),
+        None => term::bytes(&bytes),
+        Some(path) => write(path, &bytes),
     }
 }
 
 /// The whole file or none of it: readers of the old one never see half of the new one.
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_extension(format!("{}.part", std::process::id()));
     let written = std::fs::File::create(&beside)
         .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
+            file.write_all(bytes)?;
             file.sync_all()
         })
         .and_then(|()| std::fs::rename(&beside, path));
@@ -82,7 +129,12 @@ fn plain(text: &str) -> Result<String> {
 }
 
 fn csv(list: &SignalList) -> String {
-    let mut text = format!("{HEAD}\n");
+    let mut text = FIRST.to_owned();
+    for (name, _) in NUMBERS {
+        text.push(',');
+        text.push_str(name);
+    }
+    text.push('\n');
     for point in &list.items {
         text.push_str(&row(point, list.step_seconds));
         text.push('\n');
@@ -93,10 +145,7 @@ fn csv(list: &SignalList) -> String {
 /// Names, revisions and addresses hold no comma and no quote; what does all the same is quoted.
 fn row(point: &SignalPoint, step: i64) -> String {
     let signals = &point.signals;
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let mean = |share: Option<Share>| number(share.map(|share| share.mean));
-    let max = |share: Option<Share>| number(share.map(|share| share.max));
-    let cells = [
+    let mut cells = vec![
         point.at.to_string(),
         quoted(&point.namespace),
         quoted(&point.name),
@@ -105,16 +154,9 @@ fn row(point: &SignalPoint, step: i64) -> String {
         step.to_string(),
         signals.requests.to_string(),
         signals.bad.to_string(),
-        signals.rps.to_string(),
-        number(signals.error_rate),
-        number(signals.p50_ms),
-        number(signals.p95_ms),
-        number(signals.p99_ms),
-        mean(signals.cpu),
-        max(signals.cpu),
-        mean(signals.memory),
-        max(signals.memory),
     ];
+    let known = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    cells.extend(NUMBERS.iter().map(|(_, number)| known(number(signals))));
     cells.join(",")
 }
 
@@ -139,7 +181,7 @@ fn lines(list: &SignalList) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use fm_api::signals::Golden;
+    use fm_api::signals::Share;
 
     use super::*;
 
@@ -169,9 +211,16 @@ mod tests {
 
     #[test]
     fn a_row_has_as_many_cells_as_the_head_and_what_is_unknown_is_empty() {
-        let wanted = "2026-11-22T18:45:10Z,default,shop,\"r\"\"1,\",,10,4,1,0.4,0.25,,,,0.5,0.75,,";
-        assert_eq!(csv(&list()), format!("{HEAD}\n{wanted}\n"));
-        assert_eq!(HEAD.split(',').count(), 17);
+        let wanted =
+            "2026-11-22T18:45:10Z,default,shop,\"r\"\"1,\",,10,4,1,0.4,0.25,,,,0.5,0.75,,,,,,";
+        let text = csv(&list());
+        let (head, rest) = text.split_once('\n').unwrap();
+        assert_eq!(rest, format!("{wanted}\n"));
+        assert_eq!(head.split(',').count(), 21);
+        assert!(
+            head.starts_with("at,namespace,") && head.ends_with(",memory_bytes_max"),
+            "{head}"
+        );
     }
 
     #[test]
@@ -194,10 +243,10 @@ mod tests {
     fn a_file_is_written_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.csv");
-        write(&path, "a\n").unwrap();
-        write(&path, "b\n").unwrap();
+        write(&path, b"a\n").unwrap();
+        write(&path, b"b\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "b\n");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write(&folder.path().join("no/out"), "x").is_err());
+        assert!(write(&folder.path().join("no/out"), b"x").is_err());
     }
 }

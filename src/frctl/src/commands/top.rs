@@ -1,5 +1,6 @@
-//! `frctl top`: how every revision does just now.
+//! `frctl top`: how every revision does just now; of one release, how each task does.
 
+use fm_api::keys::ReleaseKey;
 use fm_api::signals::Top;
 use serde_json::Value;
 
@@ -35,7 +36,9 @@ pub(super) async fn run(session: &Session, options: &TopOptions) -> Result<Exit>
 }
 
 async fn fetch(session: &Session, client: &Client, options: &TopOptions) -> Result<Value> {
-    let query = if options.all_namespaces {
+    let query = if let Some(name) = &options.name {
+        return client.get(&path(&session.key(name)?)).await;
+    } else if options.all_namespaces {
         String::new()
     } else {
         // A name that could end the query is none; the server says so.
@@ -46,7 +49,14 @@ async fn fetch(session: &Session, client: &Client, options: &TopOptions) -> Resu
     client.get(&format!("/v1/top{query}")).await
 }
 
+/// Where one release and its tasks are found.
+pub(super) fn path(key: &ReleaseKey) -> String {
+    format!("/v1/top?namespace={}&name={}", key.namespace(), key.name())
+}
+
 fn picture(session: &Session, value: Value, options: &TopOptions) -> Result<String> {
     let top: Top = shown(value)?;
-    Ok(render::top(&top, &session.look(), options.all_namespaces))
+    let wide = session.output() == Output::Wide;
+    let spread = options.all_namespaces;
+    Ok(render::top(&top, &session.look(), spread, wide))
 }

@@ -4,14 +4,15 @@ use fm_api::event::Event;
 use fm_api::http::View;
 use fm_api::observed::SwarmObserved;
 use fm_api::release::Release;
+use fm_api::signals::Top;
 use fm_api::status::Status;
 
 use super::frame::{Frame, evidence, frame, judged, labelled};
 use super::{estimate, history, percent};
-use crate::text::{Look, count};
+use crate::text::{Look, count, wrap};
 
 /// Everything, with a newline after each line.
-pub(crate) fn describe(view: &View, events: &[Event], look: &Look) -> String {
+pub(crate) fn describe(view: &View, events: &[Event], top: Option<&Top>, look: &Look) -> String {
     let mut out = frame(
         &Frame {
             view,
@@ -44,6 +45,9 @@ pub(crate) fn describe(view: &View, events: &[Event], look: &Look) -> String {
     if let Some(verdict) = &view.verdict {
         section("Measurements", super::measured::all(verdict, look));
     }
+    if let Some(top) = top {
+        section("Tasks", tasks(top, look));
+    }
     if let Some(swarm) = &view.swarm {
         section("Failures", failures(swarm, look));
     }
@@ -62,6 +66,20 @@ pub(crate) fn describe(view: &View, events: &[Event], look: &Look) -> String {
         .collect();
     section("Events", lines);
     out
+}
+
+/// How each task does just now, and what is wrong with which.
+fn tasks(top: &Top, look: &Look) -> Vec<String> {
+    if top.tasks.is_empty() {
+        return Vec::new();
+    }
+    let table = super::top::tasks(&top.tasks, look, false);
+    let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
+    for outlier in &top.outliers {
+        let wrapped = wrap(&outlier.sentence, look.columns());
+        lines.extend(wrapped.iter().map(|line| look.paint.red(line)));
+    }
+    lines
 }
 
 fn spec(release: &Release, look: &Look) -> Vec<String> {
@@ -154,7 +172,7 @@ fn conditions(status: &Status, look: &Look) -> Vec<String> {
             condition.reason,
             condition.message
         );
-        lines.extend(crate::text::wrap(&text, look.columns()));
+        lines.extend(wrap(&text, look.columns()));
     }
     lines
 }
@@ -171,7 +189,7 @@ fn operation(status: &Status, look: &Look) -> Vec<String> {
         answer.by,
         answer.message
     );
-    crate::text::wrap(&text, look.columns())
+    wrap(&text, look.columns())
 }
 
 fn failures(swarm: &SwarmObserved, look: &Look) -> Vec<String> {
@@ -193,7 +211,7 @@ fn failures(swarm: &SwarmObserved, look: &Look) -> Vec<String> {
                 failure.kind,
                 failure.message
             );
-            lines.extend(crate::text::wrap(&text, look.columns()));
+            lines.extend(wrap(&text, look.columns()));
         }
     }
     lines

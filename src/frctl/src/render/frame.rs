@@ -298,7 +298,7 @@ fn sides(view: &View, status: &Status, look: &Look) -> Vec<String> {
         )
     });
     let labels = [
-        "", "revision", "image", "tasks", "rate", "errors", "p50, p99", "compared",
+        "", "revision", "image", "tasks", "rate", "errors", "p50, p99", "CPU, mem", "compared",
     ];
     let columns = look.columns();
     let mut lines = Vec::new();
@@ -325,8 +325,8 @@ fn sides(view: &View, status: &Status, look: &Look) -> Vec<String> {
         )
     };
     let [(_, stable), (_, canary)] = both;
-    let none = || std::array::from_fn::<String, 7, _>(|_| String::new());
-    let heading = |cells: &Option<[String; 7]>, name: &str| match cells {
+    let none = || std::array::from_fn::<String, 8, _>(|_| String::new());
+    let heading = |cells: &Option<[String; 8]>, name: &str| match cells {
         Some(_) => look.paint.bold(name),
         None => look.paint.dim(&format!("no {name}")),
     };
@@ -354,17 +354,18 @@ fn compared(verdict: &Verdict, canary: bool) -> Option<(u64, u64)> {
     Some((side.requests, side.bad))
 }
 
-fn cells(side: &RevisionStatus, judged: Option<(&Side, Option<(u64, u64)>)>) -> [String; 7] {
+fn cells(side: &RevisionStatus, judged: Option<(&Side, Option<(u64, u64)>)>) -> [String; 8] {
     let mut tasks = format!("{} of {} ready", side.ready, side.replicas);
     if let Some(healthy) = side.healthy {
         tasks.push_str(&format!(", {healthy} healthy"));
     }
-    let [rate, errors, times, requests] = match judged {
+    let [rate, errors, times, full, requests] = match judged {
         None => std::array::from_fn(|_| String::new()),
         Some((lately, counted)) => [
             format!("{:.1} requests/s", lately.rps),
             share(lately.error_rate),
             times(lately),
+            fullest(lately),
             counted.map_or_else(String::new, |(requests, bad)| {
                 format!("{}, {bad} bad", count(requests, "request"))
             }),
@@ -377,8 +378,18 @@ fn cells(side: &RevisionStatus, judged: Option<(&Side, Option<(u64, u64)>)>) -> 
         rate,
         errors,
         times,
+        full,
         requests,
     ]
+}
+
+/// What the fullest task uses of its limits; nothing where there is no limit.
+fn fullest(side: &Side) -> String {
+    let one = |full: Option<f64>| full.map_or_else(|| "-".to_owned(), share);
+    match (side.cpu, side.memory) {
+        (None, None) => String::new(),
+        (cpu, memory) => format!("{}, {} of the limit", one(cpu), one(memory)),
+    }
 }
 
 fn times(side: &Side) -> String {
@@ -409,6 +420,9 @@ fn problems(view: &View, status: &Status, look: &Look) -> Vec<String> {
             "swarm",
             &format!("{problem}; what is shown of tasks is old"),
         );
+    }
+    for outlier in judged(view).iter().flat_map(|verdict| &verdict.outliers) {
+        say("outlier", &outlier.sentence);
     }
     for (instance, seen) in &view.haproxy {
         if let Some(problem) = &seen.problem {

@@ -131,7 +131,7 @@ fn releases_in_columns() {
 
 #[test]
 fn everything_of_a_release() {
-    let text = describe(&view("canary"), &events(), &look(None, false));
+    let text = describe(&view("canary"), &events(), None, &look(None, false));
     assert_data_eq!(text, file!["../../tests/golden/describe.txt"]);
 }
 

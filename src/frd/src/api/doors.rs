@@ -43,6 +43,8 @@ pub(super) struct Door {
     handler: MethodRouter<Shared>,
 }
 
+const TELEMETRY: &str = "/v1/agent/telemetry";
+const USAGE: &str = "/v1/agent/usage";
 const WATCH: &[(&str, &str)] = &[
     (
         "watch",
@@ -73,12 +75,14 @@ const SIGNALS: &[(&str, &str)] = &[
         "step",
         "The time between two points; default: some 300 points. Seconds are kept for an hour, ten for 6 hours, minutes for 2 days, ten minutes for 30 days",
     ),
+    ("endpoints", "`true`: each task too, not only revisions"),
 ];
 const ALL_SIGNALS: &[(&str, &str)] = &[
     ("namespace", "Only releases of this namespace"),
     ("since", "How long ago, or a time; default `1h`"),
     ("until", "The same; default: now"),
     ("step", "The time between two points"),
+    ("endpoints", "`true`: each task too"),
 ];
 const EVENTS: &[(&str, &str)] = &[
     ("namespace", "Only events of this namespace"),
@@ -155,7 +159,10 @@ fn of_releases() -> Vec<Door> {
             "The golden signals of every revision in the last ten seconds",
             get(signals::top),
         )
-        .asks(&[("namespace", "Only releases of this namespace")])
+        .asks(&[
+            ("namespace", "Only releases of this namespace"),
+            ("name", "Only this release, and each of its tasks"),
+        ])
         .answers::<Top>(),
         door(
             Method::GET,
@@ -295,9 +302,15 @@ fn of_the_daemon() -> Vec<Door> {
     vec![
         door(
             Method::GET,
-            "/v1/agent/telemetry",
+            TELEMETRY,
             "What this daemon's haproxy agent has counted",
             get(agents::telemetry),
+        ),
+        door(
+            Method::GET,
+            USAGE,
+            "What the tasks of this daemon's node use of their limits",
+            get(agents::usage),
         ),
         door(
             Method::GET,
@@ -332,6 +345,14 @@ fn of_the_daemon() -> Vec<Door> {
         )
         .answers::<VersionBody>(),
     ]
+}
+
+/// Only what is counted and measured here: it is served to other machines.
+pub(super) fn agents(api: Shared) -> Router {
+    Router::new()
+        .route(TELEMETRY, get(agents::telemetry))
+        .route(USAGE, get(agents::usage))
+        .with_state(api)
 }
 
 pub(super) fn router(api: Shared) -> Router {

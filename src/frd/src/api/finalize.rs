@@ -14,7 +14,14 @@ use fm_store::{Entry, Expect, Fence, StoreError, Txn};
 use super::stored::Stored;
 
 /// What may be left of a release.
-const LEFTOVERS: [&str; 5] = ["operations", "verdicts", "observed", "status", "revisions"];
+const LEFTOVERS: [&str; 6] = [
+    "operations",
+    "verdicts",
+    "outliers",
+    "observed",
+    "status",
+    "revisions",
+];
 /// Writes of one transaction; etcd takes 128 by default.
 const MOST_WRITES: usize = 100;
 

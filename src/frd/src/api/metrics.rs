@@ -12,10 +12,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fm_api::keys::{self, ReleaseKey};
+use fm_api::outlier::Outliers;
 use fm_api::status::Status;
 use fm_api::target::Target;
 use fm_api::verdict::Verdict;
 use fm_telemetry::counters::Snapshot;
+use fm_telemetry::usage::{NodeUsage, TaskUsage};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,6 +30,7 @@ use super::doors::Shared;
 use super::error::ApiError;
 use super::exposition::{Family as Histograms, Format};
 use super::stored::decode;
+use crate::sinks::Outlets;
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -67,23 +70,67 @@ pub(super) async fn metrics(
     State(api): State<Shared>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let mut registry = Registry::with_prefix("fridaymorning");
-    api.daemon(&mut registry);
-    let targets: BTreeMap<ReleaseKey, Target> = api.every("targets").await?;
-    api.releases(&mut registry, &targets).await?;
-    let mut more = String::new();
-    if let Some(snapshot) = api.telemetry.snapshot(api.ctx.clock.now()) {
-        log(&mut registry, &snapshot);
-        requests(&mut registry, &targets, &snapshot);
-        more = durations(&targets, &snapshot);
-    }
-    let mut text = String::new();
-    encode(&mut text, &registry)
-        .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::asked(accept);
     let kind = format.content_type();
-    Ok(([(CONTENT_TYPE, kind)], format.text(&text, &more)).into_response())
+    Ok(([(CONTENT_TYPE, kind)], api.written(format).await?).into_response())
+}
+
+impl Api {
+    /// Everything at `/metrics`, in Prometheus' own format; `None` while the store does not answer.
+    pub(crate) async fn exposition(&self) -> Option<String> {
+        self.written(Format::Classic).await.ok()
+    }
+
+    async fn written(&self, format: Format) -> Result<String, ApiError> {
+        let mut registry = Registry::with_prefix("fridaymorning");
+        self.daemon(&mut registry);
+        sinks(&mut registry, &self.outlets);
+        let targets: BTreeMap<ReleaseKey, Target> = self.every("targets").await?;
+        self.releases(&mut registry, &targets).await?;
+        let mut more = String::new();
+        if let Some(snapshot) = self.sources.telemetry.snapshot(self.ctx.clock.now()) {
+            log(&mut registry, &snapshot);
+            requests(&mut registry, &targets, &snapshot);
+            more = durations(&targets, &snapshot);
+        }
+        if let Some(usage) = self.sources.usage.get() {
+            saturation(&mut registry, &targets, &usage);
+        }
+        self.outliers(&mut registry, &targets).await?;
+        let mut text = String::new();
+        encode(&mut text, &registry)
+            .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
+        Ok(format.text(&text, &more))
+    }
+}
+
+/// How the sinks fare.
+fn sinks(registry: &mut Registry, outlets: &Outlets) {
+    if outlets.is_empty() {
+        return;
+    }
+    let written = counters(
+        registry,
+        "sink_points_written",
+        "Points that a sink took in",
+    );
+    let lost = counters(
+        registry,
+        "sink_points_lost",
+        "Points that a sink refused, or that had to make room for newer ones",
+    );
+    let waiting = gauges(
+        registry,
+        "sink_points_waiting",
+        "Points that wait for a sink",
+    );
+    for (sink, queue) in outlets.iter() {
+        let (labels, counts) = (vec![("sink", sink.name.clone())], queue.counts());
+        written.get_or_create(&labels).inc_by(counts.written);
+        lost.get_or_create(&labels).inc_by(counts.lost);
+        waiting.get_or_create(&labels).set(counts.waiting as f64);
+    }
 }
 
 fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges {
@@ -151,7 +198,7 @@ impl Api {
         }
         drop(counts);
         let refused = Counter::<u64>::default();
-        refused.inc_by(self.signals.refused());
+        refused.inc_by(self.sources.signals.refused());
         registry.register(
             "signals_refused",
             "Samples that were not kept, as there were too many revisions",
@@ -176,6 +223,29 @@ impl Api {
         Ok(objects
             .filter_map(|entry| Some((ReleaseKey::of(&entry.key)?, decode(entry)?)))
             .collect())
+    }
+
+    async fn outliers(
+        &self,
+        registry: &mut Registry,
+        targets: &BTreeMap<ReleaseKey, Target>,
+    ) -> Result<(), ApiError> {
+        let help = "Tasks of a release that do worse than their siblings";
+        let outliers = gauges(registry, "task_outliers", help);
+        for (key, found) in self.every::<Outliers>("outliers").await? {
+            if targets
+                .get(&key)
+                .is_some_and(|target| target.uid == found.uid)
+            {
+                // One that is worse in errors and in response times is one task.
+                let mut tasks: Vec<_> = (found.tasks.iter())
+                    .map(|task| (&task.revision, &task.address))
+                    .collect();
+                tasks.dedup();
+                outliers.get_or_create(&of(&key)).set(tasks.len() as f64);
+            }
+        }
+        Ok(())
     }
 
     async fn releases(
@@ -297,6 +367,49 @@ fn durations(targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) -> Str
         }
     }
     family.text()
+}
+
+/// What the tasks of this node use. A revision without a limit has no ratio.
+fn saturation(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>, usage: &NodeUsage) {
+    let families = [
+        (
+            "tasks_cpu_cores",
+            "Processors that the tasks of a revision on this node use",
+        ),
+        (
+            "tasks_cpu_limit_ratio",
+            "Share of its CPU limit that the fullest task of a revision on this node uses",
+        ),
+        (
+            "tasks_memory_bytes",
+            "Memory that the tasks of a revision on this node use",
+        ),
+        (
+            "tasks_memory_limit_ratio",
+            "Share of its memory limit that the fullest task of a revision on this node uses",
+        ),
+    ];
+    let [cores, cpu, bytes, memory] = families.map(|(name, help)| gauges(registry, name, help));
+    for (key, target) in targets {
+        let release = key.to_string();
+        for revision in target.revisions.keys() {
+            let labels = with(of(key), "revision", revision.to_string());
+            let is_its = |task: &&TaskUsage| {
+                (&task.release, &task.uid) == (&release, &target.uid)
+                    && task.revision == revision.as_str()
+            };
+            for task in usage.tasks.iter().filter(is_its) {
+                cores.get_or_create(&labels).inc_by(task.cpu.used);
+                bytes.get_or_create(&labels).inc_by(task.memory.used);
+                for (family, amount) in [(&cpu, task.cpu), (&memory, task.memory)] {
+                    if let Some(share) = amount.share() {
+                        let gauge = family.get_or_create(&labels);
+                        gauge.set(gauge.get().max(share));
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn requests(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>, snapshot: &Snapshot) {

@@ -21,7 +21,7 @@ mod openapi;
 mod operations;
 mod read;
 mod releases;
-mod signals;
+pub(crate) mod signals;
 mod stored;
 mod traffic;
 mod undo;
@@ -31,12 +31,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use fm_runtime::{Context, Recorder};
-use fm_signals::Signals;
 use tokio::sync::Mutex;
 
 pub use finalize::run as run_finalizer;
 
-use crate::source::LocalTelemetry;
+use crate::sinks::Outlets;
+use crate::source::Sources;
 use crate::supervise::Health;
 
 /// What every request shares.
@@ -44,8 +44,7 @@ pub struct Api {
     ctx: Context,
     recorder: Recorder,
     health: Health,
-    telemetry: LocalTelemetry,
-    signals: Signals,
+    sources: Sources,
     /// The haproxy agent of this process; absent: none runs here.
     agent: Option<Agent>,
     /// Makes ids that no other object has.
@@ -53,8 +52,8 @@ pub struct Api {
     /// One change at a time: two releases that claim one host at once must not both pass. Reads do not wait for it.
     changes: Mutex<()>,
     requests: metrics::Requests,
-    /// For those who record a rollout.
-    traffic: traffic::Source,
+    /// Where signals are written to, for `/metrics`.
+    outlets: Outlets,
 }
 
 /// The haproxy agent of this process.
@@ -72,22 +71,26 @@ impl Api {
     pub fn new(
         ctx: Context,
         health: Health,
-        telemetry: LocalTelemetry,
-        signals: Signals,
+        sources: Sources,
+        outlets: Outlets,
         agent: Option<Agent>,
     ) -> Arc<Self> {
         Arc::new(Self {
             recorder: Recorder::new(&ctx, "api"),
             ctx,
             health,
-            telemetry,
-            signals,
+            sources,
             agent,
             ids: || uuid::Uuid::now_v7().to_string(),
             changes: Mutex::new(()),
             requests: metrics::Requests::default(),
-            traffic: traffic::Source::default(),
+            outlets,
         })
+    }
+
+    /// What other processes read of this one's agents, and nothing else.
+    pub fn agents_router(self: &Arc<Self>) -> Router {
+        doors::agents(Arc::clone(self))
     }
 
     /// Everything it answers.

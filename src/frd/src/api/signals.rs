@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use fm_api::keys::ReleaseKey;
+use fm_api::observed::{Endpoint, SwarmObserved};
+use fm_api::outlier::{Outlier, Outliers};
 use fm_api::quantity::Span;
-use fm_api::signals::{Golden, Share, SignalList, SignalPoint, Top, TopRow};
+use fm_api::signals::{Golden, Share, SignalList, SignalPoint, TaskRow, Top, TopRow};
 use fm_api::status::Status;
 use fm_api::target::Target;
-use fm_signals::{Gauge, Query, QueryError, Sample, Series};
+use fm_signals::{Gauge, Query, QueryError, Sample, Series, Use};
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -16,14 +18,18 @@ use super::Api;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Params};
+use super::stored::decode;
 
 /// Seconds that `/v1/top` looks back.
 const WINDOW: i64 = 10;
+/// … and for what tasks use, which nodes measure every five seconds: a late measurement must not look like none.
+const MEASURED: i64 = 16;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct TopQuery {
     namespace: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -33,29 +39,96 @@ pub(super) struct SignalQuery {
     since: Option<String>,
     until: Option<String>,
     step: Option<String>,
+    endpoints: bool,
 }
 
 pub(super) async fn top(State(api): State<Shared>, Params(query): Params<TopQuery>) -> Answer<Top> {
+    if query.name.is_some() && query.namespace.is_none() {
+        return Err(ApiError::request("name needs namespace beside it"));
+    }
     let now = api.ctx.clock.now();
-    let counted = api.signals.last(now.as_second(), WINDOW);
-    let mut statuses: BTreeMap<ReleaseKey, Status> = api.every("status").await?;
-    let mut items = Vec::new();
-    for (key, target) in api.every::<Target>("targets").await? {
-        let asked = query.namespace.as_deref();
-        if asked.is_none_or(|namespace| namespace == key.namespace()) {
-            items.extend(rows(
-                &key,
-                &target,
-                statuses.remove(&key).as_ref(),
-                &counted,
-            ));
+    let mut counted = api.sources.signals.last(now.as_second(), WINDOW);
+    for (series, sample) in api.sources.signals.last(now.as_second(), MEASURED) {
+        if sample.saturation.is_some() {
+            counted.entry(series).or_default().saturation = sample.saturation;
         }
     }
-    Ok(Json(Top {
+    let mut statuses: BTreeMap<ReleaseKey, Status> = api.every("status").await?;
+    let outliers: BTreeMap<ReleaseKey, Outliers> = api.every("outliers").await?;
+    let mut top = Top {
         at: now,
         seconds: WINDOW,
-        items,
-    }))
+        items: Vec::new(),
+        tasks: Vec::new(),
+        outliers: Vec::new(),
+    };
+    let asked = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|text| text == is);
+    for (key, target) in api.every::<Target>("targets").await? {
+        if !asked(&query.namespace, key.namespace()) || !asked(&query.name, key.name()) {
+            continue;
+        }
+        let rows = rows(&key, &target, statuses.remove(&key).as_ref(), &counted);
+        let worse = (outliers.get(&key)).filter(|outliers| outliers.uid == target.uid);
+        let worse = worse.map_or(&[][..], |outliers| &outliers.tasks);
+        if query.name.is_some() {
+            let entry = api.ctx.store.get(&key.observed_swarm()).await?;
+            let swarm: Option<SwarmObserved> = entry.as_ref().and_then(decode);
+            top.tasks = tasks(&key, &rows, swarm.as_ref(), worse, &counted);
+        }
+        top.items.extend(rows);
+        top.outliers.extend_from_slice(worse);
+    }
+    Ok(Json(top))
+}
+
+/// The tasks of a release's revisions: those that Swarm has ready, and whatever else answered.
+fn tasks(
+    key: &ReleaseKey,
+    revisions: &[TopRow],
+    swarm: Option<&SwarmObserved>,
+    outliers: &[Outlier],
+    counted: &BTreeMap<Series, Sample>,
+) -> Vec<TaskRow> {
+    let mut rows = Vec::new();
+    for row in revisions {
+        let seen = swarm.and_then(|swarm| {
+            let mut revisions = swarm.revisions.iter();
+            revisions.find(|(revision, _)| revision.as_str() == row.revision)
+        });
+        let known = seen.map(|(_, seen)| seen.ready.iter().chain(&seen.leaving));
+        let mut tasks: BTreeMap<String, Option<&Endpoint>> = known
+            .into_iter()
+            .flatten()
+            .map(|task| (task.task.clone(), Some(task)))
+            .collect();
+        let release = key.to_string();
+        let of_this =
+            |series: &&Series| series.release == release && series.revision == row.revision;
+        for series in counted.keys().filter(of_this) {
+            if let Some(endpoint) = &series.endpoint {
+                tasks.entry(endpoint.clone()).or_default();
+            }
+        }
+        for (task, endpoint) in tasks {
+            let series = Series {
+                release: release.clone(),
+                revision: row.revision.clone(),
+                endpoint: Some(task.clone()),
+            };
+            let sample = counted.get(&series).cloned().unwrap_or_default();
+            let is_it = |worse: &Outlier| worse.task == task || worse.address == task;
+            rows.push(TaskRow {
+                outlier: outliers.iter().any(is_it),
+                node: endpoint.map_or_else(String::new, |endpoint| endpoint.node.clone()),
+                addresses: endpoint.map_or_else(BTreeMap::new, |e| e.addresses.clone()),
+                task,
+                revision: row.revision.clone(),
+                number: row.number,
+                signals: golden(&sample, WINDOW),
+            });
+        }
+    }
+    rows
 }
 
 /// The rows of a release: stable first, then the canary, then what leaves.
@@ -129,7 +202,7 @@ impl Api {
     ) -> Answer<SignalList> {
         let now = self.ctx.clock.now();
         let query = understand(asked, now, release, namespace)?;
-        let (signals, second) = (self.signals.clone(), now.as_second());
+        let (signals, second) = (self.sources.signals.clone(), now.as_second());
         let answer = tokio::task::spawn_blocking(move || signals.query(second, &query))
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?
@@ -191,6 +264,7 @@ fn understand(
     Ok(Query {
         release: release.map(|key| key.to_string()),
         namespace,
+        endpoints: asked.endpoints,
         since,
         until,
         step,
@@ -205,7 +279,9 @@ fn moment(text: &str, now: Timestamp) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(|at| at.as_second())
 }
 
-fn golden(sample: &Sample, seconds: i64) -> Golden {
+pub(crate) fn golden(sample: &Sample, seconds: i64) -> Golden {
+    let full = sample.saturation;
+    let (cpu, memory): (Option<Use>, Option<Use>) = (full.map(|f| f.cpu), full.map(|f| f.memory));
     let quantile = |q| sample.latency.quantile(q);
     Golden {
         requests: sample.requests,
@@ -215,8 +291,10 @@ fn golden(sample: &Sample, seconds: i64) -> Golden {
         p50_ms: quantile(0.5),
         p95_ms: quantile(0.95),
         p99_ms: quantile(0.99),
-        cpu: sample.saturation.and_then(|full| share(full.cpu)),
-        memory: sample.saturation.and_then(|full| share(full.memory)),
+        cpu: cpu.and_then(|cpu| share(cpu.share)),
+        memory: memory.and_then(|memory| share(memory.share)),
+        cpus: cpu.and_then(|cpu| share(cpu.used)),
+        memory_bytes: memory.and_then(|memory| share(memory.used)),
     }
 }
 

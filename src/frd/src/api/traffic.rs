@@ -1,7 +1,7 @@
 //! `…/analysis?watch=true`: second by second what both sides of a running rollout did, as analysis counts it, in the form that
 //! `frctl analysis replay` reads.
 //!
-//! Whoever asks has a reader of its own, which pulls the agents' counters like analysis does and keeps nothing. What
+//! Whoever asks has a reader of its own, which looks at the agents' counters like analysis does and keeps nothing. What
 //! must never happen: a request in two seconds, or in none between the run's begin and the reader's end.
 
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use fm_analysis::evidence::Tally;
-use fm_analysis::observe::{Pulled, Pulls, Readings};
+use fm_analysis::observe::Readings;
 use fm_analysis::recording::Second;
 use fm_api::keys::ReleaseKey;
 use fm_api::quantity::Weight;
 use fm_api::target::{AnalysisTarget, Target};
 use fm_api::verdict::{Decision, Reason, Verdict};
+use fm_telemetry::Pulled;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio::sync::OnceCell;
 
 use super::Api;
 use super::doors::Shared;
@@ -27,15 +27,11 @@ use super::error::ApiError;
 use super::extract::{Key, Params};
 use super::stored::decode;
 use super::watch::{Gone, Sink, WatchQuery};
-use crate::source::{AllAgents, LocalTelemetry};
 
 /// One line a second.
 const TICK: Duration = Duration::from_secs(1);
 /// Readers that tick at about the same time share one pull.
 const SHARED: SignedDuration = SignedDuration::from_millis(200);
-
-/// The agents' counters, once somebody has asked for them.
-pub(super) type Source = OnceCell<Pulls>;
 
 /// What a reader is told each second.
 #[derive(Debug, Serialize)]
@@ -98,13 +94,8 @@ struct Reader {
 
 impl Reader {
     async fn tell(&mut self, api: &Api, key: &ReleaseKey, sink: &Sink) -> Result<(), Gone> {
-        let source = api.traffic.get_or_init(|| async {
-            let all = AllAgents::new(&api.ctx, LocalTelemetry::default(), String::new());
-            all.known().await;
-            Pulls::new(Arc::new(all))
-        });
         let now = api.ctx.clock.now();
-        let pulled = source.await.get(now, SHARED).await;
+        let pulled = api.sources.pulls.get(now, SHARED).await;
         // While the store cannot be read, nobody knows what is on trial: the next second will hold this one's requests.
         let Ok(listing) = api.ctx.store.list(&key.target()).await else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The logins of the systems that metrics ask, from the file. Secrets are only looked for here, never kept.
+//! The logins of other systems, and the sinks that use them, from the file. Secrets are only looked for here, never kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use fm_analysis::metrics::{Access, Credential, Login, Secret};
 use fm_api::criteria::metrics::origin;
 
 use crate::config;
+use crate::sinks::{Kind, Sink};
 
 /// What is wrong with a provider.
 type Wrong = String;
@@ -80,4 +81,43 @@ fn origins(addresses: &[String]) -> Result<BTreeSet<String>, Wrong> {
         origin(address).map_err(|wrong| format!("[{index}]: `{address}` is no address: {wrong}"))
     };
     addresses.iter().enumerate().map(one).collect()
+}
+
+/// The sinks with their logins.
+pub(super) fn sinks(file: Vec<config::sinks::Sink>, access: &Access) -> Result<Vec<Sink>, Wrong> {
+    let mut names = BTreeSet::new();
+    let one = |(at, sink): (usize, config::sinks::Sink)| {
+        let wrong = |why: String| format!("sinks[{at}].{why}");
+        let login = sink.auth_ref.as_ref().map(|name| {
+            let known = access.logins.get(name);
+            let login =
+                known.ok_or_else(|| wrong(format!("authRef: providers has no `{name}`")))?;
+            let to = origin(sink.url.as_str()).map_err(|why| wrong(format!("address: {why}")))?;
+            if login.origins.is_empty() || login.origins.contains(&to) {
+                Ok(login.clone())
+            } else {
+                Err(wrong(format!(
+                    "authRef: the login `{name}` is not for {to}"
+                )))
+            }
+        });
+        let kind = match sink.kind {
+            Kind::Influx => "influx",
+            Kind::RemoteWrite => "remoteWrite",
+        };
+        let host = sink.url.host_str().unwrap_or_default();
+        let name = sink.name.unwrap_or_else(|| format!("{kind} {host}"));
+        if !names.insert(name.clone()) {
+            return Err(wrong(format!("name: `{name}` is taken already")));
+        }
+        Ok(Sink {
+            name,
+            kind: sink.kind,
+            url: sink.url,
+            login: login.transpose()?,
+            labels: sink.labels,
+            interval: sink.interval,
+        })
+    };
+    file.into_iter().enumerate().map(one).collect()
 }

@@ -16,6 +16,7 @@ use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, Txn};
 use frd_daemon::api::{self, Api, listen::Socket};
+use frd_daemon::source::Sources;
 use frd_daemon::supervise::{Health, supervise};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -60,7 +61,7 @@ impl Server {
         let api = Api::new(
             ctx.clone(),
             health.clone(),
-            Default::default(),
+            Sources::new(&ctx, Default::default(), String::new()),
             Default::default(),
             None,
         );

@@ -115,6 +115,48 @@ fn series_and_rows_are_bounded() {
 }
 
 #[test]
+fn tasks_give_way_before_revisions_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = Bounds {
+        series: 5,
+        rows: 150,
+    };
+    let mut file = File::open(&folder.path().join("signals.redb"), bounds).unwrap();
+    let sample = Sample {
+        requests: 1,
+        ..Sample::default()
+    };
+    let of = |task: Option<u32>| Series {
+        endpoint: task.map(|task| format!("task{task}")),
+        ..series("r1")
+    };
+    let all: BTreeMap<Series, Sample> = (0..5)
+        .map(|task| (of(Some(task)), sample.clone()))
+        .collect();
+    let mut written = file.write(&[(1000, all)]).unwrap();
+    assert_eq!(written, Written { refused: 1 }, "a place is left");
+    for at in 1001..1100 {
+        let both = [None, Some(1)].map(|task| (of(task), sample.clone()));
+        written = file.write(&[(at, both.into())]).unwrap();
+    }
+    assert_eq!(written, Written { refused: 0 });
+    file.prune(1100).unwrap();
+    let rows = |task: Option<u32>| {
+        let mut rows = 0;
+        let wanted = of(task);
+        let count = |_: &Series, _, _| {
+            rows += 1;
+            true
+        };
+        file.read(0, (i64::MIN, i64::MAX), |series| *series == wanted, count)
+            .unwrap();
+        rows
+    };
+    assert_eq!(rows(None), 99, "the revision keeps all");
+    assert!(rows(Some(1)) < 60, "{}", rows(Some(1)));
+}
+
+#[test]
 fn a_broken_file_is_put_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signals.redb");
