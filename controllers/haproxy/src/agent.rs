@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Settings;
+use crate::logs::Logs;
 use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
@@ -89,7 +90,7 @@ impl Agent {
             options,
             settings,
             receiver,
-            ..
+            handle,
         } = self;
         let receiving = tokio::spawn(receiver.run(ctx.shutdown.clone()));
         let (told, processes) = watch::channel(Err(NOT_STARTED.to_owned()));
@@ -116,7 +117,8 @@ impl Agent {
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = cache.synced() => {
-                let turn = Turn::new(ctx.clone(), cache.clone(), &options, settings, runner);
+                let logs = Logs::new(handle);
+                let turn = Turn::new(ctx.clone(), cache.clone(), &options, settings, runner, logs);
                 run_loop(turn, cache, keeper, processes, say).await;
             }
         }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod desired;
 mod files;
 mod inputs;
+mod logs;
 pub mod maps;
 mod master;
 pub mod names;

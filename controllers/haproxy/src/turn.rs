@@ -20,6 +20,7 @@ use crate::certs::{Certs, Renewal};
 use crate::config::Settings;
 use crate::desired::Desired;
 use crate::inputs::Inputs;
+use crate::logs::Logs;
 use crate::options::Options;
 use crate::plan::{self, Files, Look, Plan};
 use crate::report::Down;
@@ -79,6 +80,7 @@ pub(crate) struct Turn {
     pub(crate) settled: bool,
     /// The last trouble that was told.
     pub(crate) told: Option<String>,
+    pub(crate) logs: Logs,
 }
 
 impl Turn {
@@ -89,6 +91,7 @@ impl Turn {
         options: &Options,
         settings: Settings,
         checker: Option<Runner>,
+        logs: Logs,
     ) -> Self {
         Self {
             recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
@@ -115,6 +118,7 @@ impl Turn {
             maps_read: None,
             settled: false,
             told: None,
+            logs,
         }
     }
 
@@ -214,6 +218,10 @@ impl Turn {
             self.failures = 0;
         }
         self.renew_certificates().await;
+        self.logs.follow(self.running.as_ref());
+        if self.running.is_some() && wake == Wake::Look {
+            self.logs.ask(&mut self.client).await;
+        }
         self.report(&desired, in_full).await;
         next_look
     }

@@ -513,9 +513,9 @@ pub(crate) struct LogStats {
 pub(crate) enum LogBy {
     /// HAProxy's backend
     Backend,
-    /// A server of a backend; of our own lines the revision
+    /// A server of a backend; of our own lines its address
     Server,
-    /// Host (the first captured header, or an absolute URI's) and path; of our own lines the release
+    /// Host (the first captured header, or an absolute URI's) and path; of our own lines release and revision
     Route,
     /// HAProxy's frontend
     Frontend,

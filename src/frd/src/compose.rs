@@ -13,7 +13,8 @@ use fm_analysis::metrics::{Measure, Providers};
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, StoreError};
 use fm_telemetry::Handle;
-use fm_telemetry::intake::{Input, Intake};
+use fm_telemetry::intake::Intake;
+use fm_telemetry::outflow::Outflow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
-use crate::settings::{self, Controller, Settings, Store};
+use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
 use crate::source::{LocalTelemetry, Sources};
 use crate::supervise::{Health, supervise};
@@ -202,16 +203,27 @@ async fn agent_life(
     ctx: Context,
     options: fm_haproxy::Options,
     telemetry: LocalTelemetry,
-    logs: Vec<Input>,
+    logs: Ways,
 ) -> Result<(), fm_haproxy::Error> {
     let instance = options.instance.clone();
+    let stop = ctx.shutdown.child_token();
     let agent = fm_haproxy::Agent::new(ctx, options).await?;
     telemetry.set(&instance, agent.telemetry());
     let handle = agent.telemetry();
-    tokio::select! {
+    let tasks = TaskTracker::new();
+    for destination in &logs.forward {
+        let outflow = Outflow::new(destination.clone(), &handle);
+        tasks.spawn(outflow.run(stop.clone()));
+    }
+    tasks.close();
+    let ended = tokio::select! {
         ended = agent.run() => ended,
         never = receive_logs(&logs, handle) => match never {},
-    }
+    };
+    // The next life has connections of its own.
+    stop.cancel();
+    tasks.wait().await;
+    ended
 }
 
 /// Serves what the agents of this process count to other machines.
@@ -230,9 +242,9 @@ async fn serve_agents(
 }
 
 /// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.
-async fn receive_logs(logs: &[Input], handle: Handle) -> std::convert::Infallible {
+async fn receive_logs(logs: &Ways, handle: Handle) -> std::convert::Infallible {
     loop {
-        match Intake::bind(logs, handle.clone()).await {
+        match Intake::bind(&logs.receive, handle.clone()).await {
             Ok(intake) => match intake.run().await {},
             Err(error) => tracing::error!(
                 "logs.receive: {error}; nothing is received there, trying again every {} s",

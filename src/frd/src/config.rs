@@ -360,6 +360,22 @@ log: { level: debug, format: json }
     }
 
     #[test]
+    fn a_wrong_place_to_send_logs_to_is_refused_with_its_place() {
+        for (entry, wanted) in [
+            ("to: fluentd", "HOST:PORT"),
+            ("to: 'fluentd:0'", "HOST:PORT"),
+            ("to: 'flu entd:24224'", "HOST:PORT"),
+            ("to: 'fluentd:24224', tag: 'a b'", "without blanks"),
+            ("to: 'fluentd:24224', key: x", "sharedKey"),
+        ] {
+            let text = format!("logs:\n  forward:\n    - {{ {entry} }}\n");
+            let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("frd.yaml:3:"), "{error}");
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
     fn a_wrong_type_is_refused_with_its_place() {
         let error = parse("frd.yaml", b"binds:\n  - address: [1]\n")
             .unwrap_err()

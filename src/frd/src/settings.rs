@@ -9,6 +9,7 @@ use fm_haproxy::{Bind, Mode};
 use fm_swarm::RegistryLogin;
 
 use crate::cli::{Arguments, Endpoints, LogFormat};
+pub use crate::config::logs::Ways;
 use crate::config::{self, File};
 use crate::sinks::Sink;
 
@@ -63,8 +64,8 @@ pub struct Settings {
     pub log: Log,
     /// Where signals are written to.
     pub sinks: Vec<Sink>,
-    /// Where HAProxy's log arrives besides the default.
-    pub logs: Vec<fm_telemetry::intake::Input>,
+    /// Where HAProxy's log arrives besides the default, and where it is sent on to.
+    pub logs: Ways,
 }
 
 /// Where everything is kept.
@@ -152,7 +153,9 @@ impl Settings {
                     .to_owned(),
             ));
         }
-        let logs = logs(std::mem::take(&mut file.logs), &controllers)?;
+        let instance = instance(flags.instance.clone().or_else(|| file.instance.take()))?;
+        let counts = controllers.contains(&Controller::Haproxy);
+        let logs = std::mem::take(&mut file.logs).open(&instance, counts);
         let logins = std::mem::take(&mut file.providers);
         let access = providers::access(logins, file.metric_addresses.take());
         let access = access.map_err(Wrong::File)?;
@@ -180,7 +183,7 @@ impl Settings {
             haproxy,
             endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
             observe_only: flags.observe_only || file.observe_only,
-            instance: instance(flags.instance.or(file.instance))?,
+            instance,
             registries: registries(file.registry_auth)?,
             telemetry: network::telemetry(file.telemetry.listen)?,
             sinks: providers::sinks(file.sinks, &access).map_err(Wrong::File)?,
@@ -192,7 +195,7 @@ impl Settings {
                     .unwrap_or_else(|| "info".to_owned()),
                 format: flags.log_format.or(file.log.format).unwrap_or_default(),
             },
-            logs,
+            logs: logs.map_err(Wrong::File)?,
             store,
         })
     }
@@ -373,20 +376,6 @@ fn socket(listen: Option<String>) -> Result<PathBuf, Wrong> {
             "listen: `{listen}` is no address; allowed: unix:PATH"
         ))),
     }
-}
-
-fn logs(
-    logs: config::logs::Logs,
-    controllers: &BTreeSet<Controller>,
-) -> Result<Vec<fm_telemetry::intake::Input>, Wrong> {
-    if !logs.receive.is_empty() && !controllers.contains(&Controller::Haproxy) {
-        return Err(Wrong::File(
-            "logs.receive: lines are counted by the haproxy controller, which does not run here; allowed: \
-             `controllers` with haproxy, or no `logs`"
-                .to_owned(),
-        ));
-    }
-    logs.open().map_err(Wrong::File)
 }
 
 fn instance(asked: Option<String>) -> Result<String, Wrong> {

@@ -48,6 +48,14 @@ impl LocalTelemetry {
         let (instance, handle) = current.as_ref()?;
         Some(handle.snapshot(instance, handle.epoch(), now))
     }
+
+    /// How those fare that lines are sent on to.
+    #[must_use]
+    pub fn outflows(&self) -> Vec<fm_telemetry::outflow::Status> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let handle = current.as_ref().map(|(_, handle)| handle);
+        handle.map(Handle::outflows).unwrap_or_default()
+    }
 }
 
 /// What is counted and kept, for all who look at it.

@@ -19,11 +19,13 @@ pub const TIMERS: [&str; 5] = ["TR", "Tw", "Tc", "Tr", "Ta"];
 /// A request, as a line tells it. Names are as they stand in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
+    /// `frontend backend/server` as it stands in the line; empty: it does not stand there.
+    pub place: &'a [u8],
     /// The frontend, or `-`.
     pub frontend: &'a [u8],
     /// The backend.
     pub backend: &'a [u8],
-    /// The server, or `<NOSRV>`; of our own lines the revision.
+    /// The server, or `<NOSRV>`; of our own lines its address.
     pub server: &'a [u8],
     /// Milliseconds by [`TIMERS`]; negative: it never came to that.
     pub timers: [i32; 5],
@@ -44,6 +46,6 @@ pub struct Request<'a> {
 pub enum Route<'a> {
     /// Captured headers and the quoted request, as they stand at the end of a `httplog` line.
     Line(&'a [u8]),
-    /// The release, `namespace/name`.
-    Release(&'a str),
+    /// The release, `namespace/name`, and the revision.
+    Release(&'a str, &'a str),
 }

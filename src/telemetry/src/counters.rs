@@ -9,18 +9,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::httplog;
+use crate::backends::{Backend, Backends};
 use crate::endpoints::{Endpoint, Endpoints};
 pub use crate::histogram::Histogram;
-use crate::line::{self, Line, Outcome, Side};
+use crate::line::{Line, Outcome, Side};
 use crate::outcomes::{Kind, Outcomes};
+use crate::outflow::{self, Queue};
 use crate::record::SplitRecord;
+use crate::repeats::Repeats;
 use crate::sequence::Sequences;
+pub(crate) use take::Way;
 
 /// Everything an agent has counted, at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -84,6 +88,12 @@ pub struct LogHealth {
     pub malformed: u64,
     /// Connections that HAProxy has opened to the receiver.
     pub connections: u64,
+    /// Lines that had come by another way before; they are in none of the other numbers.
+    #[serde(default)]
+    pub repeated: u64,
+    /// Lines that HAProxy says it could not send, as its own counters tell it; missing numbers tell more.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 /// How long a revision is remembered that nobody asks for.
@@ -106,6 +116,10 @@ pub(crate) struct State {
     log: LogHealth,
     swept: Option<Instant>,
     refused: Refused,
+    /// Only with more than one way.
+    repeats: Option<Repeats>,
+    backends: Backends,
+    outflows: Vec<Arc<Queue>>,
 }
 
 /// Lines that could not be read since the last complaint.
@@ -172,48 +186,29 @@ impl State {
         Some((count, std::mem::take(&mut refused.sample)))
     }
 
-    /// A line without its end. HAProxy's notices, which do not begin with `{`, are no requests.
-    pub(crate) fn take(&mut self, bytes: &[u8], now: Instant) {
-        if bytes.first() != Some(&b'{') {
-            return;
-        }
-        let Some(line) = line::parse(bytes) else {
-            self.malformed(bytes);
-            return;
-        };
-        if let Some((process, number)) = line.sequence {
-            self.sequences.observe(process, number, now);
-        }
-        if line.record.is_empty() {
-            self.log.lines += 1;
-            self.log.unrouted += 1;
-        } else if self.count(&line, now).is_some() {
-            self.log.lines += 1;
-        } else {
-            self.malformed(bytes);
-        }
-        if self
-            .swept
-            .is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY)
-        {
-            self.sweep(now);
-        }
+    /// From now on lines may come by more than one way.
+    pub(crate) fn more_ways(&mut self) {
+        self.repeats.get_or_insert_default();
     }
 
-    /// A message in whatever syslog wrapper. A classic `httplog` line names no revision: it counts as a request without a route.
-    pub(crate) fn take_message(&mut self, message: &[u8], now: Instant) {
-        match crate::syslog::payload(message) {
-            None => self.malformed(message),
-            Some(line) if line.first() == Some(&b'{') => self.take(line, now),
-            Some(line) => match httplog::parse(line) {
-                httplog::Line::Request(..) => {
-                    self.log.lines += 1;
-                    self.log.unrouted += 1;
-                }
-                httplog::Line::Malformed => self.malformed(line),
-                httplog::Line::Other => {}
-            },
-        }
+    /// From now on lines are sent on to it, too.
+    pub(crate) fn send_to(&mut self, outflow: Arc<Queue>) {
+        self.outflows.push(outflow);
+    }
+
+    /// How those fare that lines are sent on to.
+    pub(crate) fn outflows(&self) -> Vec<outflow::Status> {
+        self.outflows.iter().map(|queue| queue.status()).collect()
+    }
+
+    /// Which backends there are.
+    pub(crate) fn set_backends(&mut self, now: impl IntoIterator<Item = (String, Backend)>) {
+        self.backends.set(now);
+    }
+
+    /// More lines that HAProxy itself says it has dropped.
+    pub(crate) fn dropped(&mut self, more: u64) {
+        self.log.dropped = self.log.dropped.saturating_add(more);
     }
 
     /// Everything counted so far.
@@ -258,7 +253,8 @@ impl State {
         all
     }
 
-    fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<()> {
+    /// Counts a request; gives the series that it counts for.
+    fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<usize> {
         let sides = self.sides(line.record, now)?;
         let place = match line.side {
             Side::Stable => sides.stable,
@@ -273,7 +269,7 @@ impl State {
             Side::Stable | Side::Canary | Side::Forced => series,
         };
         answered.endpoints.count(line, now);
-        Some(())
+        Some(place)
     }
 
     fn sides(&mut self, text: &str, now: Instant) -> Option<Sides> {
@@ -427,5 +423,6 @@ impl Counters {
     }
 }
 
+mod take;
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,6 @@
 
 mod forward;
 mod frames;
-mod handshake;
-mod message;
-mod msgpack;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +24,7 @@ use tokio::task::JoinSet;
 pub use forward::{Forward, Tls, TlsError};
 
 use crate::Handle;
+use crate::counters::Way;
 use frames::Frames;
 
 /// The longest datagram there is.
@@ -38,6 +36,9 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// Connections of one receiver at once.
 const MAX_CONNECTIONS: usize = 256;
 const CHUNK: usize = 64 * 1024;
+
+/// Receivers at most, so that each way is told apart from the others and from the default one.
+pub const MAX_INPUTS: usize = crate::repeats::MAX_WAYS - 1;
 
 /// Where a log arrives.
 #[derive(Debug, Clone)]
@@ -97,6 +98,9 @@ impl Intake {
                 }
             });
         }
+        if !bound.is_empty() {
+            handle.more_ways();
+        }
         Ok(Self { bound, handle })
     }
 
@@ -121,8 +125,14 @@ impl Intake {
     /// Receives until it is dropped.
     pub async fn run(self) -> std::convert::Infallible {
         let mut tasks = JoinSet::new();
-        for bound in self.bound {
-            let handle = self.handle.clone();
+        for (at, bound) in self.bound.into_iter().enumerate() {
+            let handle = Door {
+                handle: self.handle.clone(),
+                way: Way {
+                    number: at + 1,
+                    sent_on: !matches!(bound, Bound::Forward(..)),
+                },
+            };
             match bound {
                 Bound::Udp(socket) => {
                     tasks.spawn(async move {
@@ -166,6 +176,27 @@ impl Intake {
     }
 }
 
+/// What comes by one of the receivers.
+#[derive(Debug, Clone)]
+struct Door {
+    handle: Handle,
+    way: Way,
+}
+
+impl Door {
+    fn take_message(&self, message: &[u8], now: Instant) {
+        self.handle.take_message(message, self.way, now);
+    }
+
+    fn refuse(&self, sample: &[u8]) {
+        self.handle.refuse(sample);
+    }
+
+    fn connected(&self) {
+        self.handle.connected();
+    }
+}
+
 fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
@@ -191,7 +222,7 @@ fn unix(path: &PathBuf) -> io::Result<UnixDatagram> {
 async fn drain(
     ready: io::Result<()>,
     receive: impl Fn(&mut [u8]) -> io::Result<usize>,
-    handle: &Handle,
+    handle: &Door,
 ) {
     let mut buffer = vec![0; MAX_DATAGRAM];
     let now = Instant::now();
@@ -212,7 +243,7 @@ async fn drain(
     }
 }
 
-async fn syslog(mut stream: impl AsyncRead + Unpin, handle: &Handle) {
+async fn syslog(mut stream: impl AsyncRead + Unpin, handle: &Door) {
     handle.connected();
     let (mut frames, mut chunk) = (Frames::default(), vec![0; CHUNK]);
     while let Ok(length @ 1..) = stream.read(&mut chunk).await {

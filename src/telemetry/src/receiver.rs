@@ -19,7 +19,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::counters::{ByEndpoint, SAMPLE, Snapshot, State};
+use crate::backends::Backend;
+use crate::counters::{ByEndpoint, SAMPLE, Snapshot, State, Way};
+use crate::outflow::{self, Queue};
 
 /// A line longer than this is none of ours.
 const MAX_LINE: usize = 8 * 1024;
@@ -205,9 +207,9 @@ impl Handle {
     }
 
     /// A message of some other transport: a line of ours in whatever syslog wrapper. What is no request is passed over.
-    pub(crate) fn take_message(&self, message: &[u8], now: Instant) {
+    pub(crate) fn take_message(&self, message: &[u8], way: Way, now: Instant) {
         let mut state = self.state();
-        state.take_message(message, now);
+        state.take_message(message, way, now);
         complain(state);
     }
 
@@ -231,6 +233,32 @@ impl Handle {
     #[must_use]
     pub fn endpoints(&self, release: Option<&str>) -> ByEndpoint {
         self.state().endpoints(release, Instant::now())
+    }
+
+    /// From now on lines may come by more than one way, and one that does counts once.
+    pub(crate) fn more_ways(&self) {
+        self.state().more_ways();
+    }
+
+    /// From now on lines are sent on to it, too.
+    pub(crate) fn send_to(&self, queue: Arc<Queue>) {
+        self.state().send_to(queue);
+    }
+
+    /// How those fare that lines are sent on to.
+    #[must_use]
+    pub fn outflows(&self) -> Vec<outflow::Status> {
+        self.state().outflows()
+    }
+
+    /// Which backends there are now: by them classic lines tell a revision.
+    pub fn set_backends(&self, now: impl IntoIterator<Item = (String, Backend)>) {
+        self.state().set_backends(now);
+    }
+
+    /// More lines that HAProxy itself says it has dropped.
+    pub fn dropped(&self, more: u64) {
+        self.state().dropped(more);
     }
 
     /// Counts that nobody sends to yet, without a receiver.
@@ -323,10 +351,10 @@ impl Lines {
                 self.begun.extend(line.iter().take(SAMPLE));
                 state.overlong(&self.begun);
             } else if self.begun.is_empty() {
-                state.take(line, now);
+                state.take(line, Way::DEFAULT, now);
             } else {
                 self.begun.extend_from_slice(line);
-                state.take(&self.begun, now);
+                state.take(&self.begun, Way::DEFAULT, now);
             }
             self.begun.clear();
             self.overlong = false;

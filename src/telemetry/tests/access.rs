@@ -48,7 +48,7 @@ fn every_table_is_told_from_one_reading() {
         let status = if n == 7 { "503" } else { "200" };
         log += &line(n, &place, &timers, status, &format!("/api/{n}?q=1"));
     }
-    log += r#"{"rc":"r|0bad|500|r0_a|r0_b|default/shop|aaaa|bbbb|7","sd":"c","st":200,"ts":"--","tr":12}"#;
+    log += r#"{"rc":"r|0bad|500|r0_a|r0_b|default/shop|aaaa|bbbb|7","sd":"c","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768"}"#;
     let report = report(&log);
     assert_eq!((report.lines.lines, report.lines.requests), (21, 21));
     let web = row(&report, By::Frontend, "web");
@@ -62,9 +62,9 @@ fn every_table_is_told_from_one_reading() {
         (20, 95, 175, 195, 195)
     );
     assert_eq!(row(&report, By::Route, "shop.example.com/api").requests, 20);
-    let own = row(&report, By::Server, "r0_b/bbbb");
-    assert_eq!(own.timers.keys().copied().collect::<Vec<_>>(), ["Tr"]);
-    assert_eq!(row(&report, By::Route, "default/shop").requests, 1);
+    let own = row(&report, By::Server, "r0_b/10.0.0.1:32768");
+    assert_eq!(own.timers.keys().copied().collect::<Vec<_>>(), ["Ta", "Tr"]);
+    assert_eq!(row(&report, By::Route, "default/shop bbbb").requests, 1);
     assert_eq!(report.total.requests, 21);
     assert_eq!(report.first.unwrap().to_string(), "2026-11-22T18:45:00");
 }

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command};
 use std::time::Duration;
 
 use fm_telemetry::intake::{Forward, Input, Intake};
@@ -151,62 +150,70 @@ async fn syslog_arrives_by_every_transport() {
     until(&handle, (4, 0)).await;
 }
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// HAProxy answers by itself and logs each request by UDP, unix datagram and a ring over TCP, in JSON and `httplog`.
+/// What a client or a broken sender may put into a line, over each transport: counted, and the next line is read.
 #[tokio::test]
-async fn haproxy_itself_logs_by_every_transport() {
+async fn hostile_lines_are_counted_and_harm_nothing_behind_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let (handle, at) =
-        started(&[Input::Udp(ANY), Input::Tcp(ANY), Input::Unix(path.clone())]).await;
-    let mut frontends = String::new();
-    for (offset, form) in ["option httplog".to_owned(), format!("log-format '{LINE}'")]
-        .iter()
-        .enumerate()
-    {
-        let bind = folder.path().join(format!("web{offset}"));
-        frontends += &format!(
-            "frontend f{offset}\n  mode http\n  bind unix@{}\n  {form}\n  log global\n  http-request return status 200\n",
-            bind.display()
+    let inputs = [Input::Udp(ANY), Input::Tcp(ANY), Input::Unix(path.clone())];
+    let (handle, at) = started(&inputs).await;
+    let classic = |client: &str, date: &str, uri: &str| {
+        format!(
+            r#"10.0.0.1:{client} [{date}] web app/a1 0/0/1/2/3 200 90 - - ---- 1/1/0/0/0 0/0 "GET {uri} HTTP/1.1""#
+        )
+    };
+    let now = "22/Nov/2026:18:45:07.388";
+    let forged = r#"/#22_10.9.9.9:1_[22/Nov/2026:18:45:07.388]_x_x/x_0/0/0/0/0_500_0_-_-_----"#;
+    // Each with whether it is a request all the same.
+    let lines = [
+        (classic("1", now, &"/x".repeat(30_000)), true),
+        (classic("2", now, "/\0\u{1}\u{7f}{}|\"\""), true),
+        (classic("3", now, forged), true),
+        (classic("4", "01/Jan/1970:00:00:00.000", "/"), true),
+        (classic("5", "31/Dec/9999:23:59:59.999", "/"), true),
+        (
+            classic("6", now, "/")[..60].to_owned() + &classic("7", now, "/"),
+            false,
+        ),
+        (LINE.replace("200", "99999999999999999999"), false),
+        (LINE.replace("r|s|500", "r|s|\\u0035"), false),
+        (LINE.replace("\"c\"", "\"\0\""), false),
+        ("{".repeat(40_000), false),
+    ];
+    let requests = lines.iter().filter(|(_, request)| *request).count() as u64;
+    let (mut read, mut bad) = (0, 0);
+    let udp = std::net::UdpSocket::bind(ANY).unwrap();
+    let unix = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    for (n, (line, _)) in lines.iter().enumerate() {
+        // Clients' ports differ by transport, so that nothing is taken for the same line by another way.
+        let by = |transport: &str| {
+            format!(
+                "<134>{}",
+                line.replace("10.0.0.1:", &format!("10.0.0.1:{transport}{n}"))
+            )
+        };
+        udp.send_to(by("1").as_bytes(), at[0]).unwrap();
+        unix.send_to(by("2").as_bytes(), &path).unwrap();
+    }
+    read += 2 * requests;
+    bad += 2 * (lines.len() as u64 - requests);
+    until(&handle, (read, bad)).await;
+    let mut stream = TcpStream::connect(at[1]).await.unwrap();
+    for (n, (line, _)) in lines.iter().enumerate() {
+        let message = format!(
+            "<134>{}",
+            line.replace("10.0.0.1:", &format!("10.0.0.1:3{n}"))
         );
+        let framed = format!("{} {message}", message.len());
+        stream.write_all(framed.as_bytes()).await.unwrap();
     }
-    let config = format!(
-        "global\n  log udp@{} format rfc5424 local0\n  log {} format rfc3164 local0\n  log ring@out local0\n\
-         ring out\n  format rfc5424\n  size 65536\n  server s {} log-proto octet-count\n\
-         defaults\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n{frontends}",
-        at[0],
-        path.display(),
-        at[1]
-    );
-    let file = folder.path().join("haproxy.cfg");
-    std::fs::write(&file, config).unwrap();
-    let haproxy = Command::new("haproxy")
-        .arg("-db")
-        .arg("-f")
-        .arg(&file)
-        .spawn();
-    let _haproxy = Killed(haproxy.expect("haproxy is needed: tests/setup/packages.sh installs it"));
-    for offset in 0..2 {
-        let web = folder.path().join(format!("web{offset}"));
-        let mut sent = false;
-        for _ in 0..400 {
-            if let Ok(mut stream) = tokio::net::UnixStream::connect(&web).await {
-                stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
-                stream.read_to_end(&mut Vec::new()).await.unwrap();
-                sent = true;
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        assert!(sent, "haproxy does not serve {}", web.display());
-    }
-    until(&handle, (6, 0)).await;
+    // Over a stream a message has 16 KB at most: the long ones are passed over and counted.
+    read += requests - 1;
+    bad += lines.len() as u64 - requests + 1;
+    until(&handle, (read, bad)).await;
+    stream
+        .write_all(format!("<134>{LINE}\n").as_bytes())
+        .await
+        .unwrap();
+    until(&handle, (read + 1, bad)).await;
 }

@@ -17,6 +17,7 @@ use fm_api::status::Status;
 use fm_api::target::Target;
 use fm_api::verdict::Verdict;
 use fm_telemetry::counters::Snapshot;
+use fm_telemetry::outflow;
 use fm_telemetry::usage::{NodeUsage, TaskUsage};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -91,6 +92,7 @@ impl Api {
         let mut more = String::new();
         if let Some(snapshot) = self.sources.telemetry.snapshot(self.ctx.clock.now()) {
             log(&mut registry, &snapshot);
+            sent_on(&mut registry, &self.sources.telemetry.outflows());
             requests(&mut registry, &targets, &snapshot);
             more = durations(&targets, &snapshot);
         }
@@ -340,6 +342,16 @@ fn log(registry: &mut Registry, snapshot: &Snapshot) {
             log.malformed,
         ),
         (
+            "log_lines_repeated",
+            "Lines of HAProxy's log that came by a second way and counted once",
+            log.repeated,
+        ),
+        (
+            "log_lines_dropped",
+            "Lines that HAProxy itself says it could not send",
+            log.dropped,
+        ),
+        (
             "log_requests_unrouted",
             "Requests that no release claims",
             log.unrouted,
@@ -348,6 +360,45 @@ fn log(registry: &mut Registry, snapshot: &Snapshot) {
         let counter = Counter::<u64>::default();
         counter.inc_by(value);
         registry.register(name, help, counter);
+    }
+}
+
+/// Lines sent on by Forward, by destination.
+fn sent_on(registry: &mut Registry, all: &[outflow::Status]) {
+    if all.is_empty() {
+        return;
+    }
+    let (sent, lost) = (
+        counters(
+            registry,
+            "log_forward_lines",
+            "Lines of HAProxy's log that a destination of logs.forward has acknowledged",
+        ),
+        counters(
+            registry,
+            "log_forward_lines_lost",
+            "Lines that never went to a destination of logs.forward because too many waited",
+        ),
+    );
+    let (waiting, up) = (
+        gauges(
+            registry,
+            "log_forward_waiting_bytes",
+            "What waits to be sent to a destination of logs.forward",
+        ),
+        gauges(
+            registry,
+            "log_forward_up",
+            "Whether a destination of logs.forward takes lines",
+        ),
+    );
+    for status in all {
+        let labels = vec![("to", status.to.clone())];
+        sent.get_or_create(&labels).inc_by(status.sent);
+        lost.get_or_create(&labels).inc_by(status.lost);
+        waiting.get_or_create(&labels).set(status.waiting as f64);
+        let connected = if status.connected { 1.0 } else { 0.0 };
+        up.get_or_create(&labels).set(connected);
     }
 }
 

@@ -1,18 +1,85 @@
-//! `logs:` — further ways by which HAProxy's log arrives. Each entry is checked where it stands, so that its error has a line.
+//! `logs:` — further ways by which HAProxy's log arrives, and where its lines are sent on to. Each entry is checked where it
+//! stands, so that its error has a line.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use fm_telemetry::intake::{Forward, Input, Tls};
+use fm_telemetry::intake::{Forward, Input, MAX_INPUTS, Tls};
+use fm_telemetry::outflow::{Destination, Trust, system_authorities};
 use serde::Deserialize;
 
 use super::Secret;
 
-/// Where logs arrive besides the default.
+/// Where logs arrive besides the default, and where they are sent on to.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Logs {
     pub(crate) receive: Vec<Receive>,
+    pub(crate) forward: Vec<SendOn>,
+}
+
+/// Where lines are sent on to, by Forward.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "SendOnWritten")]
+pub(crate) struct SendOn {
+    to: String,
+    tag: String,
+    shared_key: Option<Secret>,
+    tls: Option<Authorities>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SendOnWritten {
+    to: String,
+    tag: Option<String>,
+    shared_key: Option<Secret>,
+    tls: Option<Authorities>,
+}
+
+/// Whom the connection trusts: a PEM file, the system's by default; and the name in the certificate, the host's by default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Authorities {
+    ca: Option<PathBuf>,
+    name: Option<String>,
+}
+
+impl TryFrom<SendOnWritten> for SendOn {
+    type Error = String;
+
+    fn try_from(written: SendOnWritten) -> Result<Self, String> {
+        let (host, port) = written.to.rsplit_once(':').unwrap_or_default();
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        let port = port.parse::<u16>().unwrap_or(0);
+        if host.is_empty() || port == 0 || !host.chars().all(legal) {
+            let to = &written.to;
+            return Err(format!(
+                "logs.forward.to: `{to}` is no address; allowed: HOST:PORT"
+            ));
+        }
+        let tag = written.tag.unwrap_or_else(|| "haproxy".to_owned());
+        if tag.is_empty() || tag.len() > 200 || tag.chars().any(|c| c.is_whitespace()) {
+            return Err(format!(
+                "logs.forward.tag: `{tag}` is no tag; allowed: up to 200 characters without blanks"
+            ));
+        }
+        Ok(Self {
+            to: written.to,
+            tag,
+            shared_key: written.shared_key,
+            tls: written.tls,
+        })
+    }
+}
+
+/// The same with keys and certificates, ready for use.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// Where HAProxy's log arrives besides the default.
+    pub receive: Vec<Input>,
+    /// Where its lines are sent on to.
+    pub forward: Vec<Destination>,
 }
 
 /// One receiver.
@@ -85,37 +152,88 @@ fn address(field: &str, text: &str, allowed: &str) -> Result<SocketAddr, String>
 impl Logs {
     /// Paths that are not absolute are below the file's folder.
     pub(crate) fn resolve(&mut self, folder: &Path) {
+        let below = |path: &mut PathBuf| *path = folder.join(&*path);
+        let secret = |secret: &mut Option<Secret>| {
+            if let Some(file) = secret.as_mut().and_then(|secret| secret.file.as_mut()) {
+                below(file);
+            }
+        };
         for receive in &mut self.receive {
-            if let Receive::Forward(_, secret, tls) = receive {
-                if let Some(file) = secret.as_mut().and_then(|secret| secret.file.as_mut()) {
-                    *file = folder.join(&*file);
-                }
+            if let Receive::Forward(_, key, tls) = receive {
+                secret(key);
                 if let Some(tls) = tls {
-                    tls.crt = folder.join(&tls.crt);
-                    tls.key = folder.join(&tls.key);
+                    below(&mut tls.crt);
+                    below(&mut tls.key);
                 }
             }
         }
+        for forward in &mut self.forward {
+            secret(&mut forward.shared_key);
+            let ca = forward.tls.as_mut().and_then(|tls| tls.ca.as_mut());
+            ca.into_iter().for_each(below);
+        }
     }
 
-    /// Reads keys and certificates.
-    pub(crate) fn open(self) -> Result<Vec<Input>, String> {
-        let open = |(at, receive)| match receive {
-            Receive::Syslog(input) => Ok(input),
-            Receive::Forward(address, secret, tls) => {
-                let named =
-                    |field: &str, error: String| format!("logs.receive[{at}].{field}: {error}");
-                let shared_key = secret.map(key).transpose();
-                let tls = tls.map(|tls| Tls::read(&tls.crt, &tls.key)).transpose();
-                Ok(Input::Forward(Forward {
-                    address,
-                    shared_key: shared_key.map_err(|error| named("sharedKey", error))?,
-                    tls: tls.map_err(|error| named("tls", error.to_string()))?,
-                }))
-            }
-        };
-        self.receive.into_iter().enumerate().map(open).collect()
+    /// Reads keys and certificates. `instance` is what we are called; `counts`: the haproxy controller runs here.
+    pub(crate) fn open(self, instance: &str, counts: bool) -> Result<Ways, String> {
+        let idle = self.receive.is_empty() && self.forward.is_empty();
+        if !(counts || idle) {
+            return Err(
+                "logs: lines are counted by the haproxy controller, which does not run here; allowed: \
+                 `controllers` with haproxy, or no `logs`"
+                    .to_owned(),
+            );
+        }
+        if self.receive.len() > MAX_INPUTS {
+            return Err(format!("logs.receive: at most {MAX_INPUTS} are allowed"));
+        }
+        let receive = self.receive.into_iter().enumerate();
+        let forward = self.forward.into_iter().enumerate();
+        Ok(Ways {
+            receive: receive
+                .map(|(at, receive)| {
+                    input(receive).map_err(|error| format!("logs.receive[{at}].{error}"))
+                })
+                .collect::<Result<_, _>>()?,
+            forward: forward
+                .map(|(at, forward)| {
+                    destination(forward, instance)
+                        .map_err(|error| format!("logs.forward[{at}].{error}"))
+                })
+                .collect::<Result<_, _>>()?,
+        })
     }
+}
+
+fn input(receive: Receive) -> Result<Input, String> {
+    match receive {
+        Receive::Syslog(input) => Ok(input),
+        Receive::Forward(address, secret, tls) => {
+            let shared_key = secret.map(key).transpose();
+            let tls = tls.map(|tls| Tls::read(&tls.crt, &tls.key)).transpose();
+            Ok(Input::Forward(Forward {
+                address,
+                shared_key: shared_key.map_err(|error| format!("sharedKey: {error}"))?,
+                tls: tls.map_err(|error| format!("tls: {error}"))?,
+            }))
+        }
+    }
+}
+
+fn destination(forward: SendOn, instance: &str) -> Result<Destination, String> {
+    let trust = |tls: Authorities| {
+        let ca = tls.ca.unwrap_or_else(system_authorities);
+        Trust::read(&ca, tls.name.as_deref())
+    };
+    let shared_key = forward.shared_key.map(key).transpose();
+    let tls = forward.tls.map(trust).transpose();
+    Ok(Destination {
+        to: forward.to,
+        tag: forward.tag,
+        shared_key: shared_key.map_err(|error| format!("sharedKey: {error}"))?,
+        tls: tls.map_err(|error| format!("tls: {error}"))?,
+        instance: instance.to_owned(),
+    })
 }
 
 fn key(secret: Secret) -> Result<Vec<u8>, String> {

@@ -42,7 +42,8 @@ struct Accepted<'a> {
 impl<'a> Accepted<'a> {
     fn find(line: &'a [u8]) -> Option<Self> {
         // No address is longer than this, and no notice should cost more than a look.
-        let end = line.iter().take(128).position(|b| *b == b' ')?;
+        let head = line.get(..128).unwrap_or(line);
+        let end = memchr::memchr(b' ', head)?;
         let rest = line.get(end + 1..)?.strip_prefix(b"[")?;
         let (at, rest) = rest.split_first_chunk::<24>()?;
         (at[2] == b'/' && at[6] == b'/' && at[11] == b':' && at[20] == b'.').then_some(())?;
@@ -65,6 +66,8 @@ fn request(accepted: Accepted<'_>) -> Option<(Request<'_>, bool)> {
     let (frontend, rest) = word(accepted.rest, b' ')?;
     let (backend, rest) = word(rest, b'/')?;
     let (server, rest) = word(rest, b' ')?;
+    let named = accepted.rest.len() - rest.len();
+    let place = accepted.rest.get(..named.saturating_sub(1))?;
     let mut numbers = Numbers { rest };
     let timers = [
         numbers.timer(b'/')?,
@@ -87,6 +90,7 @@ fn request(accepted: Accepted<'_>) -> Option<(Request<'_>, bool)> {
     rest.first().filter(|b| b.is_ascii_digit())?;
     let whole = whole(rest)?;
     let request = Request {
+        place,
         frontend,
         backend,
         server,
@@ -153,35 +157,62 @@ impl Numbers<'_> {
 }
 
 /// Host and path of the request at the end of a line: the host that an absolute URI names, else the first captured
-/// request header. The path has no query.
+/// request header. The path has no query, and so many segments at most.
 #[must_use]
-pub fn host_and_path(rest: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
-    let quote = memchr::memchr(b'"', rest).unwrap_or(rest.len());
-    let (before, request) = rest.split_at(quote);
-    let captured = memchr::memchr(b'{', before).and_then(|at| {
-        let inside = before.get(at + 1..)?;
-        let end = inside.iter().position(|b| matches!(b, b'|' | b'}'))?;
-        inside.get(..end).filter(|host| !host.is_empty())
-    });
-    let uri = request
-        .get(1..)
-        .and_then(|request| request.split(|b| matches!(b, b' ' | b'"')).nth(1));
-    let Some(uri) = uri else {
+pub fn host_and_path(rest: &[u8], segments: usize) -> (Option<&[u8]>, Option<&[u8]>) {
+    let (captured, request) = captured(rest);
+    // The method comes first; a request that HAProxy could not read has but one word.
+    let end = memchr::memchr2(b' ', b'"', request);
+    let Some(uri) = end
+        .filter(|end| request.get(*end) == Some(&b' '))
+        .and_then(|end| request.get(end + 1..))
+    else {
         return (captured, None);
     };
-    let uri = uri.split(|b| matches!(b, b'?' | b'#')).next();
-    let uri = uri.unwrap_or_default();
     let absolute = uri
         .strip_prefix(b"https://")
         .or_else(|| uri.strip_prefix(b"http://"));
     match absolute {
         Some(rest) => {
-            let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+            let ends = |b: &u8| matches!(b, b'/' | b' ' | b'"' | b'?' | b'#');
+            let end = rest.iter().position(ends).unwrap_or(rest.len());
             let (host, path) = rest.split_at(end);
-            (Some(host), Some(path))
+            (Some(host), Some(beginning(path, segments)))
         }
-        None => (captured, Some(uri).filter(|uri| uri.starts_with(b"/"))),
+        None if uri.first() == Some(&b'/') => (captured, Some(beginning(uri, segments))),
+        None => (captured, None),
     }
+}
+
+/// The first captured header, and what follows the quote before the request.
+fn captured(rest: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let after = |bytes: &'_ [u8]| memchr::memchr(b'"', bytes).map_or(bytes.len(), |at| at + 1);
+    let Some(at) = memchr::memchr2(b'{', b'"', rest) else {
+        return (None, b"");
+    };
+    let (mark, inside) = (rest.get(at), rest.get(at + 1..).unwrap_or_default());
+    if mark == Some(&b'"') {
+        return (None, inside);
+    }
+    let end = memchr::memchr3(b'|', b'}', b'"', inside).unwrap_or(inside.len());
+    let (host, more) = inside.split_at(end);
+    let whole = matches!(more.first(), Some(b'|' | b'}')) && !host.is_empty();
+    let request = more.get(after(more)..).unwrap_or_default();
+    (Some(host).filter(|_| whole), request)
+}
+
+/// A path up to its query or end, and to so many segments.
+fn beginning(uri: &[u8], segments: usize) -> &[u8] {
+    let mut left = segments;
+    for (at, byte) in uri.iter().enumerate() {
+        match byte {
+            b'/' if left == 0 => return uri.get(..at).unwrap_or_default(),
+            b'/' => left -= 1,
+            b' ' | b'"' | b'?' | b'#' => return uri.get(..at).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    uri
 }
 
 #[cfg(test)]
@@ -239,7 +270,7 @@ mod tests {
             let Route::Line(rest) = read(line).route else {
                 panic!("no line")
             };
-            let (host, path) = host_and_path(rest);
+            let (host, path) = host_and_path(rest, usize::MAX);
             let text = |b: Option<&[u8]>| b.map(|b| String::from_utf8_lossy(b).into_owned());
             (text(host), text(path))
         };
@@ -252,6 +283,18 @@ mod tests {
         );
         let bare = LINE.replace("{shop.example.com|Mozilla 5.0 (X)} {} ", "");
         assert_eq!(of(&bare), (None, some("/index/a.html")));
+        for (segments, wanted) in [
+            (0, ""),
+            (1, "/index"),
+            (2, "/index/a.html"),
+            (9, "/index/a.html"),
+        ] {
+            let Route::Line(rest) = read(LINE).route else {
+                panic!("no line")
+            };
+            let (_, path) = host_and_path(rest, segments);
+            assert_eq!(path, Some(wanted.as_bytes()));
+        }
         let bad = bare.replace("GET /index/a.html?q=1 HTTP/1.1", "<BADREQ>");
         assert_eq!(of(&bad), (None, None));
     }
@@ -320,7 +363,7 @@ mod tests {
             at in 0usize..240, byte in any::<u8>(), cut in 0usize..260,
         ) {
             let _ = parse(&bytes);
-            let _ = host_and_path(&bytes);
+            let _ = host_and_path(&bytes, usize::MAX);
             let mut line = LINE.as_bytes().to_vec();
             if let Some(place) = line.get_mut(at) { *place = byte; }
             line.truncate(cut);
@@ -328,7 +371,7 @@ mod tests {
             if let Line::Request(request, _) = parse(&line)
                 && let Route::Line(rest) = request.route
             {
-                let _ = host_and_path(rest);
+                let _ = host_and_path(rest, usize::MAX);
             }
         }
     }

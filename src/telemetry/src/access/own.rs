@@ -1,6 +1,7 @@
 //! Our own JSON line as a request: backend, revision and release come from the split record in it.
 //!
-//! The line has one timer, `Tr`, no server and no time of day: the revision stands in the server's place. Pure.
+//! The line has two timers, `Tr` and `Ta`, and no time of day. The server is the address that was asked last. A fallback was
+//! served by stable's backend, and is none of the canary's there. Pure.
 
 use super::{Request, Route};
 use crate::line::{self, Line, Side};
@@ -39,19 +40,23 @@ pub(super) fn request<'a>(line: &Line<'a>) -> Option<Request<'a>> {
         Side::Stable | Side::Fallback => (backends.0, revisions.0),
         Side::Canary | Side::Forced => (backends.1, revisions.1),
     };
-    let first_byte = line
-        .time_to_first_byte
-        .map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    let timer = |ms: Option<u32>| ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    let (first_byte, total) = (timer(line.time_to_first_byte), timer(line.total_time));
     Some(Request {
+        place: b"",
         frontend: b"-",
         backend: backend.as_bytes(),
-        server: revision.as_bytes(),
-        timers: [-1, -1, -1, first_byte, -1],
+        // HAProxy writes `-:-` where none was asked.
+        server: match line.endpoint {
+            "" | "-:-" | "-" => b"<NOSRV>",
+            address => address.as_bytes(),
+        },
+        timers: [-1, -1, -1, first_byte, total],
         status: line.status,
         bytes: 0,
         termination: line.termination,
         accepted: None,
-        route: Route::Release(release),
+        route: Route::Release(release, revision),
     })
 }
 
@@ -63,7 +68,7 @@ mod tests {
     fn the_side_tells_backend_and_revision() {
         let line = |side: &str| {
             format!(
-                r#"{{"rc":"r|0bad|500|r0_a|r0_b|default/shop|aaaa|bbbb|7","sd":"{side}","st":200,"ts":"--","tr":12}}"#
+                r#"{{"rc":"r|0bad|500|r0_a|r0_b|default/shop|aaaa|bbbb|7","sd":"{side}","st":200,"ts":"--","tr":12,"ta":15,"a":"10.0.0.1:32768"}}"#
             )
         };
         for (side, backend, revision) in [
@@ -78,11 +83,14 @@ mod tests {
             };
             assert_eq!(
                 (found.backend, found.server),
-                (backend.as_bytes(), revision.as_bytes())
+                (backend.as_bytes(), &b"10.0.0.1:32768"[..])
             );
-            assert_eq!(found.route, Route::Release("default/shop"));
-            assert_eq!(found.timers, [-1, -1, -1, 12, -1]);
+            assert_eq!(found.route, Route::Release("default/shop", revision));
+            assert_eq!(found.timers, [-1, -1, -1, 12, 15]);
         }
+        let none = line("s").replace("10.0.0.1:32768", "-:-");
+        let found = parse(none.as_bytes());
+        assert!(matches!(found, Own::Request(request) if request.server == b"<NOSRV>"));
     }
 
     #[test]

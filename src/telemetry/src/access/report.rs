@@ -30,7 +30,7 @@ pub enum Sort {
     Requests,
     /// The most bad ones first.
     Bad,
-    /// The slowest 99th percentile of the whole time (`Ta`; of our own lines `Tr`) first.
+    /// The slowest 99th percentile of the whole time (`Ta`, or `Tr` where a log has no `Ta`) first.
     Slow,
     /// By name.
     Name,

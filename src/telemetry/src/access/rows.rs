@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::Request;
-use super::timer::Timer;
+use super::timer::{Timer, bin};
 use crate::line::{Line, Outcome, Side};
 
 /// What is counted of many requests.
@@ -25,9 +25,18 @@ pub(super) struct Row {
     pub timers: [Timer; 5],
 }
 
-impl Row {
-    /// Counts a request.
-    pub(super) fn record(&mut self, request: &Request<'_>) {
+/// What each row counts of a request, found once for all tables.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    class: usize,
+    outcome: Outcome,
+    bytes: u64,
+    timers: [i32; 5],
+    bins: [usize; 5],
+}
+
+impl Count {
+    pub(super) fn of(request: &Request<'_>) -> Self {
         let line = Line {
             record: "",
             side: Side::Stable,
@@ -39,19 +48,34 @@ impl Row {
             grpc: None,
             sequence: None,
         };
+        let found = |ms: i32| u32::try_from(ms).map_or(0, bin);
+        Self {
+            class: line.class(),
+            outcome: line.outcome(),
+            bytes: request.bytes,
+            timers: request.timers,
+            bins: request.timers.map(found),
+        }
+    }
+}
+
+impl Row {
+    /// Counts a request.
+    pub(super) fn record(&mut self, count: &Count) {
         self.requests += 1;
-        if let Some(class) = self.classes.get_mut(line.class()) {
+        if let Some(class) = self.classes.get_mut(count.class) {
             *class += 1;
         }
-        match line.outcome() {
+        match count.outcome {
             Outcome::Good => {}
             Outcome::Bad => self.bad += 1,
             Outcome::ClientAbort => self.aborted += 1,
         }
-        self.bytes = self.bytes.saturating_add(request.bytes);
-        for (timer, ms) in self.timers.iter_mut().zip(request.timers) {
+        self.bytes = self.bytes.saturating_add(count.bytes);
+        let times = count.timers.into_iter().zip(count.bins);
+        for (timer, (ms, bin)) in self.timers.iter_mut().zip(times) {
             if let Ok(ms) = u32::try_from(ms) {
-                timer.record(ms);
+                timer.add(ms, bin);
             }
         }
     }
@@ -91,14 +115,9 @@ impl Rows {
     }
 
     /// Counts a request under a name; `false`, and nothing is counted, if a new name is not `legal`.
-    pub(super) fn record(
-        &mut self,
-        name: &[u8],
-        request: &Request<'_>,
-        legal: fn(&[u8]) -> bool,
-    ) -> bool {
+    pub(super) fn record(&mut self, name: &[u8], count: &Count, legal: fn(&[u8]) -> bool) -> bool {
         if let Some(row) = self.index.get(name).and_then(|at| self.rows.get_mut(*at)) {
-            row.record(request);
+            row.record(count);
             return true;
         }
         if !legal(name) {
@@ -106,9 +125,9 @@ impl Rows {
         }
         let mut row = Row::default();
         if self.rows.len() >= self.limit {
-            self.others.record(request);
+            self.others.record(count);
         } else {
-            row.record(request);
+            row.record(count);
             self.index.insert(name.into(), self.rows.len());
             self.rows.push(row);
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::httplog::{self, host_and_path};
 use super::own::{self, Own};
-use super::rows::Rows;
+use super::rows::{Count, Rows};
 use super::{Request, Route};
 use crate::syslog;
 
@@ -144,13 +144,18 @@ impl Stats {
             self.lines.left_out += 1;
             return;
         }
-        self.name.clear();
-        self.name.extend_from_slice(request.frontend);
-        self.name.push(b' ');
-        self.name.extend_from_slice(request.backend);
-        self.name.push(b'/');
-        self.name.extend_from_slice(request.server);
-        if !self.places.record(&self.name, request, legal_place) {
+        let count = Count::of(request);
+        let mut place = request.place;
+        if place.is_empty() {
+            self.name.clear();
+            self.name.extend_from_slice(request.frontend);
+            self.name.push(b' ');
+            self.name.extend_from_slice(request.backend);
+            self.name.push(b'/');
+            self.name.extend_from_slice(request.server);
+            place = &self.name;
+        }
+        if !self.places.record(place, &count, legal_place) {
             return self.malformed(line);
         }
         self.lines.requests += 1;
@@ -160,7 +165,7 @@ impl Stats {
         if let Some(depth) = self.options.routes {
             self.name.clear();
             name_route(&mut self.name, request.route, depth);
-            self.routes.record(&self.name, request, |_| true);
+            self.routes.record(&self.name, &count, |_| true);
         }
     }
 
@@ -204,19 +209,24 @@ fn legal_place(name: &[u8]) -> bool {
         .all(|part| (1..=128).contains(&part.len()) && part.iter().all(legal))
 }
 
-/// Host and the first segments of the path, or the release.
+/// Host and the first segments of the path, or release and revision.
 fn name_route(name: &mut Vec<u8>, route: Route<'_>, depth: usize) {
     match route {
-        Route::Release(release) => name.extend_from_slice(release.as_bytes()),
+        Route::Release(release, revision) => {
+            name.extend_from_slice(release.as_bytes());
+            name.push(b' ');
+            name.extend_from_slice(revision.as_bytes());
+        }
         Route::Line(rest) => {
-            let (host, path) = host_and_path(rest);
+            let (host, path) = host_and_path(rest, depth);
             let host = host.unwrap_or(b"-");
-            let end = host.iter().position(|b| *b == b':').unwrap_or(host.len());
-            name.extend(host.iter().take(end).map(u8::to_ascii_lowercase));
-            let path = path.unwrap_or_default();
-            let mut slashes = memchr::memchr_iter(b'/', path);
-            let end = slashes.nth(depth).unwrap_or(path.len());
-            name.extend_from_slice(path.get(..end).unwrap_or_default());
+            let end = memchr::memchr(b':', host).unwrap_or(host.len());
+            let from = name.len();
+            name.extend_from_slice(host.get(..end).unwrap_or_default());
+            name.get_mut(from..)
+                .unwrap_or_default()
+                .make_ascii_lowercase();
+            name.extend_from_slice(path.unwrap_or_default());
         }
     }
     name.truncate(MAX_NAME);

@@ -14,6 +14,9 @@ const BITS: u32 = 6;
 /// One timer of many requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timer {
+    /// The most frequent value by far, at hand.
+    zeros: u64,
+    /// All others; the first is never used.
     bins: Vec<u64>,
     greatest: u32,
 }
@@ -21,12 +24,22 @@ pub struct Timer {
 impl Timer {
     /// Counts a value in milliseconds.
     pub fn record(&mut self, ms: u32) {
-        let index = index(ms);
+        self.add(ms, bin(ms));
+    }
+
+    /// Counts a value whose bin was found before.
+    pub(super) fn add(&mut self, ms: u32, index: usize) {
+        if ms == 0 {
+            self.zeros += 1;
+            return;
+        }
         match self.bins.get_mut(index) {
             Some(bin) => *bin += 1,
             None => self.grow(index),
         }
-        self.greatest = self.greatest.max(ms);
+        if ms > self.greatest {
+            self.greatest = ms;
+        }
     }
 
     #[cold]
@@ -40,6 +53,7 @@ impl Timer {
 
     /// Adds another timer's counts.
     pub fn merge(&mut self, other: &Timer) {
+        self.zeros += other.zeros;
         if self.bins.len() < other.bins.len() {
             self.bins.resize(other.bins.len(), 0);
         }
@@ -52,7 +66,7 @@ impl Timer {
     /// How many values were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.bins.iter().sum()
+        self.zeros + self.bins.iter().sum::<u64>()
     }
 
     /// The greatest value.
@@ -66,7 +80,10 @@ impl Timer {
     pub fn quantile(&self, q: f64) -> Option<u32> {
         let total = self.count();
         let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).clamp(1, total.max(1));
-        let mut seen = 0;
+        let mut seen = self.zeros;
+        if total > 0 && seen >= rank {
+            return Some(0);
+        }
         let bin = self.bins.iter().position(|count| {
             seen += count;
             seen >= rank
@@ -75,7 +92,8 @@ impl Timer {
     }
 }
 
-fn index(ms: u32) -> usize {
+/// The bin of a value.
+pub(super) fn bin(ms: u32) -> usize {
     if ms < EXACT {
         return ms as usize;
     }
@@ -104,7 +122,7 @@ mod tests {
     fn bins_follow_one_another_and_are_narrow() {
         let mut last = 0;
         for ms in 0..300_000u32 {
-            let found = index(ms);
+            let found = bin(ms);
             assert!(found == last || found == last + 1, "{ms}");
             last = found;
             let off = f64::from(middle(found)) - f64::from(ms);
@@ -114,8 +132,8 @@ mod tests {
                 middle(found)
             );
         }
-        assert_eq!(index(TOP), index(u32::MAX));
-        assert!(index(TOP) < 1300);
+        assert_eq!(bin(TOP), bin(u32::MAX));
+        assert!(bin(TOP) < 1300);
     }
 
     #[test]

@@ -2,6 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl State {
+    fn read(&mut self, bytes: &[u8], now: Instant) {
+        self.take(bytes, Way::DEFAULT, now);
+    }
+}
+
 fn record(stable: &str, canary: &str) -> String {
     format!("r|0badcafe|500|r0_a|r0_b|default/shop|{stable}|{canary}|7")
 }
@@ -15,7 +21,7 @@ fn counted(lines: &[String]) -> Snapshot {
     let mut state = State::default();
     lines
         .iter()
-        .for_each(|line| state.take(line.as_bytes(), now));
+        .for_each(|line| state.read(line.as_bytes(), now));
     state.snapshot(now)
 }
 
@@ -60,6 +66,7 @@ fn every_side_counts_where_it_belongs() {
         lost: 0,
         malformed: 4,
         connections: 0,
+        ..LogHealth::default()
     };
     assert_eq!(snapshot.log, wanted);
 }
@@ -69,15 +76,15 @@ fn a_revision_is_forgotten_after_an_hour_and_begins_at_nothing() {
     let start = Instant::now();
     let mut state = State::default();
     let (old, new) = (record("aaaa", "bbbb"), record("bbbb", "-"));
-    state.take(line(&old, "s", 200, "--", 5).as_bytes(), start);
-    state.take(line(&old, "c", 200, "--", 5).as_bytes(), start);
+    state.read(line(&old, "s", 200, "--", 5).as_bytes(), start);
+    state.read(line(&old, "c", 200, "--", 5).as_bytes(), start);
     let later = start + FORGET_AFTER - Duration::from_secs(1);
-    state.take(line(&new, "s", 200, "--", 5).as_bytes(), later);
+    state.read(line(&new, "s", 200, "--", 5).as_bytes(), later);
     let snapshot = state.snapshot(start + FORGET_AFTER);
     let shop = &snapshot.releases["default/shop"];
     assert!(!shop.contains_key("aaaa"));
     assert_eq!(shop["bbbb"].requests, 2);
-    state.take(
+    state.read(
         line(&old, "s", 200, "--", 5).as_bytes(),
         start + FORGET_AFTER,
     );
@@ -92,7 +99,7 @@ fn a_flood_of_invented_revisions_is_bounded() {
     let now = Instant::now();
     let mut state = State::default();
     for n in 0..MAX_SERIES * 2 {
-        state.take(
+        state.read(
             line(&record(&format!("r{n}"), "-"), "s", 200, "--", 5).as_bytes(),
             now,
         );
@@ -165,7 +172,7 @@ fn each_server_is_counted_where_it_serves_and_forgotten_when_it_is_gone() {
         let text = format!(
             r#"{{"rc":"{split}","sd":"{side}","st":{st},"ts":"{ts}","tr":3,"a":"{server}"}}"#
         );
-        state.take(text.as_bytes(), now);
+        state.read(text.as_bytes(), now);
     };
     take(&mut state, "s", 200, "--", "10.0.0.1:80", start);
     take(&mut state, "f", 200, "--", "10.0.0.1:80", start);
@@ -203,12 +210,12 @@ fn bad_lines_are_complained_of_once_a_minute_with_a_harmless_sample() {
     assert_eq!(state.complaint(start), None);
     let hostile = format!("{{\u{1b}[31m\"\0{}", "x".repeat(60_000));
     for _ in 0..1000 {
-        state.take(hostile.as_bytes(), start);
+        state.read(hostile.as_bytes(), start);
     }
     let (count, sample) = state.complaint(start).unwrap();
     assert_eq!(count, 1000);
     assert!(sample.len() <= SAMPLE * 4 && sample.starts_with(r#"{\x1b[31m\"\x00xxx"#));
-    state.take(b"{", start);
+    state.read(b"{", start);
     assert_eq!(state.complaint(start + COMPLAIN_EVERY / 2), None);
     let (count, sample) = state.complaint(start + COMPLAIN_EVERY).unwrap();
     assert_eq!((count, sample.as_str()), (1, "{"));
@@ -251,4 +258,73 @@ proptest! {
         prop_assert!(since.bad <= since.requests);
         if a.requests < b.requests { prop_assert_eq!(since, a); }
     }
+}
+
+const CLASSIC: &str = r#"10.0.1.2:33317 [22/Nov/2026:18:45:07.388] fm r0_b/t3 0/0/1/5/20 500 2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1""#;
+
+#[test]
+fn a_classic_line_counts_for_the_revision_behind_its_backend() {
+    let now = Instant::now();
+    let mut state = State::default();
+    state.read(CLASSIC.as_bytes(), now);
+    let unknown = state.snapshot(now);
+    assert_eq!((unknown.log.lines, unknown.log.unrouted), (1, 1));
+    assert!(unknown.releases.is_empty());
+    let backend = |canary| Backend {
+        record: record("aaaa", "bbbb"),
+        canary,
+    };
+    state.set_backends([
+        ("r0_a".to_owned(), backend(false)),
+        ("r0_b".to_owned(), backend(true)),
+    ]);
+    state.read(CLASSIC.as_bytes(), now);
+    state.read(CLASSIC.replace("r0_b/t3", "r0_a/t1").as_bytes(), now);
+    // Its last requests end after it is gone.
+    state.set_backends([]);
+    state.read(CLASSIC.replace(" 500 ", " 200 ").as_bytes(), now);
+    state.read(CLASSIC.replace("r0_b", "r1_b").as_bytes(), now);
+    let snapshot = state.snapshot(now);
+    let shop = &snapshot.releases["default/shop"];
+    assert_eq!((shop["bbbb"].requests, shop["bbbb"].bad), (2, 1));
+    assert_eq!(
+        (shop["bbbb"].total_ms, shop["bbbb"].latency.count()),
+        (40, 1)
+    );
+    assert_eq!((shop["aaaa"].requests, shop["aaaa"].bad), (1, 1));
+    assert_eq!((snapshot.log.lines, snapshot.log.unrouted), (5, 2));
+}
+
+#[test]
+fn a_line_that_comes_by_two_ways_counts_once() {
+    let now = Instant::now();
+    let mut state = State::default();
+    state.more_ways();
+    let numbered = |n: u64| {
+        let text = line(&record("aaaa", "bbbb"), "c", 200, "--", 5);
+        text.replace('}', &format!(",\"p\":7,\"n\":{n}}}"))
+    };
+    let other = Way {
+        number: 1,
+        sent_on: true,
+    };
+    for n in 0..100 {
+        let first = if n % 3 == 0 { other } else { Way::DEFAULT };
+        state.take(numbered(n).as_bytes(), first, now);
+        let classic = CLASSIC.replace("33317", &(1000 + n).to_string());
+        state.take(classic.as_bytes(), first, now);
+    }
+    for n in (0..100).rev() {
+        let second = if n % 3 == 0 { Way::DEFAULT } else { other };
+        state.take(numbered(n).as_bytes(), second, now);
+        let classic = CLASSIC.replace("33317", &(1000 + n).to_string());
+        state.take(classic.as_bytes(), second, now);
+    }
+    // Two threads may give one number to two lines: over one way they are two.
+    state.take(numbered(1000).as_bytes(), other, now);
+    state.take(numbered(1000).as_bytes(), other, now);
+    state.take(numbered(1000).as_bytes(), Way::DEFAULT, now);
+    let snapshot = state.snapshot(now);
+    assert_eq!(snapshot.releases["default/shop"]["bbbb"].requests, 102);
+    assert_eq!((snapshot.log.lines, snapshot.log.repeated), (202, 201));
 }

@@ -20,13 +20,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::message::{self, Refused};
-use super::msgpack::{Extent, Malformed, put_str};
-use super::{CHUNK, handshake};
-use crate::Handle;
+use super::{CHUNK, Door};
+use crate::forward::decoder::{Decoder, Unreadable};
+use crate::forward::handshake;
+use crate::forward::message::{self, Refused};
+use crate::forward::msgpack::{Malformed, put_str};
 
-/// The longest message; Fluentd sends chunks of 8 MB.
-const MAX_MESSAGE: usize = 32 << 20;
 /// What all connections may hold together, in chunks.
 const BUDGET: usize = (128 << 20) / CHUNK;
 /// How long a handshake, or the rest of a message, may take.
@@ -74,15 +73,19 @@ impl fmt::Debug for Tls {
 #[error("{0}")]
 pub struct TlsError(String);
 
+impl TlsError {
+    pub(crate) fn new(path: &Path, error: &dyn fmt::Display) -> Self {
+        Self(format!("{}: {error}", path.display()))
+    }
+}
+
 impl Tls {
     /// Reads a chain of certificates and its private key, both PEM.
     ///
     /// # Errors
     /// When one of them cannot be read, or they do not belong together.
     pub fn read(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        let shown = |path: &Path, error: &dyn fmt::Display| {
-            TlsError(format!("{}: {error}", path.display()))
-        };
+        let shown = TlsError::new;
         let certificates: Vec<_> = CertificateDer::pem_file_iter(chain)
             .and_then(Iterator::collect)
             .map_err(|error| shown(chain, &error))?;
@@ -105,8 +108,8 @@ impl Tls {
 pub(crate) enum Broken {
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("a message of more than {MAX_MESSAGE} bytes")]
-    Long,
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("all connections together hold too much")]
     Budget,
     #[error("the rest of a message did not come")]
@@ -151,7 +154,7 @@ impl Server {
     }
 
     /// Serves a connection to its end.
-    pub(crate) async fn serve(&self, stream: TcpStream, handle: &Handle) -> Result<(), Broken> {
+    pub(crate) async fn serve(&self, stream: TcpStream, handle: &Door) -> Result<(), Broken> {
         match &self.forward.tls {
             Some(tls) => {
                 let stream = timeout(PATIENCE, tls.0.accept(stream))
@@ -166,11 +169,11 @@ impl Server {
     async fn talk(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        handle: &Handle,
+        handle: &Door,
     ) -> Result<(), Broken> {
         let mut wire = Wire {
             stream,
-            buffer: Vec::new(),
+            decoder: Decoder::default(),
             budget: Arc::clone(&self.budget),
             held: Vec::new(),
         };
@@ -183,8 +186,7 @@ impl Server {
                 .await
                 .map_err(|_| Broken::Slow)??;
             let Some(length) = length else { return Ok(()) };
-            let (pong, known) =
-                handshake::pong(wire.buffer.get(..length).unwrap_or_default(), &nonce, key)?;
+            let (pong, known) = handshake::pong(wire.decoder.front(length), &nonce, key)?;
             wire.send(&pong).await?;
             if !known {
                 return Err(Broken::Key);
@@ -192,9 +194,7 @@ impl Server {
             wire.done(length);
         }
         while let Some(length) = wire.next().await? {
-            let ack = self
-                .count(wire.buffer.get(..length).unwrap_or_default(), handle)
-                .await?;
+            let ack = self.count(wire.decoder.front(length), handle).await?;
             wire.done(length);
             if let Some(ack) = ack {
                 wire.send(&ack).await?;
@@ -204,7 +204,7 @@ impl Server {
     }
 
     /// Counts a message, and gives its acknowledgement if one is asked for.
-    async fn count(&self, bytes: &[u8], handle: &Handle) -> Result<Option<Vec<u8>>, Broken> {
+    async fn count(&self, bytes: &[u8], handle: &Door) -> Result<Option<Vec<u8>>, Broken> {
         let message = message::read(bytes)?;
         let chunk = message.chunk.filter(|name| name.len() <= MAX_CHUNK_NAME);
         let place = match message.compressed() {
@@ -245,42 +245,35 @@ impl Counted {
 /// A connection and what has come over it.
 struct Wire<S> {
     stream: S,
-    buffer: Vec<u8>,
+    decoder: Decoder,
     budget: Arc<Semaphore>,
-    /// The part of the budget that the buffer takes.
+    /// The part of the budget that the decoder takes.
     held: Vec<OwnedSemaphorePermit>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Waits until a whole message stands at the buffer's beginning: its length, or `None` at the end.
+    /// Waits until a whole message stands first: its length, or `None` at the end.
     async fn next(&mut self) -> Result<Option<usize>, Broken> {
-        let mut extent = Extent::default();
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = Vec::new();
         loop {
-            if let Some(length) = extent.find(&self.buffer)? {
+            if let Some(length) = self.decoder.whole()? {
                 return Ok(Some(length));
             }
-            if self.buffer.len() > MAX_MESSAGE {
-                return Err(Broken::Long);
-            }
+            chunk.resize(CHUNK, 0);
+            let begun = self.decoder.held() > 0;
             // A connection may rest between messages, but not within one.
-            let read = if self.buffer.is_empty() {
-                self.stream.read(&mut chunk).await?
-            } else {
+            let read = if begun {
                 timeout(PATIENCE, self.stream.read(&mut chunk))
                     .await
                     .map_err(|_| Broken::Slow)??
+            } else {
+                self.stream.read(&mut chunk).await?
             };
             if read == 0 {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(Broken::Cut)
-                };
+                return if begun { Err(Broken::Cut) } else { Ok(None) };
             }
-            self.buffer
-                .extend_from_slice(chunk.get(..read).unwrap_or_default());
-            while self.held.len() < self.buffer.len() / CHUNK {
+            self.decoder.feed(chunk.get(..read).unwrap_or_default());
+            while self.held.len() < self.decoder.held() / CHUNK {
                 let more = Arc::clone(&self.budget).try_acquire_owned();
                 self.held.push(more.map_err(|_| Broken::Budget)?);
             }
@@ -288,9 +281,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn done(&mut self, length: usize) {
-        self.buffer.drain(..length);
-        self.buffer.shrink_to(CHUNK);
-        self.held.truncate(self.buffer.len() / CHUNK);
+        self.decoder.done(length);
+        self.held.truncate(self.decoder.held() / CHUNK);
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {

@@ -178,6 +178,14 @@ impl<'a> Reader<'a> {
         self.0.first() == Some(&0xc0)
     }
 
+    /// True or false.
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
+        let Head::Bool(value) = self.head()? else {
+            return Err(Malformed::Shape);
+        };
+        Ok(value)
+    }
+
     /// How many values an array holds.
     pub(crate) fn array(&mut self) -> Result<u64, Malformed> {
         let Head::Array(n) = self.head()? else {
@@ -219,16 +227,45 @@ impl<'a> Reader<'a> {
 
 /// Appends a string.
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    match (u8::try_from(text.len()), u16::try_from(text.len())) {
-        (Ok(n @ 0..=31), _) => out.push(0xa0 | n),
-        (Ok(n), _) => out.extend([0xd9, n]),
-        (_, Ok(n)) => {
-            out.push(0xda);
-            out.extend(n.to_be_bytes());
-        }
-        _ => return put_str(out, text.get(..1024).unwrap_or_default()),
+    match text.len() {
+        n @ 0..=31 => out.push(0xa0 | n as u8),
+        n => put_length(out, n, [0xd9, 0xda, 0xdb]),
     }
     out.extend(text);
+}
+
+/// Appends bytes that are no text.
+pub(crate) fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_length(out, bytes.len(), [0xc4, 0xc5, 0xc6]);
+    out.extend(bytes);
+}
+
+/// Appends a whole number.
+pub(crate) fn put_uint(out: &mut Vec<u8>, number: u64) {
+    out.push(0xcf);
+    out.extend(number.to_be_bytes());
+}
+
+/// Appends a time, as `EventTime`. It wraps in 2106, as the protocol's does.
+pub(crate) fn put_time(out: &mut Vec<u8>, at: std::time::Duration) {
+    out.extend([0xd7, 0]);
+    out.extend((at.as_secs() as u32).to_be_bytes());
+    out.extend(at.subsec_nanos().to_be_bytes());
+}
+
+/// One, two or four bytes of length behind the head that says so. Nothing of ours is longer.
+fn put_length(out: &mut Vec<u8>, length: usize, heads: [u8; 3]) {
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(n), _) => out.extend([heads[0], n]),
+        (_, Ok(n)) => {
+            out.push(heads[1]);
+            out.extend(n.to_be_bytes());
+        }
+        _ => {
+            out.push(heads[2]);
+            out.extend((length as u32).to_be_bytes());
+        }
+    }
 }
 
 #[cfg(test)]
