@@ -2,6 +2,7 @@
 //!
 //! `make fuzz` lets libFuzzer look for such bytes, guided by coverage; each test run plays the committed corpora.
 
+mod forward;
 mod httplog;
 mod line;
 mod manifest;
@@ -19,7 +20,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "forward",
+        check: forward::check,
+    },
     Target {
         name: "httplog",
         check: httplog::check,
