@@ -3,6 +3,7 @@
 //! Prints a table and writes JSON lines `{"name","value","unit","baseline","ratio"}` to `target/bench/summary.jsonl`.
 
 mod apply;
+mod logs;
 mod proxy;
 mod record;
 mod rollout;
@@ -22,6 +23,9 @@ struct Arguments {
     /// Also builds everything anew, in a folder of its own, to time it (some ten minutes).
     #[arg(long)]
     clean_build: bool,
+    /// Reads a log of ours from standard input with a general JSON reader: what log-stats is measured against.
+    #[arg(long, hide = true)]
+    general_json: bool,
 }
 
 #[tokio::main]
@@ -36,6 +40,9 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: &Arguments) -> Result<()> {
+    if arguments.general_json {
+        return logs::general_json();
+    }
     let wanted = |name: &str| {
         arguments.only.is_empty()
             || arguments
@@ -58,6 +65,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("frd_rss_idle") {
         rollout::idle(&mut record).await?;
+    }
+    if wanted("log_lines_per_second") {
+        logs::measure(&mut record)?;
+    }
+    if wanted("ingest_cpu_per_10k_rps") {
+        logs::ingest(&mut record).await?;
     }
     if wanted("binary_size") {
         record::sizes(&mut record)?;

@@ -123,7 +123,7 @@ fn by_hand(port: u16, servers: &[String]) -> String {
 }
 
 /// Requests a second over five seconds, by the users of this script.
-async fn wrk(port: u16, script: &Path) -> Result<f64> {
+pub(crate) async fn wrk(port: u16, script: &Path) -> Result<f64> {
     let url = format!("http://127.0.0.1:{port}/");
     let script = script.to_string_lossy();
     let text = run(
@@ -138,7 +138,7 @@ async fn wrk(port: u16, script: &Path) -> Result<f64> {
 }
 
 /// Hundredths of a second of processor time that a process has used.
-fn ticks(pid: u32) -> Result<f64> {
+pub(crate) fn ticks(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = text
         .rsplit(')')

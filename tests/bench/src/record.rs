@@ -1,6 +1,7 @@
 //! What was measured: a table for people, JSON lines for machines.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 /// Everything measured in this run.
 pub(crate) struct Record {
+    folder: PathBuf,
     file: std::fs::File,
     rows: Vec<[String; 5]>,
 }
@@ -24,8 +26,14 @@ impl Record {
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
             file: std::fs::File::create(folder.join("summary.jsonl"))?,
+            folder,
             rows: Vec::new(),
         })
+    }
+
+    /// Where what is measured may lie.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Writes one measurement down. `baseline` is what the ratio is taken against, `goal` is for people.
