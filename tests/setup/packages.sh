@@ -16,6 +16,8 @@ test   openssl           openssl            makes certificates for the tests of 
 test   curl              curl               speaks HTTP/2 in the tests
 test   promtool          prometheus         checks /metrics and the rules; takes in the remote-write sink
 test   influxd           influxdb           takes in the line-protocol sink
+test   /usr/share/doc/python3-venv  python3-venv  a Python of its own for fluent-logger, a real client of Forward
+test   npm               npm                installs the JavaScript client and server of Forward
 bench  wrk               wrk                measures throughput
 fuzz   g++               g++                builds libFuzzer
 '

@@ -15,6 +15,7 @@
 //! | `SLOT` | which task this is; give it `{{.Task.Slot}}` | none |
 //! | `PORT` | where it listens | 8080 |
 //!
+//! `app say COUNT TEXT` only prints a text so often, `{n}` in it numbered, for tests of what reads containers' logs.
 //! `app health` asks the running service for `/healthz` and exits 0 or 1: a health check for an image without a shell.
 //! On SIGTERM it takes no new connections, finishes the requests it has, and exits 0.
 
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
     let port: u16 = setting("PORT").unwrap_or(8080);
     if std::env::args().nth(1).as_deref() == Some("health") {
         return health(port);
+    }
+    if std::env::args().nth(1).as_deref() == Some("say") {
+        return say();
     }
     if let Some(code) = setting::<u8>("CRASH") {
         eprintln!("cannot start: told to crash with exit code {code}");
@@ -91,6 +95,20 @@ fn burden() {
     let mib: usize = setting("HOLD_MIB").unwrap_or(0);
     // Written to, or the kernel would give it only in name; never given back.
     std::mem::forget(std::hint::black_box(vec![1_u8; mib << 20]));
+}
+
+/// Prints lines.
+fn say() -> ExitCode {
+    let mut arguments = std::env::args().skip(2);
+    let count = arguments.next().and_then(|count| count.parse().ok());
+    let text = arguments.next().unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    for n in 0..count.unwrap_or(1u64) {
+        if writeln!(out, "{}", text.replace("{n}", &n.to_string())).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// Asks the service beside us for its health.
