@@ -87,15 +87,19 @@ impl Outflow {
             never = self.send(&mut client, &mut chunk) => match never {},
         }
         let rest = async {
-            let Some(mut client) = client else { return };
-            loop {
-                let next = chunk.take().or_else(|| self.queue.take_now());
-                let Some(next) = next else { return };
-                if client.deliver(&self.destination, &next).await.is_err() {
-                    return;
-                }
+            if self.queue.status().waiting == 0 {
+                return Ok(());
+            }
+            // A message that was cut off leaves a connection on which nothing can follow.
+            let mut client = match client.filter(|client| !client.is_within_a_chunk()) {
+                Some(client) => client,
+                None => Client::connect(&self.destination).await?,
+            };
+            while let Some(next) = chunk.take().or_else(|| self.queue.take_now()) {
+                client.deliver(&self.destination, &next).await?;
                 self.queue.delivered(&next);
             }
+            Ok::<_, Lost>(())
         };
         // What does not get out in time is lost, as everything is that comes while nobody listens.
         let _ = tokio::time::timeout(LAST_CHUNKS, rest).await;

@@ -1,6 +1,8 @@
 //! `/metrics`, in the text format of Prometheus. Made anew at each scrape from what is stored and counted; labels are
 //! bounded: releases that exist, revisions that their target names.
 
+mod log;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +19,6 @@ use fm_api::status::Status;
 use fm_api::target::Target;
 use fm_api::verdict::Verdict;
 use fm_telemetry::counters::Snapshot;
-use fm_telemetry::outflow;
 use fm_telemetry::usage::{NodeUsage, TaskUsage};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -91,8 +92,8 @@ impl Api {
         self.releases(&mut registry, &targets).await?;
         let mut more = String::new();
         if let Some(snapshot) = self.sources.telemetry.snapshot(self.ctx.clock.now()) {
-            log(&mut registry, &snapshot);
-            sent_on(&mut registry, &self.sources.telemetry.outflows());
+            log::arrived(&mut registry, &snapshot);
+            log::sent_on(&mut registry, &self.sources.telemetry.outflows());
             requests(&mut registry, &targets, &snapshot);
             more = durations(&targets, &snapshot);
         }
@@ -320,85 +321,6 @@ fn shares(registry: &mut Registry, targets: &BTreeMap<ReleaseKey, Target>) {
         share
             .get_or_create(&with(of(key), "side", "stable"))
             .set(1.0 - canary);
-    }
-}
-
-fn log(registry: &mut Registry, snapshot: &Snapshot) {
-    let log = &snapshot.log;
-    for (name, help, value) in [
-        (
-            "log_lines",
-            "Lines of HAProxy's log that were counted",
-            log.lines,
-        ),
-        (
-            "log_lines_lost",
-            "Lines of HAProxy's log that never arrived",
-            log.lost,
-        ),
-        (
-            "log_lines_malformed",
-            "Lines of HAProxy's log that could not be read",
-            log.malformed,
-        ),
-        (
-            "log_lines_repeated",
-            "Lines of HAProxy's log that came by a second way and counted once",
-            log.repeated,
-        ),
-        (
-            "log_lines_dropped",
-            "Lines that HAProxy itself says it could not send",
-            log.dropped,
-        ),
-        (
-            "log_requests_unrouted",
-            "Requests that no release claims",
-            log.unrouted,
-        ),
-    ] {
-        let counter = Counter::<u64>::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
-    }
-}
-
-/// Lines sent on by Forward, by destination.
-fn sent_on(registry: &mut Registry, all: &[outflow::Status]) {
-    if all.is_empty() {
-        return;
-    }
-    let (sent, lost) = (
-        counters(
-            registry,
-            "log_forward_lines",
-            "Lines of HAProxy's log that a destination of logs.forward has acknowledged",
-        ),
-        counters(
-            registry,
-            "log_forward_lines_lost",
-            "Lines that never went to a destination of logs.forward because too many waited",
-        ),
-    );
-    let (waiting, up) = (
-        gauges(
-            registry,
-            "log_forward_waiting_bytes",
-            "What waits to be sent to a destination of logs.forward",
-        ),
-        gauges(
-            registry,
-            "log_forward_up",
-            "Whether a destination of logs.forward takes lines",
-        ),
-    );
-    for status in all {
-        let labels = vec![("to", status.to.clone())];
-        sent.get_or_create(&labels).inc_by(status.sent);
-        lost.get_or_create(&labels).inc_by(status.lost);
-        waiting.get_or_create(&labels).set(status.waiting as f64);
-        let connected = if status.connected { 1.0 } else { 0.0 };
-        up.get_or_create(&labels).set(connected);
     }
 }
 

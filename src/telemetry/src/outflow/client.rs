@@ -65,6 +65,8 @@ pub(super) struct Client {
     stream: Box<dyn Stream>,
     heard: Decoder,
     delivered: bool,
+    /// A chunk was begun and not acknowledged.
+    within: bool,
 }
 
 impl Client {
@@ -78,6 +80,7 @@ impl Client {
             stream: secured(destination, stream).await?,
             heard: Decoder::default(),
             delivered: false,
+            within: false,
         };
         if let Some(key) = &destination.shared_key {
             let slow = |_| Lost::Slow("the handshake (does it know a shared key?)", PATIENCE);
@@ -113,6 +116,7 @@ impl Client {
 
     /// Sends a chunk and waits until it is acknowledged.
     pub(super) async fn deliver(&mut self, to: &Destination, chunk: &Chunk) -> Result<(), Lost> {
+        self.within = true;
         let message = message(to.tag.as_bytes(), chunk);
         let sent = async {
             self.stream.write_all(&message).await?;
@@ -128,13 +132,18 @@ impl Client {
         if !known {
             return Err(Lost::Acknowledgement);
         }
-        self.delivered = true;
+        (self.delivered, self.within) = (true, false);
         Ok(())
     }
 
     /// Whether a chunk was ever acknowledged over this connection.
     pub(super) fn has_delivered(&self) -> bool {
         self.delivered
+    }
+
+    /// Whether a chunk was begun over it and never acknowledged.
+    pub(super) fn is_within_a_chunk(&self) -> bool {
+        self.within
     }
 
     /// Waits until the other side closes, or says what nobody asked for.
