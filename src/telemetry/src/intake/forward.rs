@@ -181,12 +181,15 @@ impl Server {
             let mut nonce = [0; 16];
             let random = rustls::crypto::ring::default_provider().secure_random;
             random.fill(&mut nonce).map_err(|_| Broken::Key)?;
-            wire.send(&handshake::helo(&nonce)).await?;
+            // As text: clients whose strings are UTF-8 would garble other bytes, and never prove the key.
+            let nonce = format!("{:032x}", u128::from_be_bytes(nonce));
+            let nonce = nonce.as_bytes();
+            wire.send(&handshake::helo(nonce)).await?;
             let length = timeout(PATIENCE, wire.next())
                 .await
                 .map_err(|_| Broken::Slow)??;
             let Some(length) = length else { return Ok(()) };
-            let (pong, known) = handshake::pong(wire.decoder.front(length), &nonce, key)?;
+            let (pong, known) = handshake::pong(wire.decoder.front(length), nonce, key)?;
             wire.send(&pong).await?;
             if !known {
                 return Err(Broken::Key);

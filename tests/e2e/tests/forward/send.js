@@ -11,7 +11,6 @@ const client = new FluentClient("haproxy", {
     port: Number(port),
     timeout: 5000,
     tls: { ca: fs.readFileSync(ca), servername: "localhost" },
-    disableReconnect: true,
   },
   security: { clientHostname: "client", sharedKey },
   ack: { ackTimeout: 5000 },
