@@ -75,7 +75,7 @@ bench: ## measures on real systems, as ratios; also written to target/bench/summ
 
 sim: sim-stats ## the simulations: so far the analysis' own
 
-sim-stats: ## what the analysis must reach, item by item, by seeded simulation
+sim-stats: ## what the analysis must reach, item by item, proven by seeded simulation
 	$(CARGO) run --locked --release -p fm-analysis --example sim_stats
 
 fuzz: ## fuzzes every reader of foreign bytes (FUZZ_SECONDS=600 for each; FUZZ_TARGETS="line replay")

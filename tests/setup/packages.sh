@@ -14,8 +14,8 @@ etcd   etcd              etcd-server        the store of a real installation
 etcd   etcdctl           etcd-client        looks into it
 test   openssl           openssl            makes certificates for the tests of TLS
 test   curl              curl               speaks HTTP/2 in the tests
-test   promtool          prometheus         checks /metrics and the rules; takes in the remote-write sink
-test   influxd           influxdb           takes in the line-protocol sink
+test   promtool          prometheus         checks /metrics and the rules; takes in the remote-write sink; metrics ask it
+test   influxd           influxdb           takes in the line-protocol sink; metrics ask it
 test   /usr/share/doc/python3-venv  python3-venv  a Python of its own for fluent-logger, a real client of Forward
 test   npm               npm                installs the JavaScript client and server of Forward
 bench  wrk               wrk                measures throughput

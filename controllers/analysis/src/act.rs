@@ -27,11 +27,10 @@ pub(crate) async fn write(
     ctx: &Context,
     fence: Option<&Fence>,
     key: &ReleaseKey,
-    verdict: &Verdict,
+    verdict: Vec<u8>,
     revision: Option<u64>,
 ) -> Result<u64, StoreError> {
     let at = key.verdict();
-    let value = serde_json::to_vec(verdict).map_err(|e| StoreError::Refused(e.to_string()))?;
     let expected = match revision {
         Some(revision) => Expect::Unchanged(at.clone(), revision),
         None => Expect::Absent(at.clone()),
@@ -40,7 +39,7 @@ pub(crate) async fn write(
         .expect(expected)
         .expect(Expect::Exists(key.target()))
         .fenced(fence)
-        .put(at, value);
+        .put(at, verdict);
     ctx.store.commit(txn).await
 }
 
@@ -91,15 +90,34 @@ pub(crate) async fn remove(
     let mut txn = Txn::new()
         .expect(Expect::Absent(key.target()))
         .fenced(fence);
-    let mut any = false;
     for at in [key.verdict(), key.outliers()] {
         if ctx.store.get(&at).await?.is_some() {
             txn = txn.delete(at);
-            any = true;
         }
     }
-    if !any {
+    for entry in ctx.store.list(&key.jobs_prefix()).await?.entries {
+        txn = txn.delete(entry.key);
+    }
+    if txn.writes.is_empty() {
         return Ok(());
     }
+    ctx.store.commit(txn).await.map(|_| ())
+}
+
+/// Removes jobs that an earlier leader or an earlier run asked for: nobody waits for their answers.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn forget_jobs(
+    ctx: &Context,
+    fence: Option<&Fence>,
+    key: &ReleaseKey,
+) -> Result<(), StoreError> {
+    let listing = ctx.store.list(&key.jobs_prefix()).await?;
+    if listing.entries.is_empty() {
+        return Ok(());
+    }
+    let txn = Txn::new().fenced(fence);
+    let txn = (listing.entries.into_iter()).fold(txn, |txn, entry| txn.delete(entry.key));
     ctx.store.commit(txn).await.map(|_| ())
 }

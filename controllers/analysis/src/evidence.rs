@@ -53,6 +53,18 @@ impl Tally {
 }
 
 impl Tally {
+    /// Takes away what it did at a time that is over.
+    pub fn take_away(&mut self, other: &Tally) {
+        self.counted.requests = self.counted.requests.saturating_sub(other.counted.requests);
+        self.counted.bad = self.counted.bad.saturating_sub(other.counted.bad);
+        if let (Some(mine), Some(theirs)) = (&mut self.client_errors, other.client_errors) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.latency, &other.latency) {
+            mine.take_away(theirs);
+        }
+    }
+
     /// Of what one agent counted, by this definition of bad.
     ///
     /// A difference against a reading that an earlier version stored knows no kinds: then the counters' own definition stands.
@@ -258,7 +270,7 @@ pub struct Latency {
 
 /// One batch, as the absolute limits remember it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Numbers", into = "Numbers")]
 pub struct Moment {
     /// When it closed.
     pub at: Timestamp,
@@ -267,8 +279,38 @@ pub struct Moment {
     /// Stable's requests.
     pub stable: Counted,
     /// The log.
-    #[serde(default)]
     pub lines: Lines,
+}
+
+/// A moment in few letters, as there are many of them: microseconds since 1970, requests and bad ones of canary and stable,
+/// lines that came and that were lost.
+#[derive(Serialize, Deserialize)]
+struct Numbers(i64, [u64; 4], u64, i64);
+
+impl From<Moment> for Numbers {
+    fn from(moment: Moment) -> Self {
+        let (c, s) = (moment.canary, moment.stable);
+        let sides = [c.requests, c.bad, s.requests, s.bad];
+        Self(
+            moment.at.as_microsecond(),
+            sides,
+            moment.lines.came,
+            moment.lines.lost,
+        )
+    }
+}
+
+impl From<Numbers> for Moment {
+    fn from(Numbers(at, [c, c_bad, s, s_bad], came, lost): Numbers) -> Self {
+        let counted = |requests, bad| Counted { requests, bad };
+        Self {
+            // Beyond all time: then it is old, and goes.
+            at: Timestamp::from_microsecond(at).unwrap_or(Timestamp::MIN),
+            canary: counted(c, c_bad),
+            stable: counted(s, s_bad),
+            lines: Lines { came, lost },
+        }
+    }
 }
 
 impl Evidence {

@@ -74,6 +74,12 @@ impl Judge {
         self.pending.add_lines(lines);
     }
 
+    /// When the batch began that is counted now.
+    #[must_use]
+    pub fn begun(&self) -> Timestamp {
+        self.pending.begun()
+    }
+
     /// A tick: closes the batch if it is due. The verdict changes only then.
     pub fn tick(&mut self, tick: &Tick<'_>) -> Option<(Batch, Plan)> {
         self.due(tick.now).then(|| self.close(tick))

@@ -16,9 +16,11 @@ pub mod outliers;
 pub mod plan;
 pub mod pmix;
 pub mod power;
+pub mod proportion;
+pub mod quantile;
 pub mod recording;
 pub mod replay;
-mod run;
+pub mod run;
 pub mod saturation;
 mod watch;
 
@@ -138,6 +140,7 @@ impl Analyst {
     ) -> Result<Run, StoreError> {
         // What was under way belongs to nobody any more: the stored state says that it was cut short.
         self.flights.end(key);
+        act::forget_jobs(&self.ctx, identity.fence.as_ref(), key).await?;
         let (verdict, revision) = act::load(&self.ctx, key).await?;
         let now = self.ctx.clock.now();
         let resumed = verdict
@@ -170,7 +173,7 @@ impl Analyst {
         let pulled = self.pulls.get(now, age).await;
         run.count(key, analysis, &pulled, now);
         run.next_tick = next_tick(run.next_tick, now);
-        let measured = self.measure(key, analysis, run, now).await;
+        let measured = self.measure((key, fence), analysis, run, now).await;
         let mut verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
             None if run.told() && measured => run.between(target, analysis, now),
@@ -178,7 +181,9 @@ impl Analyst {
             None => run.begin(target, analysis, now),
         };
         verdict.outliers = self.watches.named(key);
-        let revision = act::write(&self.ctx, fence, key, &verdict, run.revision).await?;
+        let stored = run.stored(&verdict);
+        let stored = stored.map_err(|error| StoreError::Refused(error.to_string()))?;
+        let revision = act::write(&self.ctx, fence, key, stored, run.revision).await?;
         if verdict.decision != run.decision {
             self.tell(key, &verdict).await;
         }
@@ -189,7 +194,7 @@ impl Analyst {
     /// Takes in what was measured since the last tick, and starts what is due. Whether there is anything new.
     async fn measure(
         &self,
-        key: &ReleaseKey,
+        (key, fence): (&ReleaseKey, Option<&Fence>),
         analysis: &AnalysisTarget,
         run: &mut Run,
         now: Timestamp,
@@ -205,7 +210,7 @@ impl Analyst {
         for metric in run.metrics.due(analysis, now) {
             run.metrics.begin(metric, now);
             self.flights
-                .start(Question::new(key, analysis, metric, now));
+                .start(Question::new(key, analysis, metric, fence, now));
             news = true;
         }
         run.weigh_metrics(analysis);

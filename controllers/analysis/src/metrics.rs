@@ -18,4 +18,5 @@ pub mod standings;
 mod web;
 
 pub use http::{Access, Credential, Login, Secret};
+pub use job::StoreJobs;
 pub use providers::{Measure, Nobody, Providers, Question};

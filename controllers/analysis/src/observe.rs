@@ -96,37 +96,38 @@ impl Readings {
         snapshot: &Snapshot,
     ) -> (Counters, Counters, Lines) {
         let revisions = snapshot.releases.get(release);
+        let nothing = Counters::default();
         let of = |revision: &str| {
             revisions
                 .and_then(|revisions| revisions.get(revision))
-                .cloned()
-                .unwrap_or_default()
+                .unwrap_or(&nothing)
         };
-        let reading = Reading {
-            epoch: snapshot.epoch.clone(),
-            canary: of(target.canary.as_str()),
-            stable: of(target.stable.as_str()),
-            lost: snapshot.log.lost,
-            lines: snapshot.log.lines,
-        };
-        let (canary, stable) = (reading.canary.clone(), reading.stable.clone());
-        let (lost, came) = (signed(reading.lost), reading.lines);
-        let (canary, stable, lines) =
-            match self.instances.insert(snapshot.instance.clone(), reading) {
-                None => return <(Counters, Counters, Lines)>::default(),
-                Some(last) if last.epoch == snapshot.epoch => {
-                    let lines = Lines {
-                        came: came.saturating_sub(last.lines),
-                        lost: lost - signed(last.lost),
-                    };
-                    (
-                        canary.since(&last.canary),
-                        stable.since(&last.stable),
-                        lines,
-                    )
-                }
-                Some(_) => (canary, stable, Lines { came, lost }),
+        let (canary, stable) = (of(target.canary.as_str()), of(target.stable.as_str()));
+        let (lost, came) = (signed(snapshot.log.lost), snapshot.log.lines);
+        let Some(last) = self.instances.get_mut(&snapshot.instance) else {
+            let reading = Reading {
+                epoch: snapshot.epoch.clone(),
+                canary: canary.clone(),
+                stable: stable.clone(),
+                lost: snapshot.log.lost,
+                lines: came,
             };
+            self.instances.insert(snapshot.instance.clone(), reading);
+            return <(Counters, Counters, Lines)>::default();
+        };
+        if last.epoch != snapshot.epoch {
+            // Begun anew: all that it has counted is new.
+            *last = Reading {
+                epoch: snapshot.epoch.clone(),
+                ..Reading::default()
+            };
+        }
+        let lines = Lines {
+            came: came.saturating_sub(last.lines),
+            lost: lost - signed(last.lost),
+        };
+        (last.lost, last.lines) = (snapshot.log.lost, came);
+        let (canary, stable) = (last.canary.advance(canary), last.stable.advance(stable));
         self.lost_lines += lines.lost;
         (canary, stable, lines)
     }

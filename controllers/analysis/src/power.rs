@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::judge::{Findings, Judge, Tick};
 use crate::plan;
+use crate::quantile;
 use crate::replay;
 use draw::{Random, Times};
 
@@ -294,12 +295,8 @@ fn seconds(span: Span) -> u64 {
 
 /// Of sorted values of those that came to it, among `all`.
 fn typical(sorted: &[u64], all: usize) -> Typical {
-    let quantile = |q: f64| {
-        let rank = (q * all as f64).ceil() as usize;
-        sorted.get(rank.max(1) - 1).copied()
-    };
     Typical {
-        median: quantile(0.5),
-        p95: quantile(0.95),
+        median: quantile::inverted(sorted, all, 0.5),
+        p95: quantile::inverted(sorted, all, 0.95),
     }
 }

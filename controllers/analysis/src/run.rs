@@ -2,84 +2,105 @@
 //!
 //! Owner: the reconciler's memory. [`Stored`] is its copy in the verdict's `state`, from which it goes on exactly.
 
-use std::collections::VecDeque;
-
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Weight;
 use fm_api::target::{AnalysisTarget, Target};
 use fm_api::verdict::{Decision, Side, Verdict};
 use fm_store::Fence;
 use fm_telemetry::Pulled;
-use fm_telemetry::histogram::Histogram;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Batch, Tally};
+use crate::evidence::Tally;
 use crate::judge::{Findings, Judge, Tick};
 use crate::metrics::standings::Standings;
 use crate::observe::Readings;
 use crate::plan::Plan;
 use crate::saturation::{Resource, Saturation};
 
+mod lately;
+
+use lately::Lately;
+
 /// The form of [`Stored`]. A state of another form is not read: the run begins anew.
-const FORM: u32 = 1;
-/// How far back the sides are shown.
-const LATELY: SignedDuration = SignedDuration::from_secs(10);
+const FORM: u32 = 2;
 
 /// What is stored of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Stored {
+struct Stored {
     form: u32,
     findings: Findings,
     readings: Readings,
     traffic_generation: u64,
     #[serde(default)]
     metrics: Standings,
+    /// When the batch began whose requests are counted from `readings` on.
+    begun: Timestamp,
+}
+
+/// The same to be written, of what is there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Storing<'a> {
+    form: u32,
+    findings: &'a Findings,
+    readings: &'a Readings,
+    traffic_generation: u64,
+    metrics: &'a Standings,
+    begun: Timestamp,
+}
+
+/// A verdict with the state.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    state: Storing<'a>,
 }
 
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Run {
+pub struct Run {
     identity: Identity,
     judge: Judge,
     readings: Readings,
-    /// The readings when the last batch closed. A verdict in the middle of a batch is stored with these: what was counted
-    /// since then is in no batch yet, and would be lost after a restart.
-    marked: Readings,
+    /// The readings when the last batch closed, where metrics may bring a verdict in the middle of a batch. It is stored
+    /// with these: what was counted since then is in no batch yet, and would be lost after a restart.
+    marked: Option<Readings>,
     /// What was measured of other systems.
-    pub(crate) metrics: Standings,
+    pub metrics: Standings,
     traffic_generation: u64,
     /// What both sides' tasks use of their limits.
     saturation: Saturation,
     unseen: Option<String>,
-    lately: VecDeque<Batch>,
+    lately: Lately,
     told: bool,
     /// The verdict's revision in the store, this run's or an older one's; absent: there is none.
-    pub(crate) revision: Option<u64>,
+    pub revision: Option<u64>,
     /// What was last decided.
-    pub(crate) decision: Decision,
+    pub decision: Decision,
     /// When the next tick is due.
-    pub(crate) next_tick: Timestamp,
+    pub next_tick: Timestamp,
 }
 
 /// Which run it is, and under whose leadership it was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// The target's uid.
-    pub(crate) uid: String,
+    pub uid: String,
     /// The run.
-    pub(crate) run: String,
+    pub run: String,
     /// Hash of the criteria.
-    pub(crate) criteria_hash: String,
+    pub criteria_hash: String,
     /// Another leader may have written meanwhile, so a run is loaded anew with each leadership.
-    pub(crate) fence: Option<Fence>,
+    pub fence: Option<Fence>,
 }
 
 impl Identity {
     /// Of the run that a target asks for.
     #[must_use]
-    pub(crate) fn of(target: &Target, analysis: &AnalysisTarget, fence: Option<&Fence>) -> Self {
+    pub fn of(target: &Target, analysis: &AnalysisTarget, fence: Option<&Fence>) -> Self {
         Self {
             uid: target.uid.clone(),
             run: analysis.run.clone(),
@@ -96,7 +117,7 @@ impl Identity {
 
 /// The share that the canary has in a target, and the split's generation.
 #[must_use]
-pub(crate) fn share(target: &Target) -> (Weight, u64) {
+pub fn share(target: &Target) -> (Weight, u64) {
     let traffic = target.traffic.as_ref();
     traffic.map_or((Weight::ZERO, 0), |t| (t.weight, t.generation))
 }
@@ -104,22 +125,17 @@ pub(crate) fn share(target: &Target) -> (Weight, u64) {
 impl Run {
     /// A run without any evidence. `revision`: of an older run's verdict, which the first write replaces.
     #[must_use]
-    pub(crate) fn new(
-        identity: Identity,
-        target: &Target,
-        revision: Option<u64>,
-        now: Timestamp,
-    ) -> Self {
+    pub fn new(identity: Identity, target: &Target, revision: Option<u64>, now: Timestamp) -> Self {
         Self {
             identity,
             judge: Judge::new(Findings::default(), now),
             readings: Readings::default(),
-            marked: Readings::default(),
+            marked: None,
             metrics: Standings::default(),
             traffic_generation: share(target).1,
             saturation: Saturation::default(),
             unseen: None,
-            lately: VecDeque::new(),
+            lately: Lately::default(),
             told: false,
             revision,
             decision: Decision::Wait,
@@ -129,7 +145,7 @@ impl Run {
 
     /// Goes on from a stored verdict; `None` when it is another run's, or not readable.
     #[must_use]
-    pub(crate) fn resume(
+    pub fn resume(
         identity: Identity,
         verdict: &Verdict,
         revision: u64,
@@ -139,16 +155,18 @@ impl Run {
             return None;
         }
         let stored: Stored = serde_json::from_value(verdict.state.clone()).ok()?;
+        // Batches close at the same ticks as if nothing had happened. A clock that went back must not keep one open for long.
+        let begun = stored.begun.min(now);
         (stored.form == FORM).then(|| Self {
             identity,
-            judge: Judge::new(stored.findings, now),
-            marked: stored.readings.clone(),
+            judge: Judge::new(stored.findings, begun),
+            marked: Some(stored.readings.clone()),
             readings: stored.readings,
             metrics: stored.metrics,
             traffic_generation: stored.traffic_generation,
             saturation: Saturation::default(),
             unseen: None,
-            lately: VecDeque::new(),
+            lately: Lately::default(),
             told: true,
             revision: Some(revision),
             decision: verdict.decision,
@@ -158,31 +176,31 @@ impl Run {
 
     /// Whether this is the run that is asked for.
     #[must_use]
-    pub(crate) fn is(&self, identity: &Identity) -> bool {
+    pub fn is(&self, identity: &Identity) -> bool {
         self.identity == *identity
     }
 
     /// Whether the split has changed since the last batch closed.
     #[must_use]
-    pub(crate) fn shifted(&self, target: &Target) -> bool {
+    pub fn shifted(&self, target: &Target) -> bool {
         self.traffic_generation != share(target).1
     }
 
     /// Whether a verdict of this run is in the store.
     #[must_use]
-    pub(crate) fn told(&self) -> bool {
+    pub fn told(&self) -> bool {
         self.told
     }
 
     /// Notes what was written.
-    pub(crate) fn wrote(&mut self, verdict: &Verdict, revision: u64) {
+    pub fn wrote(&mut self, verdict: &Verdict, revision: u64) {
         self.told = true;
         self.decision = verdict.decision;
         self.revision = Some(revision);
     }
 
     /// Counts what was pulled.
-    pub(crate) fn count(
+    pub fn count(
         &mut self,
         key: &ReleaseKey,
         analysis: &AnalysisTarget,
@@ -198,7 +216,7 @@ impl Run {
     }
 
     /// A tick; the verdict, if a batch closed.
-    pub(crate) fn tick(
+    pub fn tick(
         &mut self,
         target: &Target,
         analysis: &AnalysisTarget,
@@ -222,18 +240,13 @@ impl Run {
         };
         self.traffic_generation = generation;
         let (batch, plan) = closed?;
-        self.remember(batch);
-        self.mark();
+        self.lately.add(batch);
+        self.mark(analysis);
         Some(self.verdict(analysis, plan, now))
     }
 
     /// A verdict between two batches: something was measured of another system.
-    pub(crate) fn between(
-        &self,
-        target: &Target,
-        analysis: &AnalysisTarget,
-        now: Timestamp,
-    ) -> Verdict {
+    pub fn between(&self, target: &Target, analysis: &AnalysisTarget, now: Timestamp) -> Verdict {
         let tick = Tick {
             target: analysis,
             weight: share(target).0,
@@ -245,7 +258,7 @@ impl Run {
     }
 
     /// Has the verdict take in what the metrics mean now.
-    pub(crate) fn weigh_metrics(&mut self, analysis: &AnalysisTarget) {
+    pub fn weigh_metrics(&mut self, analysis: &AnalysisTarget) {
         if !analysis.criteria.metrics.is_empty() {
             let fullness = std::mem::take(&mut self.judge.joint.fullness);
             self.judge.joint = self.metrics.joint(analysis);
@@ -253,41 +266,19 @@ impl Run {
         }
     }
 
-    fn mark(&mut self) {
-        self.marked.clone_from(&self.readings);
+    fn mark(&mut self, analysis: &AnalysisTarget) {
+        let measured = !analysis.criteria.metrics.is_empty();
+        self.marked = measured.then(|| self.readings.clone());
     }
 
     /// The first verdict of a run, before any batch: it marks where the counters stood.
     #[must_use]
-    pub(crate) fn begin(
-        &mut self,
-        target: &Target,
-        analysis: &AnalysisTarget,
-        now: Timestamp,
-    ) -> Verdict {
-        self.mark();
+    pub fn begin(&mut self, target: &Target, analysis: &AnalysisTarget, now: Timestamp) -> Verdict {
+        self.mark(analysis);
         self.between(target, analysis, now)
     }
 
-    fn remember(&mut self, batch: Batch) {
-        let now = batch.ended;
-        self.lately.push_back(batch);
-        while let Some(oldest) = self.lately.front()
-            && self.lately.len() > 1
-            && now.duration_since(oldest.begun) > LATELY
-        {
-            self.lately.pop_front();
-        }
-    }
-
     fn verdict(&self, analysis: &AnalysisTarget, plan: Plan, now: Timestamp) -> Verdict {
-        let stored = Stored {
-            form: FORM,
-            findings: self.judge.findings.clone(),
-            readings: self.marked.clone(),
-            metrics: self.metrics.clone(),
-            traffic_generation: self.traffic_generation,
-        };
         Verdict {
             uid: self.identity.uid.clone(),
             run: self.identity.run.clone(),
@@ -301,40 +292,39 @@ impl Run {
             metrics: plan.metrics,
             measured: self.metrics.tell(analysis),
             outliers: Vec::new(),
-            canary: self.side(analysis, &analysis.canary, |batch| &batch.canary),
-            stable: self.side(analysis, &analysis.stable, |batch| &batch.stable),
+            canary: self.side(analysis, &analysis.canary, &self.lately.canary),
+            stable: self.side(analysis, &analysis.stable, &self.lately.stable),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),
-            // Our own types serialize without failing; a null would only make the run begin anew after a restart.
-            state: serde_json::to_value(stored).unwrap_or_default(),
+            state: serde_json::Value::Null,
         }
     }
 
-    fn side(
-        &self,
-        analysis: &AnalysisTarget,
-        revision: &RevisionId,
-        of: impl Fn(&Batch) -> &Tally,
-    ) -> Side {
-        let (mut requests, mut bad, mut seconds) = (0u64, 0u64, 0.0);
-        let mut latency = Histogram::default();
-        for batch in &self.lately {
-            let tally = of(batch);
-            requests += tally.counted.requests;
-            bad += tally.counted.bad;
-            seconds += batch.ended.duration_since(batch.begun).as_secs_f64();
-            if let Some(measured) = &tally.latency {
-                latency.merge(measured);
-            }
-        }
-        let per = |n: u64, whole: f64| if whole > 0.0 { n as f64 / whole } else { 0.0 };
+    /// A side of late, with what its tasks use of their limits.
+    fn side(&self, analysis: &AnalysisTarget, revision: &RevisionId, sum: &Tally) -> Side {
         Side {
-            rps: per(requests, seconds),
-            error_rate: per(bad, requests as f64),
-            p50_ms: latency.quantile(0.5),
-            p99_ms: latency.quantile(0.99),
             cpu: self.saturation.fullest(analysis, revision, Resource::Cpu),
             memory: (self.saturation).fullest(analysis, revision, Resource::Memory),
+            ..self.lately.side(sum)
         }
+    }
+
+    /// A verdict of this instant as it is stored: with the state from which the run goes on.
+    ///
+    /// # Errors
+    /// None at present: our own types serialize without failing.
+    pub fn stored(&self, verdict: &Verdict) -> Result<Vec<u8>, serde_json::Error> {
+        debug_assert!(verdict.state.is_null(), "it would stand there twice");
+        serde_json::to_vec(&Whole {
+            verdict,
+            state: Storing {
+                form: FORM,
+                findings: &self.judge.findings,
+                readings: self.marked.as_ref().unwrap_or(&self.readings),
+                traffic_generation: self.traffic_generation,
+                metrics: &self.metrics,
+                begun: self.judge.begun(),
+            },
+        })
     }
 }
 

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fm_analysis::metrics::Nobody;
+use fm_analysis::metrics::{Access, Measure, Nobody, Providers};
 use fm_api::criteria::Analysis;
+use fm_api::criteria::metrics::{Metric, WebSource};
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::{Span, Weight};
 use fm_api::target::{AnalysisTarget, Target, Traffic};
-use fm_api::verdict::{Decision, Reason, Verdict};
+use fm_api::verdict::{Decision, Outcome, Reason, Standing, Verdict};
 use fm_runtime::{Context, SystemClock, decode};
 use fm_store::Txn;
 use fm_telemetry::{Handle, Receiver};
@@ -61,19 +62,28 @@ impl Rig {
 
     /// Runs the controller until the token it gives back is cancelled.
     fn start(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        self.start_with(Arc::new(Nobody))
+    }
+
+    /// The same, with somebody to measure.
+    fn start_with(
+        &self,
+        measure: Arc<dyn Measure>,
+    ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let mut ctx = self.ctx.clone();
         ctx.shutdown = self.ctx.shutdown.child_token();
         let (stop, source) = (ctx.shutdown.clone(), Arc::new(self.handle.clone()));
         let pulls = Arc::new(fm_telemetry::Pulls::new(source));
-        let running = tokio::spawn(async move {
-            fm_analysis::run(ctx, pulls, Arc::new(Nobody))
-                .await
-                .unwrap()
-        });
+        let running =
+            tokio::spawn(async move { fm_analysis::run(ctx, pulls, measure).await.unwrap() });
         (stop, running)
     }
 
     async fn put(&self, run: Option<&str>) {
+        self.put_with(run, Analysis::default()).await;
+    }
+
+    async fn put_with(&self, run: Option<&str>, criteria: Analysis) {
         let (stable, canary) = (RevisionId::new("aaaa"), RevisionId::new("bbbb"));
         let mut target: Target = serde_json::from_value(serde_json::json!({
             "uid": "u", "generation": 1, "specGeneration": 1,
@@ -90,7 +100,7 @@ impl Rig {
             run: run.into(),
             canary,
             stable,
-            criteria: Analysis::default(),
+            criteria,
             criteria_hash: "hash".into(),
             request_timeout: Span::secs(30),
             last_hold: Span::secs(60),
@@ -210,6 +220,77 @@ async fn a_successor_goes_on_where_the_last_one_stopped() {
     rig.send("c", 500, 50).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(rig.verdict().await.unwrap().batch, after.batch);
+    rig.ctx.shutdown.cancel();
+    running.await.unwrap();
+}
+
+/// A server that reads the question and never says a word; how many have come.
+async fn silent() -> (String, Arc<std::sync::atomic::AtomicU64>) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let came = Arc::<std::sync::atomic::AtomicU64>::default();
+    let counted = Arc::clone(&came);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            held.push(stream);
+        }
+    });
+    (address, came)
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_holds_nothing_up_and_is_no_success() {
+    let mut rig = Rig::new().await;
+    let (address, came) = silent().await;
+    let metric = |name: &str, millis| Metric {
+        name: name.into(),
+        web: Some(WebSource {
+            url: address.clone(),
+            ..WebSource::default()
+        }),
+        timeout: Some(Span::millis(millis)),
+        interval: fm_api::criteria::metrics::IntervalSpan(Span::millis(100)),
+        ..Metric::default()
+    };
+    let criteria = Analysis {
+        metrics: vec![metric("short", 50), metric("long", 60_000)],
+        ..Analysis::default()
+    };
+    let (_, running) = rig.start_with(Arc::new(Providers::new(Access::default(), None)));
+    rig.put_with(Some("one"), criteria).await;
+    rig.until("the run begins", |v| v.is_some()).await;
+    let mut batch = 0;
+    for _ in 0..3 {
+        rig.send("s", 200, 190).await;
+        rig.send("c", 200, 10).await;
+        let further = |v: Option<&Verdict>| v.is_some_and(|v| v.batch > batch);
+        batch = rig.until("another batch", further).await.unwrap().batch;
+    }
+    let many = |v: Option<&Verdict>| {
+        v.is_some_and(|v| v.measured.first().is_some_and(|short| short.errors >= 2))
+    };
+    let verdict = rig.until("errors of the short one", many).await.unwrap();
+    let [short, long] = &verdict.measured[..] else {
+        panic!("{verdict:?}");
+    };
+    assert!(
+        short
+            .measurements
+            .iter()
+            .all(|m| m.outcome == Outcome::Error)
+    );
+    assert_ne!(short.standing, Standing::Passing);
+    assert_eq!((long.standing, long.errors), (Standing::Pending, 0));
+    assert!(came.load(std::sync::atomic::Ordering::Relaxed) >= 3);
+    // Harm is found all the same.
+    rig.send("s", 200, 190).await;
+    rig.send("c", 500, 10).await;
+    let harmed = |v: Option<&Verdict>| v.is_some_and(|v| v.decision == Decision::Rollback);
+    rig.until("harm", harmed).await;
     rig.ctx.shutdown.cancel();
     running.await.unwrap();
 }

@@ -12,6 +12,7 @@ use base64::Engine;
 use bollard::auth::DockerCredentials;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
+use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::{Value, json};
 
@@ -139,6 +140,29 @@ impl Docker {
     pub(crate) async fn tasks(&self, installation: &str) -> Result<Vec<Task>, DockerError> {
         let filters = json!({ "label": [format!("{}={installation}", label::MANAGED_BY)] });
         self.raw.get("/tasks", Some(&filters)).await
+    }
+
+    /// All services that carry a label, and their tasks.
+    pub(crate) async fn labelled(
+        &self,
+        label: &str,
+    ) -> Result<(Vec<Service>, Vec<Task>), DockerError> {
+        let filters = json!({ "label": [label] });
+        let found: Vec<RawService> = self.raw.get("/services", Some(&filters)).await?;
+        if found.is_empty() {
+            return Ok(<_>::default());
+        }
+        let none = BTreeMap::new();
+        let services = found.into_iter().map(|found| read_service(found, &none));
+        let tasks = self.raw.get("/tasks", Some(&filters)).await?;
+        Ok((services.collect(), tasks))
+    }
+
+    /// The end of what a service's tasks wrote, in Docker's frames, no more than `most` bytes of it.
+    pub(crate) async fn log(&self, id: &str, most: u64) -> Result<Bytes, DockerError> {
+        let path = format!("/services/{}/logs?stdout=1&stderr=1&tail=200", escape(id));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.raw.bytes(&path, most).await
     }
 
     /// All nodes.

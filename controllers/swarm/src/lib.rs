@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! targets/, revisions/ ─▶ plan ─▶ act ─▶ Docker ─▶ observe ─▶ observed/<ns>/<name>/swarm
+//! jobs/ ─▶ jobs ─▶ Docker ─▶ observed/<ns>/<name>/jobs/
 //! ```
 //!
 //! It runs once, under an elected lease. What must never happen: a change of anything that is not labelled ours; any change
@@ -10,6 +11,7 @@
 mod act;
 mod docker;
 mod drift;
+mod jobs;
 mod memory;
 mod observe;
 mod plan;
@@ -34,6 +36,7 @@ use fm_runtime::{Cache, Context, Recorder, run_elected};
 use fm_store::{Expect, StoreError, Txn};
 
 use crate::docker::Docker;
+use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::reconcile::Swarm;
 use crate::resolve::Resolver;
@@ -101,7 +104,7 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
     let Some(installation) = installation(&ctx).await? else {
         return Ok(());
     };
-    let prefixes = ["targets", "revisions", "observed"]
+    let prefixes = ["targets", "revisions", "observed", "jobs"]
         .map(keys::prefix)
         .to_vec();
     let cache = Cache::start(&ctx, prefixes);
@@ -119,7 +122,18 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
         endpoints: options.endpoints,
         logins: options.registry_auth.clone(),
     };
+    let jobs = Jobs {
+        docker: docker.clone(),
+        store: ctx.store.clone(),
+        cache: cache.clone(),
+        clock: ctx.clock.clone(),
+        resolver: resolver.clone(),
+        installation: installation.clone(),
+        observe_only: options.observe_only,
+        known: std::sync::Mutex::default(),
+    };
     let swarm = Swarm {
+        jobs,
         recorder: Recorder::new(&ctx, "swarm"),
         store: ctx.store.clone(),
         clock: ctx.clock.clone(),

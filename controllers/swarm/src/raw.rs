@@ -63,9 +63,14 @@ impl Raw {
             Some(filters) => format!("{path}?filters={}", escape(&filters.to_string())),
             None => path.to_owned(),
         };
-        let body = self.send("GET", &path, None, None).await?;
+        let body = self.send("GET", &path, None, None, MOST).await?;
         serde_json::from_slice(&body)
             .map_err(|error| DockerError::Silent(format!("Docker's answer to {path}: {error}")))
+    }
+
+    /// Reads bytes, no more than so many.
+    pub(crate) async fn bytes(&self, path: &str, most: usize) -> Result<Bytes, DockerError> {
+        self.send("GET", path, None, None, most).await
     }
 
     /// Posts something, with a registry login in Docker's header format if there is one.
@@ -75,8 +80,8 @@ impl Raw {
         body: &serde_json::Value,
         login: Option<&str>,
     ) -> Result<Bytes, DockerError> {
-        self.send("POST", path, Some(body.to_string().into_bytes()), login)
-            .await
+        let body = Some(body.to_string().into_bytes());
+        self.send("POST", path, body, login, MOST).await
     }
 
     async fn send(
@@ -85,8 +90,9 @@ impl Raw {
         path: &str,
         body: Option<Vec<u8>>,
         login: Option<&str>,
+        most: usize,
     ) -> Result<Bytes, DockerError> {
-        tokio::time::timeout(self.limit, self.exchange(method, path, body, login))
+        tokio::time::timeout(self.limit, self.exchange(method, path, body, login, most))
             .await
             .unwrap_or_else(|_| {
                 Err(DockerError::Silent(format!(
@@ -102,6 +108,7 @@ impl Raw {
         path: &str,
         body: Option<Vec<u8>>,
         login: Option<&str>,
+        most: usize,
     ) -> Result<Bytes, DockerError> {
         let mut request = Request::builder()
             .method(method)
@@ -131,7 +138,7 @@ impl Raw {
             }
         };
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MOST)
+        let body = Limited::new(answer.into_body(), most)
             .collect()
             .await
             .map_err(|error| DockerError::Silent(format!("Docker's answer: {error}")))?

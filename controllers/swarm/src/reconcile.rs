@@ -19,6 +19,7 @@ use crate::Options;
 use crate::act::{describe, perform};
 use crate::docker::{Docker, DockerError};
 use crate::drift::{Difference, differences};
+use crate::jobs::Jobs;
 use crate::memory::{Memory, Refusal, Retry};
 use crate::observe::{Look, Observer, lock};
 use crate::plan::{Action, Input, Plan, Post, plan};
@@ -46,6 +47,7 @@ pub(crate) struct Swarm {
     pub(crate) observer: Arc<Observer>,
     pub(crate) resolver: Resolver,
     pub(crate) installation: String,
+    pub(crate) jobs: Jobs,
     pub(crate) options: Options,
     pub(crate) wakes: mpsc::Sender<Wake>,
     pub(crate) memories: Mutex<HashMap<ReleaseKey, Arc<Mutex<Memory>>>>,
@@ -72,6 +74,18 @@ impl Reconciler for Swarm {
             // What the store wants now is not known: everything stays as it is.
             return Ok(Next::After(AWAY));
         }
+        let next = self.release(key, fence).await?;
+        Ok(sooner(next, self.jobs.round(key, fence).await?))
+    }
+}
+
+impl Swarm {
+    /// One release's services.
+    async fn release(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<Next, ReconcileError> {
         let round = self.round(key, fence)?;
         if let Some(target) = &round.target {
             self.resolve(&round, target).await;
@@ -91,9 +105,7 @@ impl Reconciler for Swarm {
             None => self.forget(&round, &look.world).await,
         }
     }
-}
 
-impl Swarm {
     fn round<'a>(
         &self,
         key: &'a ReleaseKey,
@@ -405,6 +417,14 @@ impl Swarm {
         let revision = self.store.commit(txn).await?;
         lock(&round.memory).written = Some((observed, revision));
         Ok(())
+    }
+}
+
+fn sooner(one: Next, other: Next) -> Next {
+    match (one, other) {
+        (Next::After(one), Next::After(other)) => Next::After(one.min(other)),
+        (Next::OnChange, other) => other,
+        (one, Next::OnChange) => one,
     }
 }
 

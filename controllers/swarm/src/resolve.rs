@@ -25,9 +25,9 @@ pub(crate) struct Resolver {
 }
 
 /// Why it cannot be resolved, and whether trying again may help.
-struct Failure {
-    words: String,
-    transient: bool,
+pub(crate) struct Failure {
+    pub(crate) words: String,
+    pub(crate) transient: bool,
 }
 
 impl Failure {
@@ -83,7 +83,8 @@ impl Resolver {
         wanted: &Resolve,
     ) -> Result<(ResolvedImage, Value), Failure> {
         let workload = &wanted.workload;
-        let pinned = self.pin(workload).await?;
+        let auth = workload.registry_auth.as_deref();
+        let pinned = self.pin(&workload.image, auth).await?;
         let references = self.references(workload).await?;
         let revision = RevisionId::of(workload, &pinned, &wanted.ports);
         let identity = Identity {
@@ -108,8 +109,9 @@ impl Resolver {
         Ok((image, service))
     }
 
-    async fn pin(&self, workload: &Workload) -> Result<String, Failure> {
-        let login = match &workload.registry_auth {
+    /// The image as tasks are told it: by digest or id.
+    pub(crate) async fn pin(&self, reference: &str, auth: Option<&str>) -> Result<String, Failure> {
+        let login = match auth {
             None => None,
             Some(name) => Some(self.logins.get(name).ok_or_else(|| {
                 let known: Vec<&str> = self.logins.keys().map(String::as_str).collect();
@@ -123,7 +125,6 @@ impl Resolver {
                 ))
             })?),
         };
-        let reference = &workload.image;
         if let Some(image) = self.docker.local_image(reference).await? {
             return Ok(pin_local(reference, &image));
         }

@@ -9,6 +9,7 @@
     reason = "what is not there fails the test, and clippy sees only the test functions themselves as tests"
 )]
 
+mod jobs;
 mod lab;
 
 use std::io::{Read, Write};

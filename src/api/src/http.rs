@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::job::JobObserved;
 use crate::observed::{HaproxyObserved, SwarmObserved};
 use crate::release::Release;
 use crate::status::Status;
@@ -116,6 +117,9 @@ pub struct View {
     /// What each haproxy agent has in force.
     #[serde(default)]
     pub haproxy: BTreeMap<String, HaproxyObserved>,
+    /// The last job of each measurement, by `METRIC/SIDE`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobObserved>,
     /// What promotion wants this instant.
     #[serde(default)]
     pub target: Option<Target>,

@@ -75,6 +75,26 @@ impl ReleaseKey {
     pub fn observed_haproxy(&self, instance: &str) -> String {
         format!("{ROOT}observed/{self}/haproxy/{instance}")
     }
+    /// The prefix of the jobs that analysis wants to be run.
+    #[must_use]
+    pub fn jobs_prefix(&self) -> String {
+        format!("{ROOT}jobs/{self}/")
+    }
+    /// Where a job is asked for; `measurement` is `METRIC/SIDE`. Writer: analysis.
+    #[must_use]
+    pub fn job(&self, measurement: &str) -> String {
+        format!("{ROOT}jobs/{self}/{measurement}")
+    }
+    /// The prefix of what became of jobs.
+    #[must_use]
+    pub fn observed_jobs_prefix(&self) -> String {
+        format!("{ROOT}observed/{self}/jobs/")
+    }
+    /// Where the swarm controller writes what became of a job; `measurement` is `METRIC/SIDE`.
+    #[must_use]
+    pub fn observed_job(&self, measurement: &str) -> String {
+        format!("{ROOT}observed/{self}/jobs/{measurement}")
+    }
     /// The prefix of the release's operations.
     #[must_use]
     pub fn operations_prefix(&self) -> String {
@@ -102,7 +122,7 @@ impl ReleaseKey {
         let mut parts = key.strip_prefix(ROOT)?.split('/');
         match parts.next()? {
             "releases" | "targets" | "status" | "verdicts" | "observed" | "operations"
-            | "revisions" | "outliers" => {
+            | "revisions" | "outliers" | "jobs" => {
                 let (namespace, name) = (parts.next()?, parts.next()?);
                 (!namespace.is_empty() && !name.is_empty())
                     .then(|| ReleaseKey::new(namespace, name))

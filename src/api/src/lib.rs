@@ -9,6 +9,8 @@
 //! | `observed/<ns>/<name>/swarm` | [`observed::SwarmObserved`] | swarm |
 //! | `observed/<ns>/<name>/haproxy/<instance>` | [`observed::HaproxyObserved`] | each haproxy agent |
 //! | `verdicts/<ns>/<name>` | [`verdict::Verdict`] | analysis |
+//! | `jobs/<ns>/<name>/<metric>/<side>` | [`job::JobRequest`] | analysis |
+//! | `observed/<ns>/<name>/jobs/<metric>/<side>` | [`job::JobObserved`] | swarm |
 //! | `status/<ns>/<name>` | [`status::Status`] | promotion |
 //! | `events/<id>` | [`event::Event`] | all |
 //! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
@@ -20,6 +22,7 @@ pub mod defaults;
 pub mod event;
 pub mod explain;
 pub mod http;
+pub mod job;
 pub mod keys;
 pub mod manifest;
 pub mod measured;

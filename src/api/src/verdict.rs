@@ -45,7 +45,7 @@ pub struct Verdict {
     #[serde(default)]
     pub lost_lines: u64,
     /// Analysis' own state, from which it resumes exactly. Only analysis reads it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub state: serde_json::Value,
 }
 

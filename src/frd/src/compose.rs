@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fm_analysis::metrics::{Measure, Providers};
+use fm_analysis::metrics::{Measure, Providers, StoreJobs};
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, StoreError};
 use fm_telemetry::Handle;
@@ -135,7 +135,9 @@ fn start(
     }
     if runs(Controller::Analysis) {
         let (name, context, known) = part(Controller::Analysis.name());
-        let measure: Arc<dyn Measure> = Arc::new(Providers::new(settings.access.clone(), None));
+        let jobs = Arc::new(StoreJobs::new(ctx.store.clone()));
+        let providers = Providers::new(settings.access.clone(), Some(jobs));
+        let measure: Arc<dyn Measure> = Arc::new(providers);
         let pulls = Arc::clone(&sources.pulls);
         tasks.spawn(supervise(name, context, known, move |ctx: Context| {
             fm_analysis::run(ctx, Arc::clone(&pulls), Arc::clone(&measure))

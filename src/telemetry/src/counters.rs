@@ -383,6 +383,23 @@ impl Counters {
         self.checked_since(earlier).unwrap_or_else(|| self.clone())
     }
 
+    /// Goes on to `now`, a later state of the same series; gives what was counted since, as [`Counters::since`] does.
+    pub fn advance(&mut self, now: &Counters) -> Counters {
+        let more = now.checked_since(self);
+        // What an earlier version wrote down knows no outcomes, and cannot be added to.
+        let known = !self.outcomes.is_empty() || self.requests == 0;
+        match more {
+            Some(more) if known => {
+                self.merge(&more);
+                more
+            }
+            more => {
+                self.clone_from(now);
+                more.unwrap_or_else(|| now.clone())
+            }
+        }
+    }
+
     fn checked_since(&self, earlier: &Counters) -> Option<Counters> {
         let mut classes = [0; 6];
         for (place, class) in classes.iter_mut().enumerate() {

@@ -68,16 +68,35 @@ impl Histogram {
     /// What was counted since `earlier`, of the same series; `None` when `earlier` is not an earlier state of it.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Option<Histogram> {
-        let mut bins = self.bins.clone();
-        for (bin, count) in &earlier.bins {
-            let left = bins.get(bin).copied().unwrap_or(0).checked_sub(*count)?;
-            if left == 0 {
-                bins.remove(bin);
-            } else {
-                bins.insert(*bin, left);
+        let mut bins = BTreeMap::new();
+        // Both are in order: one walk along them finds what differs.
+        let counted = |(_, count): &(&u16, &u64)| **count > 0;
+        let mut old = earlier.bins.iter().filter(counted).peekable();
+        for (bin, count) in &self.bins {
+            let before = match old.next_if(|(there, _)| *there <= bin) {
+                // A bin that was there is gone.
+                Some((there, _)) if there != bin => return None,
+                Some((_, before)) => *before,
+                None => 0,
+            };
+            let more = count.checked_sub(before)?;
+            if more > 0 {
+                bins.insert(*bin, more);
             }
         }
-        Some(Histogram { bins })
+        old.next().is_none().then_some(Histogram { bins })
+    }
+
+    /// Takes counts away that were added before.
+    pub fn take_away(&mut self, other: &Histogram) {
+        for (bin, count) in &other.bins {
+            if let Some(sum) = self.bins.get_mut(bin) {
+                *sum = sum.saturating_sub(*count);
+                if *sum == 0 {
+                    self.bins.remove(bin);
+                }
+            }
+        }
     }
 
     /// How many values were counted.

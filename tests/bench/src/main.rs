@@ -3,6 +3,7 @@
 //! Prints a table and writes JSON lines `{"name","value","unit","baseline","ratio"}` to `target/bench/summary.jsonl`.
 
 mod apply;
+mod decide;
 mod logs;
 mod proxy;
 mod record;
@@ -62,6 +63,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("rollover_vs_docker_update") {
         rollout::rollover(&mut record).await?;
+    }
+    if ["decide_1000_releases", "memory_per_release_analysed"]
+        .into_iter()
+        .any(&wanted)
+    {
+        decide::measure(&mut record)?;
     }
     if wanted("frd_rss_idle") {
         rollout::idle(&mut record).await?;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fm_api::keys::ReleaseKey;
 use tokio::sync::Semaphore;
@@ -16,6 +17,8 @@ use super::providers::{Measure, Question};
 const ASKED: usize = 64;
 /// Jobs at once.
 const JOBS: usize = 8;
+/// A job is given up by who runs it, who can say why it did not come to an end. He is waited for so much longer.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Measurements under way.
 pub struct Flights {
@@ -58,13 +61,17 @@ impl Flights {
         let permits = Arc::clone(permits);
         let (key, name) = (question.release.clone(), question.metric.name.clone());
         let limit = question.metric.time_limit();
+        let grace = match question.metric.job {
+            Some(_) => GRACE,
+            None => Duration::ZERO,
+        };
         let asked = async move {
             let work = async {
                 // It is closed only with all of this.
                 let _permit = permits.acquire().await;
                 measure.measure(question).await
             };
-            tokio::time::timeout(limit.to_std(), work)
+            tokio::time::timeout(limit.to_std() + grace, work)
                 .await
                 .unwrap_or_else(|_| Answer::Error(format!("no answer within {limit}")))
         };

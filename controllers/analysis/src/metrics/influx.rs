@@ -1,6 +1,6 @@
 //! Asks InfluxDB for one number, in InfluxQL: versions 1, and 2 and 3 by their older door.
 
-use fm_api::criteria::metrics::InfluxSource;
+use fm_api::criteria::metrics::{InfluxSource, reads_only};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,9 +15,10 @@ pub(super) async fn ask(
     asked: Asked<'_>,
 ) -> Result<Answer, Answer> {
     let query = asked.fill(&source.query)?;
+    reads_only(&query).map_err(|wrong| Answer::Error(wrong.to_owned()))?;
     let mut url = http::url(&format!("{}/query", source.address.trim_end_matches('/')))
         .map_err(Answer::Error)?;
-    // GET, because with it InfluxDB changes nothing, whatever the query says.
+    // GET, because with it newer versions change nothing, whatever the query says.
     let pairs = [
         ("db", source.database.as_str()),
         ("q", query.as_str()),

@@ -2,14 +2,21 @@
 //!
 //! Who runs it on Swarm is another controller's business: it comes in through [`Jobs`].
 
+mod store;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use fm_api::criteria::metrics::JobSource;
+use fm_api::keys::ReleaseKey;
+use fm_store::Fence;
+use jiff::Timestamp;
 
 use super::plan::Answer;
 use super::providers::Asked;
 use super::{http, web};
+
+pub use store::StoreJobs;
 
 /// Runs jobs. Whatever becomes of the future, the job is removed.
 #[async_trait]
@@ -22,8 +29,14 @@ pub trait Jobs: Send + Sync {
 }
 
 /// A job, its variables filled in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
+    /// Of which release.
+    pub release: ReleaseKey,
+    /// What it measures: `METRIC/SIDE`.
+    pub measurement: String,
+    /// The analysis run it belongs to.
+    pub run: String,
     /// The image.
     pub image: String,
     /// A name of the registry logins.
@@ -36,12 +49,14 @@ pub struct Job {
     pub env: BTreeMap<String, String>,
     /// Networks that it joins.
     pub networks: Vec<String>,
-    /// The most of its output that is wanted; more is an error.
+    /// The most of its output that is read; more is an error.
     pub limit: u64,
-    /// It will be given up after so many seconds.
-    pub seconds: u64,
-    /// What it is for, for people who look at Swarm.
-    pub label: String,
+    /// Now.
+    pub now: Timestamp,
+    /// When it is given up.
+    pub until: Timestamp,
+    /// The leadership under which it is asked for.
+    pub fence: Option<Fence>,
 }
 
 /// How a job ended.
@@ -49,7 +64,7 @@ pub struct Job {
 pub struct End {
     /// Its exit code.
     pub exit_code: i64,
-    /// What it wrote to its standard output.
+    /// What it wrote to its standard output; the last line of it is enough.
     pub output: Vec<u8>,
 }
 
@@ -64,7 +79,16 @@ pub(super) async fn ask(
         .iter()
         .map(|(name, value)| Ok((name.clone(), asked.fill(value)?)));
     let question = asked.question;
+    let side = if asked.side == question.canary {
+        "canary"
+    } else {
+        "stable"
+    };
+    let limit = question.metric.time_limit().to_signed();
     let job = Job {
+        release: question.release.clone(),
+        measurement: format!("{}/{side}", question.metric.name),
+        run: question.run.clone(),
         image: source.image.clone(),
         registry_auth: source.registry_auth.clone(),
         command: source.command.iter().map(fill).collect::<Result<_, _>>()?,
@@ -72,8 +96,9 @@ pub(super) async fn ask(
         env: env.collect::<Result<_, Answer>>()?,
         networks: source.networks.clone(),
         limit: asked.limit(),
-        seconds: question.metric.time_limit().to_std().as_secs() + 1,
-        label: format!("{}/{}", question.release, question.metric.name),
+        now: question.now,
+        until: question.now.checked_add(limit).unwrap_or(Timestamp::MAX),
+        fence: question.fence.clone(),
     };
     let end = jobs.run(job).await.map_err(Answer::Error)?;
     Ok(read(source, &end))

@@ -3,6 +3,8 @@
 //! The probabilities are exact for small samples, with ties too: every way to deal the ranks to both sides is counted. For
 //! larger ones they are the normal approximation with corrections for ties and continuity.
 
+use crate::quantile;
+
 /// Up to so many values of both sides together the count of deals is exact in a float.
 const EXACT: usize = 50;
 
@@ -21,9 +23,46 @@ pub struct Test {
     pub delta: f64,
 }
 
+impl Test {
+    /// The probability of a `u` at least so far from the middle, to either side, if both sides are alike.
+    #[must_use]
+    pub fn p_two_sided(&self) -> f64 {
+        (2.0 * self.p_greater.min(self.p_less)).min(1.0)
+    }
+}
+
 /// Compares two samples of finite values; `None` where one is empty.
 #[must_use]
 pub fn test(first: &[f64], second: &[f64]) -> Option<Test> {
+    if first.len() + second.len() > EXACT {
+        return approximate(first, second);
+    }
+    compared(first, second, |ranks, sum, _| {
+        (deals(ranks.of_all, ranks.of_first, sum), true)
+    })
+}
+
+/// The same by the normal approximation, however small the samples are.
+#[must_use]
+pub fn approximate(first: &[f64], second: &[f64]) -> Option<Test> {
+    let (n, m) = (first.len() as f64, second.len() as f64);
+    compared(first, second, |ranks, _, u| {
+        (approximation(u, n, m, ranks.ties), false)
+    })
+}
+
+struct Ranks<'a> {
+    of_all: &'a [usize],
+    of_first: usize,
+    ties: &'a [usize],
+}
+
+/// `probabilities` gives those of ranks, the first side's doubled rank sum and `u`, and says whether they are exact.
+fn compared(
+    first: &[f64],
+    second: &[f64],
+    probabilities: impl FnOnce(&Ranks<'_>, usize, f64) -> ((f64, f64), bool),
+) -> Option<Test> {
     if first.is_empty() || second.is_empty() {
         return None;
     }
@@ -31,21 +70,19 @@ pub fn test(first: &[f64], second: &[f64]) -> Option<Test> {
     let (n, m) = (first.len(), second.len());
     let sum: usize = ranks.iter().take(n).sum();
     // Twice U: the doubled rank sum of the first side, less the least that it can be.
-    let doubled = sum - n * (n + 1);
-    let pairs = (n * m) as f64;
-    let u = doubled as f64 / 2.0;
-    let exact = n + m <= EXACT;
-    let (p_greater, p_less) = if exact {
-        deals(&ranks, n, sum)
-    } else {
-        approximation(u, n as f64, m as f64, &ties)
+    let u = (sum - n * (n + 1)) as f64 / 2.0;
+    let ranks = Ranks {
+        of_all: &ranks,
+        of_first: n,
+        ties: &ties,
     };
+    let ((p_greater, p_less), exact) = probabilities(&ranks, sum, u);
     Some(Test {
         u,
         p_greater,
         p_less,
         exact,
-        delta: 2.0 * u / pairs - 1.0,
+        delta: 2.0 * u / (n * m) as f64 - 1.0,
     })
 }
 
@@ -54,18 +91,8 @@ pub fn test(first: &[f64], second: &[f64]) -> Option<Test> {
 pub fn shift(first: &[f64], second: &[f64]) -> Option<f64> {
     let differences = first.iter().flat_map(|a| second.iter().map(move |b| a - b));
     let mut differences: Vec<f64> = differences.collect();
-    let middle = differences.len() / 2;
-    if differences.is_empty() {
-        return None;
-    }
-    let even = differences.len().is_multiple_of(2);
-    let (below, upper, _) = differences.select_nth_unstable_by(middle, f64::total_cmp);
-    let upper = *upper;
-    let lower = below.iter().copied().max_by(f64::total_cmp);
-    Some(match lower {
-        Some(lower) if even => f64::midpoint(lower, upper),
-        _ => upper,
-    })
+    differences.sort_unstable_by(f64::total_cmp);
+    quantile::linear(&differences, 0.5)
 }
 
 /// Twice the rank of each value, those of the first side first, equal values sharing their mean; and the sizes of the ties.

@@ -7,6 +7,7 @@ use fm_api::criteria::metrics::Metric;
 use fm_api::criteria::template;
 use fm_api::keys::ReleaseKey;
 use fm_api::target::{AnalysisTarget, StepNow};
+use fm_store::Fence;
 use jiff::Timestamp;
 
 use super::http::{Access, Client};
@@ -32,10 +33,14 @@ pub struct Question {
     pub canary: String,
     /// Stable's revision.
     pub stable: String,
+    /// The run.
+    pub run: String,
     /// The step in force.
     pub step: Option<StepNow>,
     /// Now.
     pub now: Timestamp,
+    /// The leadership under which it is asked: what is written for it is fenced by it.
+    pub fence: Option<Fence>,
 }
 
 impl Question {
@@ -45,6 +50,7 @@ impl Question {
         release: &ReleaseKey,
         target: &AnalysisTarget,
         metric: &Metric,
+        fence: Option<&Fence>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -52,8 +58,10 @@ impl Question {
             metric: metric.clone(),
             canary: target.canary.to_string(),
             stable: target.stable.to_string(),
+            run: target.run.clone(),
             step: target.step,
             now,
+            fence: fence.cloned(),
         }
     }
 

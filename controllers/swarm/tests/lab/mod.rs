@@ -264,6 +264,18 @@ impl Lab {
         self.put_target(|target| target.revisions = revisions).await
     }
 
+    /// Writes a target in this run of analysis.
+    pub(crate) async fn want_run(&mut self, run: Option<&str>) -> u64 {
+        let analysis = run.map(|run| {
+            serde_json::from_value(json!({
+                "run": run, "canary": "bbbb", "stable": "aaaa", "criteria": {}, "criteriaHash": "hash",
+                "requestTimeout": "30s", "lastHold": "60s",
+            }))
+            .unwrap()
+        });
+        self.put_target(|target| target.analysis = analysis).await
+    }
+
     async fn put_target(&mut self, change: impl FnOnce(&mut Target)) -> u64 {
         self.generation += 1;
         let mut target: Target = serde_json::from_value(json!({
@@ -404,6 +416,12 @@ impl Drop for Lab {
         }
         let prefix = format!("name=fm_{}_{}", self.key.namespace(), self.key.name());
         if let Ok(found) = try_docker(&["service", "ls", "-q", "-f", &prefix]) {
+            for service in found.lines() {
+                let _ = try_docker(&["service", "rm", service]);
+            }
+        }
+        let jobs = format!("label=fridaymorning.dev/job-release={}", self.key);
+        if let Ok(found) = try_docker(&["service", "ls", "-q", "-f", &jobs]) {
             for service in found.lines() {
                 let _ = try_docker(&["service", "rm", service]);
             }

@@ -1,9 +1,17 @@
-//! The program inside the test's images: serves, or ends with a code.
+//! The program inside the test's images: serves, says something, hangs, or ends with a code.
 
 use std::io::{Read, Write};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("say") => return println!("begins\n{}", arguments[2]),
+        Some("hang") => {
+            println!("hangs");
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        }
+        _ => {}
+    }
     if let Some(code) = arguments.get(2) {
         eprintln!("ends with {code}");
         std::process::exit(code.parse().unwrap_or(99));

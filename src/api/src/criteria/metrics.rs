@@ -321,6 +321,38 @@ pub fn json_path(text: &str) -> Result<serde_json_path::JsonPath, String> {
     serde_json_path::JsonPath::parse(text).map_err(|error| error.to_string())
 }
 
+/// Whether a query in InfluxQL only reads: InfluxDB 1 does whatever it is told, by GET too.
+///
+/// # Errors
+/// What it must be instead.
+pub fn reads_only(query: &str) -> Result<(), &'static str> {
+    const ALLOWED: &str = "only one SELECT without INTO is asked";
+    let (mut plain, mut quote) = (String::new(), None);
+    let mut letters = query.chars();
+    while let Some(letter) = letters.next() {
+        match quote {
+            Some(_) if letter == '\\' => drop(letters.next()),
+            Some(end) if letter == end => quote = None,
+            Some(_) => {}
+            None if matches!(letter, '\'' | '"') => {
+                quote = Some(letter);
+                // What was quoted is one word of no meaning.
+                plain.push('_');
+            }
+            None => plain.push(letter.to_ascii_lowercase()),
+        }
+    }
+    // A comment could hide what comes after it from us, or from InfluxDB.
+    let hidden = plain.contains("--") || plain.contains("/*");
+    let plain = plain.trim().trim_end_matches(';');
+    let mut words = plain.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let select = words.next() == Some("select");
+    if !select || words.any(|word| word == "into") || plain.contains(';') || hidden {
+        return Err(ALLOWED);
+    }
+    Ok(())
+}
+
 /// Reads an address of a provider: its scheme, host and port, in lower case.
 ///
 /// # Errors
@@ -364,4 +396,33 @@ pub fn origin(address: &str) -> Result<String, String> {
         name.to_ascii_lowercase(),
         port.unwrap_or(default)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reads_only;
+
+    #[test]
+    fn a_query_that_changes_something_is_told_from_one_that_reads() {
+        for reads in [
+            "SELECT mean(x) FROM y WHERE revision = 'a; DROP'",
+            " select \"into\" from y; ",
+            "SELECT x FROM y WHERE z = 'it\\'s; into'",
+        ] {
+            assert_eq!(reads_only(reads), Ok(()), "{reads}");
+        }
+        for other in [
+            "DROP DATABASE x",
+            "",
+            "SELECT x FROM y; DROP DATABASE x",
+            "SELECT x INTO z FROM y",
+            "SELECT x into\nz FROM y",
+            "SELECT x FROM y -- '\n; DROP DATABASE x",
+            "SELECT x /* ' */ INTO z FROM y",
+            "SHOW DATABASES",
+            "selection",
+        ] {
+            assert!(reads_only(other).is_err(), "{other}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::criteria::metrics::{Compare, Metric, json_path, origin};
+use crate::criteria::metrics::{Compare, Metric, json_path, origin, reads_only};
 use crate::criteria::template;
 use crate::problem::{Problem, shown};
 use crate::quantity::Span;
@@ -123,7 +123,7 @@ fn source(found: &mut Vec<Problem>, path: &str, metric: &Metric) {
     .into_iter()
     .flatten()
     .collect();
-    const ONE: &str = "exactly one of `prometheus`, `influx` and `web`";
+    const ONE: &str = "exactly one of `prometheus`, `influx`, `web` and `job`";
     match given.as_slice() {
         [_] => {}
         [] => found.push(Problem::new(path, "it has no source").allowed(ONE)),
@@ -161,6 +161,12 @@ fn source(found: &mut Vec<Problem>, path: &str, metric: &Metric) {
             );
         }
     }
+    if let Some(influx) = &metric.influx
+        && let Err(allowed) = reads_only(&influx.query)
+    {
+        let what = "the query may change what is stored";
+        found.push(Problem::new(format!("{path}.influx.query"), what).allowed(allowed));
+    }
     if let Some(web) = &metric.web {
         path_of_json(found, format!("{path}.web.jsonPath"), Some(&web.json_path));
         if web.body.is_some() && web.method == crate::criteria::metrics::WebMethod::Get {
@@ -183,11 +189,6 @@ fn source(found: &mut Vec<Problem>, path: &str, metric: &Metric) {
                     "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
                 ));
         }
-        // What is stored must be judged: a source that nobody asks would hold every promotion up.
-        found.push(
-            Problem::new(format!("{path}.job"), "jobs are not run by this version")
-                .allowed("`prometheus`, `influx` or `web`"),
-        );
     }
 }
 

@@ -9,7 +9,7 @@ use fm_api::status::Status;
 
 use super::frame::{Frame, evidence, frame, judged, labelled};
 use super::{estimate, history, percent};
-use crate::text::{Look, count, wrap};
+use crate::text::{Look, clean, count, wrap};
 
 /// Everything, with a newline after each line.
 pub(crate) fn describe(view: &View, events: &[Event], top: Option<&Top>, look: &Look) -> String {
@@ -48,6 +48,7 @@ pub(crate) fn describe(view: &View, events: &[Event], top: Option<&Top>, look: &
     if let Some(top) = top {
         section("Tasks", tasks(top, look));
     }
+    section("Last jobs", jobs(view, look));
     if let Some(swarm) = &view.swarm {
         section("Failures", failures(swarm, look));
     }
@@ -78,6 +79,22 @@ fn tasks(top: &Top, look: &Look) -> Vec<String> {
     for outlier in &top.outliers {
         let wrapped = wrap(&outlier.sentence, look.columns());
         lines.extend(wrapped.iter().map(|line| look.paint.red(line)));
+    }
+    lines
+}
+
+/// How the last job of each measurement ended, and the end of its log.
+fn jobs(view: &View, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (measurement, job) in &view.jobs {
+        let at = job.at.map(|at| look.clock(at)).unwrap_or_default();
+        let end = match (&job.failure, job.exit_code) {
+            (Some(failure), _) => clean(failure),
+            (None, Some(code)) => format!("exit code {code}"),
+            (None, None) => "no end".to_owned(),
+        };
+        lines.push(format!("{at}  {measurement}  {end}"));
+        lines.extend(job.log.lines().map(|line| format!("  {}", clean(line))));
     }
     lines
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use fm_api::http::{ListBody, View};
+use fm_api::job::JobObserved;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::target::RevisionRecord;
@@ -103,6 +104,7 @@ fn empty(key: &ReleaseKey) -> View {
         verdict: None,
         swarm: None,
         haproxy: BTreeMap::new(),
+        jobs: BTreeMap::new(),
         target: None,
     }
 }
@@ -133,6 +135,12 @@ fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
         let read = seen.is_some();
         view.haproxy
             .extend(seen.map(|seen| (instance.to_owned(), seen)));
+        read
+    } else if let Some(measurement) = text.strip_prefix(&key.observed_jobs_prefix()) {
+        let seen: Option<JobObserved> = decode(entry);
+        let read = seen.is_some();
+        view.jobs
+            .extend(seen.map(|seen| (measurement.to_owned(), seen)));
         read
     } else {
         true

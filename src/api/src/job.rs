@@ -1,0 +1,66 @@
+//! A job that measures: a program that Swarm runs once. Analysis asks for it under one key, the swarm controller answers
+//! under another.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A job that is wanted. Writer: analysis, which removes it once it was answered or is wanted no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRequest {
+    /// Of this one measurement: another id is another job.
+    pub id: String,
+    /// The analysis run it belongs to (`AnalysisTarget::run`); with the run the job ends.
+    pub run: String,
+    /// The image.
+    pub image: String,
+    /// A name of `registryAuth` in frd's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_auth: Option<String>,
+    /// Replaces the image's entry point.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Swarm networks that it joins.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// The most of its log that is read, in bytes.
+    pub limit: u64,
+    /// When it is given up.
+    pub until: Timestamp,
+}
+
+/// What became of a job. Writer: the swarm controller, once. It stays until the next job of the same measurement, so that its
+/// log can be read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobObserved {
+    /// The request's id.
+    pub id: String,
+    /// The name of the service that ran it; empty: none was made.
+    #[serde(default)]
+    pub service: String,
+    /// Its exit code; absent: it came to none, and `failure` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Why it did not run to an exit code, in Docker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The last line that it wrote to its standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// The end of what it wrote, to both outputs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
+    /// When that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
