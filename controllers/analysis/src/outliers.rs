@@ -33,6 +33,8 @@ const RATIO: f64 = 2.0;
 const MARGIN: f64 = 0.01;
 /// Slow is what takes this much longer than the others' quantile.
 const SHIFT: f64 = 0.5;
+/// … and at least so many milliseconds: one against two is no difference to anybody.
+const LEAST_MS: f64 = 5.0;
 const QUANTILE: f64 = 0.95;
 /// More slow answers than the others have, as a fraction, are tolerated.
 const SLOW_MARGIN: f64 = 0.01;
@@ -267,14 +269,10 @@ impl Revision {
             task.errors
                 .judge(RATIO, MARGIN, counts, threshold, task.silent);
             let limits = lately.without(&task.lately);
-            if let Some(counts) = slow(&limits, &own.latency, &others.latency) {
-                task.latency.slow_ms = limits.quantile_bin(QUANTILE).map(|bin| {
-                    let edge = lower_edge(bin.saturating_add(1));
-                    (edge * (1.0 + SHIFT), edge)
-                });
-                let silent = task.silent;
-                task.latency
-                    .judge(1.0, SLOW_MARGIN, counts, threshold, silent);
+            if let Some((counts, slow_ms)) = slow(&limits, &own.latency, &others.latency) {
+                task.latency.slow_ms = Some(slow_ms);
+                let (latency, silent) = (&mut task.latency, task.silent);
+                latency.judge(1.0, SLOW_MARGIN, counts, threshold, silent);
             }
             task.lately.add(&own.latency, seconds);
         }
@@ -282,8 +280,17 @@ impl Revision {
     }
 }
 
-fn slow(others_lately: &Decayed, own: &Histogram, others: &Histogram) -> Option<Counts> {
-    latency::slow(others_lately, Question::Harm, QUANTILE, SHIFT, own, others)
+/// The batch's slow answers, and what is slow for the task and for the others in milliseconds; `None` while the others'
+/// quantile is unknown. It comes from earlier batches only, so that the limits are fixed before what they judge.
+fn slow(
+    others_lately: &Decayed,
+    own: &Histogram,
+    others: &Histogram,
+) -> Option<(Counts, (f64, f64))> {
+    let edge = lower_edge(others_lately.quantile_bin(QUANTILE)?.saturating_add(1));
+    let shift = SHIFT.max(LEAST_MS / edge.max(f64::MIN_POSITIVE));
+    let counts = latency::slow(others_lately, Question::Harm, QUANTILE, shift, own, others)?;
+    Some((counts, (edge * (1.0 + shift), edge)))
 }
 
 impl Judged {

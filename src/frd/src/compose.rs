@@ -102,7 +102,7 @@ fn start(
     };
     let signals = fm_signals::Signals::new(settings.signals.clone());
     let sources = Sources::new(ctx, signals, address.clone());
-    let outlets = sinks::outlets(settings.sinks.clone());
+    let outlets = sinks::outlets(settings.sinks.clone(), &settings.instance);
     let api = Api::new(
         ctx.clone(),
         health.clone(),

@@ -53,10 +53,18 @@ pub enum Kind {
 /// Each sink with its queue.
 pub type Outlets = Arc<Vec<(Sink, Arc<Queue>)>>;
 
-/// The sinks with empty queues.
+/// The sinks with empty queues. As for a scrape, a series says which daemon it is of: several may write to one Prometheus.
 #[must_use]
-pub fn outlets(sinks: Vec<Sink>) -> Outlets {
-    let with_queue = |sink| (sink, Arc::new(Queue::default()));
+pub fn outlets(sinks: Vec<Sink>, instance: &str) -> Outlets {
+    let with_queue = |mut sink: Sink| {
+        if sink.kind == Kind::RemoteWrite {
+            for (name, value) in [("job", "fridaymorning"), ("instance", instance)] {
+                let place = sink.labels.entry(name.to_owned());
+                place.or_insert_with(|| value.to_owned());
+            }
+        }
+        (sink, Arc::new(Queue::default()))
+    };
     Arc::new(sinks.into_iter().map(with_queue).collect())
 }
 

@@ -174,6 +174,16 @@ fn an_outage_of_all_of_them_a_quiet_task_and_a_slow_hour_accuse_nobody() {
 }
 
 #[test]
+fn a_few_milliseconds_accuse_nobody() {
+    let mut world = World::new(13);
+    let mut tasks = vec![(0.0, 1.0); 4];
+    tasks[2].1 = 3.0;
+    for _ in 0..60 {
+        assert_eq!(world.batch(&tasks, 50), []);
+    }
+}
+
+#[test]
 fn what_was_named_before_a_restart_stays_until_it_is_well() {
     let mut world = World::new(5);
     let named = ("r1".to_owned(), address(2), OutlierBy::Errors);
