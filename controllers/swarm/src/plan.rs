@@ -226,11 +226,23 @@ fn revise(
         spec: at_use(identity, &record.service, wanted.replicas, wanted.restarts),
         login: record.workload.registry_auth.clone(),
     };
+    // Somebody said that nothing is to be repaired for a while: then it is told, as with `drift: report`.
+    let held = target.held.is_some();
     let Some(service) = service else {
-        plan.actions.push(Action::Create(post));
+        if held {
+            let found =
+                vec!["the service is gone, and is not made while the release is held".to_owned()];
+            plan.why.push(Why::Drifted {
+                name: post.name,
+                found,
+            });
+        } else {
+            plan.actions.push(Action::Create(post));
+        }
         return;
     };
-    match reason(input, target.drift, &post, wanted, service) {
+    let drift = if held { Drift::Report } else { target.drift };
+    match reason(input, drift, &post, wanted, service) {
         Decision::Keep => {}
         Decision::Tell(found) => plan.why.push(Why::Drifted {
             name: post.name,

@@ -1,5 +1,6 @@
 //! An operation: a person's word on a rollout. Immutable; promotion answers it in the status and removes it.
 
+use crate::quantity::Span;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Operation {
     /// With `promote`: pass every wait, not one.
     #[serde(default)]
     pub full: bool,
+    /// With `hold`: for how long; absent: an hour.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub period: Option<Span>,
     /// Only for the rollout of this revision; absent: whichever runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<crate::keys::RevisionId>,
@@ -47,4 +51,8 @@ pub enum Verb {
     Resume,
     /// New tasks of the same revision.
     Restart,
+    /// Nothing is repaired, promoted or moved for a while; only `abort` and deletion go on.
+    Hold,
+    /// Undo a hold before its time is over.
+    EndHold,
 }

@@ -217,6 +217,8 @@ pub mod reasons {
     pub const PROGRESS_DEADLINE: &str = "ProgressDeadline";
     /// Tasks fail again and again before they ever serve.
     pub const CRASH_LOOP: &str = "CrashLoop";
+    /// Somebody asked that nothing be touched for a while.
+    pub const HELD: &str = "Held";
     /// A preview is up.
     pub const PREVIEW: &str = "PreviewUp";
     /// A preview's time is over.

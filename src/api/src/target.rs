@@ -13,7 +13,7 @@ use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{Affinity, Drift, MatchRule, OnControlLoss, Route};
-use crate::rollout::{Failed, HistoryEntry, Leaving, PreviewTarget, Rollout, Settings};
+use crate::rollout::{Failed, Held, HistoryEntry, Leaving, PreviewTarget, Rollout, Settings};
 use crate::workload::Workload;
 
 /// What is wanted of a release this instant.
@@ -89,6 +89,9 @@ pub struct Target {
     /// Ids of operations answered lately, the newest last, so that asking twice changes nothing.
     #[serde(default)]
     pub answered: Vec<String>,
+    /// Nothing is repaired, promoted or moved meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Deletion was asked for: traffic goes first, then services, then this target.
     #[serde(default)]
     pub deleting: bool,

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod many;
+
+pub(crate) use many::{Abort, Hold};
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,
             4 timed out, 5 waits for a person";
@@ -133,6 +137,9 @@ pub(crate) enum Command {
     /// Steer a rollout
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Touch nothing of a release for a while: nothing is repaired, promoted or moved, on record
+    #[command(visible_alias = "freeze")]
+    Hold(Hold),
     /// Try promotion criteria
     #[command(subcommand)]
     Analysis(Analysis),
@@ -359,8 +366,8 @@ pub(crate) enum Rollout {
     History(Named),
     /// Let it pass what it waits for
     Promote(Promote),
-    /// Take the canary back
-    Abort(Operation),
+    /// Take the canary back; with --all every canary
+    Abort(Abort),
     /// Try a failed or aborted revision again, from the first step
     Retry(Operation),
     /// Stop where it is

@@ -54,6 +54,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Scale(options) => edit::scale(session, &options).await,
         Command::Set(Set::Image(options)) => edit::image(session, &options).await,
         Command::Rollout(command) => rollout::run(session, command).await,
+        Command::Hold(options) => rollout::hold(session, options).await,
         Command::Analysis(Analysis::Replay(options)) => replay::run(session, &options),
         Command::Analysis(Analysis::Record(options)) => record::run(session, &options).await,
         Command::Analysis(Analysis::Power(options)) => power::run(session, &options),

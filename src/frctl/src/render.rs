@@ -7,6 +7,7 @@ pub(crate) mod log_stats;
 mod measured;
 pub(crate) mod plan;
 pub(crate) mod power;
+mod previews;
 mod problems;
 mod releases;
 #[cfg(test)]
@@ -116,5 +117,7 @@ pub(crate) const fn verb(verb: fm_api::operation::Verb) -> &'static str {
         Verb::Pause => "pause",
         Verb::Resume => "resume",
         Verb::Restart => "restart",
+        Verb::Hold => "hold",
+        Verb::EndHold => "hold --end",
     }
 }

@@ -368,3 +368,63 @@ async fn a_canary_that_was_taken_back_stays_for_a_look_without_traffic() -> Resu
     world.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_hold_touches_nothing_until_it_ends_and_plan_stores_nothing() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        name: "shop".into(),
+        host: "shop.example.com".into(),
+        ..holding("shop", "replace")
+    };
+    world.first(&plan).await?;
+    let manifest = world.manifest(&plan, "v2");
+    let namespace = world.namespace.clone();
+    let arguments = ["-n", namespace.as_str(), "plan", "-f", "-"];
+    let output = world.stack.frctl_with(&arguments, &manifest).await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("30% of the requests"),
+        "{output:?}"
+    );
+    let view = world
+        .wait(&plan, "v1 at rest", 5, |view| stable_is(view, "v1"))
+        .await?;
+    assert_eq!(
+        view["release"]["metadata"]["generation"], 1,
+        "nothing was stored: {text}"
+    );
+
+    world.apply(&plan, "v2").await?;
+    at_thirty(&world, &plan, "v2").await?;
+    let hold = ["hold", "shop", "--for", "1h", "--why", "incident 7"];
+    let (code, text) = world.frctl(&hold).await?;
+    assert_eq!(code, 0, "{text}");
+    world.apply(&plan, "bad").await?;
+    let view = world
+        .wait(&plan, "the hold to be told", 10, |view| {
+            view["status"]["reason"] == "Held"
+        })
+        .await?;
+    let why = view["status"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("incident 7"), "{why}");
+    let (code, text) = world
+        .frctl(&["rollout", "promote", "shop", "--full"])
+        .await?;
+    assert!(code == 1 && text.contains("held by"), "{text}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    at_thirty(&world, &plan, "v2").await?;
+
+    let (code, text) = world.frctl(&["hold", "shop", "--end"]).await?;
+    assert_eq!(code, 0, "{text}");
+    at_thirty(&world, &plan, "bad").await?;
+    let (code, text) = world.frctl(&["rollout", "abort", "--all"]).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(&plan, "stable alone", 30, |view| {
+            runs(&view["status"]["stable"], "v1") && view["status"]["canary"].is_null()
+        })
+        .await?;
+    world.end().await;
+    Ok(())
+}

@@ -8,7 +8,7 @@ use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Wait};
 use fm_api::status::{OperationAnswer, reasons};
 
 use super::draft::Draft;
-use super::{preview, rollout, taking_back};
+use super::{hold, preview, rollout, taking_back};
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -87,7 +87,15 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     if let Some(revision) = &operation.revision {
         meant(draft, operation.verb, revision)?;
     }
+    if let Some(held) = &draft.target.held {
+        let allowed = matches!(operation.verb, Verb::Abort | Verb::Hold | Verb::EndHold);
+        if !allowed {
+            return Err(format!("it is held by {}: end the hold first", held.by));
+        }
+    }
     match operation.verb {
+        Verb::Hold => Ok(hold::begin(draft, operation, by(operation))),
+        Verb::EndHold => Ok(hold::end(draft)),
         Verb::Promote if operation.full => promote_full(draft),
         Verb::Promote => promote(draft),
         Verb::Abort => abort(draft, operation),
@@ -109,6 +117,7 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
         Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
         Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
         Verb::Restart => draft.target.canary.as_ref(),
+        Verb::Hold | Verb::EndHold => Some(revision),
     };
     match there {
         Some(there) if there == revision => Ok(()),

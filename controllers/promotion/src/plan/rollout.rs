@@ -14,7 +14,7 @@ use fm_api::verdict::{Decision, Reason, Standing};
 
 use super::draft::{Draft, after};
 use super::why::{At, Scaling, Why};
-use super::{begin, intake, removal, taking_back, traffic};
+use super::{begin, hold, intake, removal, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -46,6 +46,12 @@ pub(super) fn run(draft: &mut Draft<'_>) -> Why {
 }
 
 fn one(draft: &mut Draft<'_>) -> Move {
+    // Held, and back at stable by somebody's word: nothing else begins.
+    if hold::holds(draft)
+        && let Some(why) = hold::why(draft)
+    {
+        return Move::Wait(why);
+    }
     let Some(stage) = draft.target.rollout.as_ref().map(|rollout| rollout.stage) else {
         return begin::idle(draft);
     };

@@ -97,7 +97,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         Why::Preview(_) => return Phase::Healthy,
         Why::PreviewOver { .. } => return Phase::Over,
         Why::PreviewFails { .. } => return Phase::Degraded,
-        Why::Paused { .. } | Why::Inconclusive { .. } => return Phase::Paused,
+        Why::Paused { .. } | Why::Inconclusive { .. } | Why::Held { .. } => return Phase::Paused,
         Why::Nothing
         | Why::Resolving { .. }
         | Why::Unresolved { .. }

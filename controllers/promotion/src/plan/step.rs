@@ -2,6 +2,7 @@
 
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
+use fm_api::operation::Verb;
 use fm_api::status::Status;
 use fm_api::target::{RevisionRecord, Target};
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
-use super::{delete, intake, operations, preview, removal, rollout, status};
+use super::{delete, hold, intake, operations, preview, removal, rollout, status};
 
 /// What is to be written, in one transaction, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,12 +90,35 @@ fn nothing(world: &World) -> Plan {
 }
 
 fn decide(draft: &mut Draft<'_>) -> Why {
-    let intake = intake::step(draft);
-    operations::answer(draft);
+    hold::expire(draft);
+    // A hold comes before what was applied beside it: nothing of that acts until it ends.
+    let first = draft
+        .world
+        .operations
+        .iter()
+        .any(|op| op.verb == Verb::Hold);
+    if first {
+        operations::answer(draft);
+    }
+    let held = draft.target.held.is_some();
+    let mut intake = if held { None } else { intake::step(draft) };
+    if !first {
+        operations::answer(draft);
+    }
+    if held && draft.target.held.is_none() {
+        // Somebody ended the hold just now: what was applied meanwhile is taken in.
+        intake = intake::step(draft);
+    }
     if draft.settings().is_none() {
         return intake.unwrap_or(Why::SpecMissing);
     }
+    if hold::holds(draft) {
+        return hold::why(draft).unwrap_or(Why::Nothing);
+    }
     let rollout = settle(draft);
+    if let Some(why) = hold::why(draft) {
+        return why;
+    }
     match intake {
         Some(why @ (Why::InvalidSpec { .. } | Why::SpecMissing)) => why,
         Some(why) if draft.target.rollout.is_none() => why,
@@ -106,8 +130,13 @@ fn decide(draft: &mut Draft<'_>) -> Why {
 fn settle(draft: &mut Draft<'_>) -> Why {
     loop {
         let before = draft.target.clone();
-        preview::tend(draft);
+        if draft.target.held.is_none() {
+            preview::tend(draft);
+        }
         let why = rollout::run(draft);
+        if hold::holds(draft) {
+            return why;
+        }
         let moved = draft.target.clone();
         removal::step(draft);
         // Each round ends a rollout or removes a revision, and begins none twice.

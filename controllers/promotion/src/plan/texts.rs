@@ -1,6 +1,7 @@
 //! The sentences and stable words of each [`Why`]. No sentence changes by itself with time: times in it are absolute.
 
 use fm_api::quantity::Weight;
+use fm_api::rollout::Held;
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use jiff::Timestamp;
@@ -38,6 +39,7 @@ impl Why {
                 ready: 0, replicas, ..
             } if *replicas > 0 => reasons::UNAVAILABLE,
             Why::Serving { .. } => reasons::SERVING,
+            Why::Held { .. } => reasons::HELD,
             Why::Preview(_) => reasons::PREVIEW,
             Why::PreviewOver { .. } => reasons::PREVIEW_OVER,
             Why::FirstFails { reason, .. }
@@ -53,6 +55,7 @@ impl Why {
         match self {
             Why::Holding(at) => at.until,
             Why::Preview(up) => Some(up.until),
+            Why::Held { held, .. } => Some(held.until),
             Why::Scaling(scaling) => scaling.deadline,
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
@@ -91,6 +94,7 @@ impl Why {
             | Why::SpecMissing
             | Why::FirstFails { .. }
             | Why::PreviewFails { .. }
+            | Why::Held { .. }
             | Why::Failed { .. } => true,
             Why::Unresolved { transient, .. } => !transient,
             Why::Nothing
@@ -167,6 +171,7 @@ impl Why {
                     tasks(*replicas)
                 )
             }
+            Why::Held { held, harm } => sentence_of_hold(held, harm.as_deref()),
             Why::Preview(up) => up.sentence(),
             Why::PreviewOver { revision, at } => {
                 format!(
@@ -335,6 +340,19 @@ impl At {
             self.then()
         )
     }
+}
+
+fn sentence_of_hold(held: &Held, harm: Option<&str>) -> String {
+    let why = held.why.as_ref();
+    let why = why.map_or_else(String::new, |why| format!(" ({})", plain(why)));
+    let harm = harm.map_or_else(String::new, |harm| {
+        format!("; harm is shown: {}", plain(harm))
+    });
+    format!(
+        "held by {}{why}: nothing is repaired, promoted or moved until {}{harm}",
+        held.by,
+        day(held.until)
+    )
 }
 
 impl PreviewUp {

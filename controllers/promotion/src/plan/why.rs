@@ -1,6 +1,7 @@
 //! Why a plan goes no further: a typed reason for each wait, rendered for people in [`super::texts`].
 
 use fm_api::quantity::{Span, Weight};
+use fm_api::rollout::Held;
 use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
@@ -80,6 +81,13 @@ pub enum Why {
         by: Option<String>,
         /// Why.
         why: String,
+    },
+    /// Somebody asked that nothing be touched for a while.
+    Held {
+        /// Who, until when, why.
+        held: Held,
+        /// The analysis' sentence, where harm is shown meanwhile.
+        harm: Option<String>,
     },
     /// The first revision does not come up; it is kept trying.
     FirstFails {

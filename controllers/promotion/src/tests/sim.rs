@@ -130,6 +130,7 @@ impl Sim {
             id: id.clone(),
             verb,
             full,
+            period: None,
             revision: None,
             why: None,
             by: "bob".to_owned(),

@@ -180,3 +180,45 @@ fn operations_that_mean_another_revision_are_refused() {
     assert!(!sim.status().last_operation.as_ref().unwrap().accepted);
     assert_eq!(sim.weight(), 1000);
 }
+
+#[test]
+fn while_it_is_held_nothing_moves_but_back_at_somebodys_word() {
+    let mut sim = at_first_step();
+    sim.ask(Verb::Hold, false);
+    sim.settle();
+    assert_eq!(sim.status().phase, Phase::Paused);
+    insta::assert_snapshot!(sim.status().why, @"held by bob: nothing is repaired, promoted or moved until 2026-01-01 13:00:00 UTC");
+    let before = sim.target().clone();
+    sim.apply(|release| release.spec.replicas = 7);
+    sim.image("good:3");
+    sim.verdict(Decision::Rollback);
+    sim.ask(Verb::Promote, true);
+    sim.pass(3599);
+    sim.settle();
+    assert!(sim.told("OperationRefused"));
+    assert!(
+        sim.status().why.contains("harm is shown"),
+        "{}",
+        sim.status().why
+    );
+    assert_eq!(sim.target().traffic, before.traffic);
+    assert_eq!(sim.target().revisions, before.revisions);
+    sim.pass(1);
+    sim.settle();
+    assert!(sim.told("HoldEnded") && sim.target().held.is_none());
+    assert_eq!(
+        sim.target().settings.as_ref().unwrap().replicas,
+        7,
+        "what was applied meanwhile"
+    );
+
+    let mut sim = at_first_step();
+    sim.ask(Verb::Hold, false);
+    sim.settle();
+    sim.ask(Verb::Abort, false);
+    sim.settle();
+    assert_eq!(sim.weight(), 0, "a person's word still takes it back");
+    sim.ask(Verb::EndHold, false);
+    sim.settle();
+    assert_eq!(sim.status().phase, Phase::Degraded);
+}

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fm_api::http::{ApplyResult, ErrorKind, OperationAccepted, UndoRequest, View};
+use fm_api::http::{ApplyResult, ErrorKind, ListBody, OperationAccepted, UndoRequest, View};
 use fm_api::keys::ReleaseKey;
 use fm_api::operation::{Operation, Verb};
+use fm_api::quantity::Span;
 use fm_api::release::Release;
 use fm_api::rollout::HistoryEntry;
 use fm_api::status::{OperationAnswer, Status};
@@ -23,19 +24,125 @@ use crate::{term, wait};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
-    match command {
-        Rollout::Status(options) => status(session, &options).await,
-        Rollout::History(named) => history(session, &named.name).await,
+    let plain = |verb, options: cli::Operation| (options.name.clone(), Asked::of(verb, options));
+    let (name, asked) = match command {
+        Rollout::Status(options) => return status(session, &options).await,
+        Rollout::History(named) => return history(session, &named.name).await,
+        Rollout::Undo(options) => return undo(session, &options).await,
+        Rollout::Abort(options) => return abort(session, options).await,
         Rollout::Promote(options) => {
-            ask(session, Verb::Promote, options.full, &options.operation).await
+            let (name, asked) = plain(Verb::Promote, options.operation);
+            let full = options.full;
+            (name, Asked { full, ..asked })
         }
-        Rollout::Abort(options) => ask(session, Verb::Abort, false, &options).await,
-        Rollout::Retry(options) => ask(session, Verb::Retry, false, &options).await,
-        Rollout::Pause(options) => ask(session, Verb::Pause, false, &options).await,
-        Rollout::Resume(options) => ask(session, Verb::Resume, false, &options).await,
-        Rollout::Restart(options) => ask(session, Verb::Restart, false, &options).await,
-        Rollout::Undo(options) => undo(session, &options).await,
+        Rollout::Retry(options) => plain(Verb::Retry, options),
+        Rollout::Pause(options) => plain(Verb::Pause, options),
+        Rollout::Resume(options) => plain(Verb::Resume, options),
+        Rollout::Restart(options) => plain(Verb::Restart, options),
+    };
+    ask(session, &name, &asked).await
+}
+
+/// What is asked, of one release or of many.
+struct Asked {
+    verb: Verb,
+    full: bool,
+    period: Option<Span>,
+    why: Option<String>,
+    id: Option<String>,
+}
+
+impl Asked {
+    fn of(verb: Verb, options: cli::Operation) -> Self {
+        Self {
+            verb,
+            full: false,
+            period: None,
+            why: options.why,
+            id: options.id,
+        }
     }
+}
+
+async fn abort(session: &Session, options: cli::Abort) -> Result<Exit> {
+    let asked = Asked {
+        verb: Verb::Abort,
+        full: false,
+        period: None,
+        why: options.why,
+        id: options.id,
+    };
+    let Some(name) = options.name else {
+        let running = |view: &View| {
+            let target = view.target.as_ref();
+            target.is_some_and(|target| target.stable.is_some() && target.rollout.is_some())
+        };
+        return everywhere(session, options.all_namespaces, running, &asked).await;
+    };
+    ask(session, &name, &asked).await
+}
+
+/// `frctl hold`.
+pub(super) async fn hold(session: &Session, options: cli::Hold) -> Result<Exit> {
+    let asked = Asked {
+        verb: if options.end {
+            Verb::EndHold
+        } else {
+            Verb::Hold
+        },
+        full: false,
+        period: (!options.end).then_some(options.period),
+        why: options.why,
+        id: None,
+    };
+    let Some(name) = options.name else {
+        let held = |view: &View| {
+            let held = view
+                .target
+                .as_ref()
+                .is_some_and(|target| target.held.is_some());
+            held || !options.end
+        };
+        return everywhere(session, options.all_namespaces, held, &asked).await;
+    };
+    ask(session, &name, &asked).await
+}
+
+/// Asks it of every release that it concerns, at once: none waits for another's answer.
+async fn everywhere(
+    session: &Session,
+    all_namespaces: bool,
+    concerns: impl Fn(&View) -> bool,
+    asked: &Asked,
+) -> Result<Exit> {
+    let path = if all_namespaces {
+        "/v1/releases".to_owned()
+    } else {
+        format!("/v1/namespaces/{}/releases", session.namespace())
+    };
+    let list: ListBody<View> = typed(session.client()?.get(&path).await?)?;
+    let names: Vec<String> = list
+        .items
+        .iter()
+        .filter(|view| concerns(view))
+        .map(|view| format!("{}/{}", view.namespace, view.name))
+        .collect();
+    if names.is_empty() {
+        term::complain("there is no release that this concerns");
+        return Ok(Exit::Done);
+    }
+    let mut exit = Exit::Done;
+    let answers = names.iter().map(|name| ask(session, name, asked));
+    for answer in futures_util::future::join_all(answers).await {
+        match answer {
+            Ok(end) => exit = exit.worse(end),
+            Err(error) => {
+                term::complain_of(&error);
+                exit = exit.worse(Exit::Error);
+            }
+        }
+    }
+    Ok(exit)
 }
 
 async fn status(session: &Session, options: &RolloutStatus) -> Result<Exit> {
@@ -92,21 +199,24 @@ async fn history(session: &Session, name: &str) -> Result<Exit> {
 }
 
 /// Posts an operation and waits for its answer.
-async fn ask(session: &Session, asked: Verb, full: bool, options: &cli::Operation) -> Result<Exit> {
+async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
     let client = session.client()?;
-    let key = session.key(&options.name)?;
+    let key = session.key(name)?;
+    let Asked { full, period, .. } = *asked;
     let operation = Operation {
-        id: options
+        id: asked
             .id
             .clone()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
-        verb: asked,
+        verb: asked.verb,
         full,
+        period,
         revision: None,
-        why: options.why.clone(),
+        why: asked.why.clone(),
         by: String::new(),
         at: None,
     };
+    let asked = asked.verb;
     let path = format!("{}/operations", Client::release(&key));
     let accepted = post(&client, &path, &operation).await?;
     let Some(answer) = answer(&client, &key, &accepted.id).await? else {

@@ -43,7 +43,7 @@ pub(crate) fn frame(shown: &Frame<'_>, look: &Look) -> String {
         lines.extend(steps(view, status, look));
         lines.extend(shares(view, look));
         lines.push(String::new());
-        lines.extend(previews(status, look));
+        lines.extend(super::previews::previews(status, look));
         if status.previews.is_empty() || status.stable.is_some() || status.canary.is_some() {
             lines.extend(sides(view, status, look));
         }
@@ -134,6 +134,9 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         format!("{}/{}", view.namespace, view.name)
     };
     match status.phase {
+        Phase::Paused if status.reason == fm_api::status::reasons::HELD => {
+            format!("waits for you: `frctl hold {name} --end`, or until its time is over")
+        }
         Phase::Paused => {
             format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
         }
@@ -245,41 +248,6 @@ fn some(names: &[String]) -> String {
         Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),
     }
-}
-
-/// Previews, each with where it is reached and until when.
-fn previews(status: &Status, look: &Look) -> Vec<String> {
-    let mut lines = Vec::new();
-    for preview in &status.previews {
-        let side = &preview.side;
-        let leads: Vec<&str> = preview
-            .hosts
-            .iter()
-            .chain(&preview.headers)
-            .map(String::as_str)
-            .collect();
-        let leads = if leads.is_empty() {
-            "no host yet".to_owned()
-        } else {
-            leads.join(", ")
-        };
-        let mut text = format!(
-            "#{} {}  {} of {} ready",
-            side.number,
-            image(&side.image),
-            side.ready,
-            side.replicas
-        );
-        if let Some(healthy) = side.healthy {
-            text.push_str(&format!(", {healthy} healthy"));
-        }
-        text.push_str(&format!("; {leads}; until {}", look.clock(preview.until)));
-        lines.extend(labelled("preview", &text, look));
-        if let Some(words) = side.last_failure.as_ref().filter(|_| !preview.up) {
-            lines.extend(labelled("", &format!("Docker says: {words}"), look));
-        }
-    }
-    lines
 }
 
 /// Both revisions side by side; one below the other where there is no room.

@@ -199,7 +199,7 @@ fn promotion(spec: &ReleaseSpec) -> Vec<String> {
 fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
     let drain = spec.routes.iter().map(|route| route.timeouts.drain).max();
     let mut what = Vec::new();
-    if !spec.routes.is_empty() {
+    if !spec.routes.is_empty() && spec.strategy.canary.is_some() {
         what.push("it gets all requests".to_owned());
     }
     if keep > Span::ZERO {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use fm_api::http::{ListBody, OperationAccepted};
 use fm_api::operation::{Operation, Verb};
 use fm_api::problem::Problem;
+use fm_api::quantity::Span;
 use fm_store::{Expect, StoreError, Txn};
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ use super::stored::{decode, encode, no_release};
 
 /// Operations that may wait at once for one release: beyond it something else is wrong.
 const MOST_PENDING: usize = 100;
+/// The longest hold: what is forgotten ends by itself.
+const LONGEST_HOLD: Span = Span::secs(7 * 86_400);
 /// The longest reason that is kept.
 const LONGEST_WHY: usize = 1000;
 
@@ -109,6 +112,16 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
     }
     if operation.full && operation.verb != Verb::Promote {
         problems.push(Problem::new("full", "only `promote` can be full").allowed("false"));
+    }
+    if operation.period.is_some() && operation.verb != Verb::Hold {
+        problems.push(Problem::new("for", "only `hold` has a time").allowed("nothing"));
+    }
+    if operation
+        .period
+        .is_some_and(|time| !(Span::secs(1)..=LONGEST_HOLD).contains(&time))
+    {
+        let allowed = format!("a duration from 1s to {LONGEST_HOLD}");
+        problems.push(Problem::new("for", "is no time for a hold").allowed(allowed));
     }
     if operation
         .why

@@ -1,0 +1,174 @@
+//! Anything that can happen to a release, in any order.
+
+use fm_api::operation::Verb;
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::Approval;
+use fm_api::verdict::Decision;
+use proptest::prelude::*;
+
+use super::previews::preview;
+use super::sim::{Sim, release};
+use super::strategies::blue_green;
+
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    Promote,
+    Swarm(u32),
+    Haproxy(usize),
+    Dies(usize),
+    Lives(usize),
+    Blind,
+    TasksDie(usize, u32),
+    TasksReturn,
+    Pass(u64),
+    Verdict(Decision),
+    Ask(Verb, bool),
+    Image(usize),
+    Scale(u32),
+    Steps(Vec<u16>),
+    Strategy(u8),
+    Approval(bool),
+    Spoil,
+    Unroute,
+    Route,
+}
+
+const EDGES: [&str; 2] = ["edge", "edge-2"];
+const IMAGES: [&str; 6] = ["good:1", "good:2", "good:3", "crash:1", "sick:1", "lost:1"];
+
+pub(super) fn act() -> impl Strategy<Value = Act> {
+    let decision = prop_oneof![
+        Just(Decision::Wait),
+        Just(Decision::Promote),
+        Just(Decision::Rollback),
+        Just(Decision::Inconclusive)
+    ];
+    let verb = prop_oneof![
+        Just(Verb::Promote),
+        Just(Verb::Abort),
+        Just(Verb::Retry),
+        Just(Verb::Pause),
+        Just(Verb::Resume),
+        Just(Verb::Hold),
+        Just(Verb::EndHold),
+        Just(Verb::Restart)
+    ];
+    prop_oneof![
+        12 => Just(Act::Promote),
+        8 => prop_oneof![Just(u32::MAX), 0..6_u32].prop_map(Act::Swarm),
+        8 => (0..2_usize).prop_map(Act::Haproxy),
+        1 => (0..2_usize).prop_map(Act::Dies),
+        2 => (0..2_usize).prop_map(Act::Lives),
+        1 => Just(Act::Blind),
+        1 => (0..4_usize, 1..5_u32).prop_map(|(r, n)| Act::TasksDie(r, n)),
+        1 => Just(Act::TasksReturn),
+        4 => prop_oneof![1..40_u64, Just(700)].prop_map(Act::Pass),
+        3 => decision.prop_map(Act::Verdict),
+        3 => (verb, any::<bool>()).prop_map(|(v, f)| Act::Ask(v, f)),
+        3 => (0..IMAGES.len()).prop_map(Act::Image),
+        1 => (0..6_u32).prop_map(Act::Scale),
+        1 => proptest::collection::vec(0..=100_u16, 1..4).prop_map(|mut w| { w.sort_unstable(); Act::Steps(w) }),
+        1 => (0..3_u8).prop_map(Act::Strategy),
+        1 => any::<bool>().prop_map(Act::Approval),
+        1 => Just(Act::Spoil),
+        1 => Just(Act::Unroute),
+        1 => Just(Act::Route),
+    ]
+}
+
+pub(super) fn strategy(n: u8, image: &str) -> fm_api::release::Release {
+    match n {
+        0 => release(image),
+        1 => blue_green(image),
+        _ => preview(image),
+    }
+}
+
+pub(super) fn perform(sim: &mut Sim, act: &Act) {
+    match act {
+        Act::Promote => {
+            sim.promote();
+        }
+        Act::Swarm(most) => sim.swarm(*most),
+        Act::Haproxy(n) => sim.haproxy(EDGES[*n]),
+        Act::Dies(n) => {
+            sim.world.live.remove(EDGES[*n]);
+        }
+        Act::Lives(n) => {
+            sim.world.live.insert(EDGES[*n].to_owned());
+        }
+        Act::Blind => {
+            if let Some(seen) = &mut sim.world.swarm {
+                seen.problem = Some("the Docker socket does not answer".to_owned());
+            }
+        }
+        Act::TasksDie(which, count) => {
+            let Some(target) = &sim.world.target else {
+                return;
+            };
+            if let Some(revision) = target.revisions.keys().nth(*which) {
+                sim.dead.insert(revision.clone(), *count);
+                sim.swarm(u32::MAX);
+            }
+        }
+        Act::TasksReturn => sim.dead.clear(),
+        Act::Pass(seconds) => sim.pass(*seconds),
+        Act::Verdict(decision) => sim.verdict(*decision),
+        Act::Ask(verb, full) => {
+            sim.ask(*verb, *full);
+        }
+        Act::Image(n) => sim.image(IMAGES[*n]),
+        Act::Scale(replicas) => sim.apply(|release| release.spec.replicas = *replicas),
+        Act::Steps(weights) => sim.apply(|release| {
+            let Some(canary) = release.spec.strategy.canary.as_mut() else {
+                let seconds = Span::secs(u64::from(weights[0]) + 1);
+                if let Some(both) = &mut release.spec.strategy.blue_green {
+                    both.watch = seconds;
+                }
+                if let Some(preview) = &mut release.spec.strategy.preview {
+                    preview.ttl = seconds;
+                }
+                return;
+            };
+            let mut step = canary.steps[0].clone();
+            canary.steps = weights
+                .iter()
+                .map(|weight| {
+                    step.weight = Weight::percent(*weight);
+                    step.clone()
+                })
+                .collect();
+        }),
+        Act::Strategy(n) => {
+            sim.apply(|spec| spec.spec.strategy = strategy(*n, "any").spec.strategy)
+        }
+        Act::Approval(asked) => sim.apply(|release| {
+            let asked = asked.then_some(Approval::Manual);
+            let strategy = &mut release.spec.strategy;
+            if let Some(canary) = &mut strategy.canary {
+                canary.steps[0].approval = asked;
+            }
+            if let Some(both) = &mut strategy.blue_green {
+                both.approval = asked;
+            }
+        }),
+        Act::Spoil => sim.spoil(),
+        Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
+        Act::Route => {
+            let routes = release("any").spec.routes;
+            sim.apply(|release| release.spec.routes = routes);
+        }
+    }
+}
+
+/// The world is well again, and everybody acts until nothing is left to wait for.
+pub(super) fn calm(sim: &mut Sim) {
+    for edge in EDGES {
+        sim.world.live.insert(edge.to_owned());
+    }
+    sim.dead.clear();
+    sim.world.operations.clear();
+    sim.ask(Verb::EndHold, false);
+    sim.apply(|_| {});
+    sim.run(40);
+}
