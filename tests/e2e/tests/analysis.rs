@@ -94,3 +94,47 @@ async fn a_recorded_rollout_is_decided_again_as_it_was() -> Result<()> {
     world.end().await;
     Ok(())
 }
+
+/// The canary's requests that the evidence rests on.
+fn compared(view: &Value) -> u64 {
+    let canary = &view["verdict"]["metrics"][0]["canary"]["requests"];
+    canary.as_u64().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_killed_frd_goes_on_with_the_evidence_that_it_had() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        steps: "[{ weight: 20, hold: 40s }]".into(),
+        // Nothing is shown early, by far: evidence is only gathered.
+        analysis: "{ warmup: 1s, errors: { promote: { margin: 0.001 } } }".into(),
+        ..Plan::default()
+    };
+    world.first(&plan).await?;
+    let load = world.load(&plan, 200);
+    let begun = std::time::Instant::now();
+    world.apply(&plan, "v2").await?;
+    let gathered = |least: u64| move |view: &Value| compared(view) >= least;
+    let mut before = world.wait(&plan, "evidence", 60, gathered(100)).await?;
+    for _ in 0..2 {
+        world.stack.kill_frd().await?;
+        world.stack.spawn()?;
+        world.stack.ready().await?;
+        let had = compared(&before);
+        let after = world
+            .wait(&plan, "more evidence", 60, gathered(had + 100))
+            .await?;
+        for part in ["run", "firstBadAt", "criteriaHash"] {
+            assert_eq!(after["verdict"][part], before["verdict"][part], "{part}");
+        }
+        let batches = |view: &Value| view["verdict"]["batch"].as_u64();
+        assert!(batches(&after) > batches(&before), "{after:#}");
+        // Nothing is counted twice: the users have seen at least as many answers.
+        let seen = fm_e2e::answered_by(&load, "v2", begun) as u64;
+        assert!(compared(&after) <= seen, "{} of {seen}", compared(&after));
+        before = after;
+    }
+    load.stop().await;
+    world.end().await;
+    Ok(())
+}

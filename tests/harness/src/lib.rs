@@ -7,6 +7,7 @@ pub mod api;
 pub mod etcd;
 pub mod image;
 pub mod load;
+pub mod prometheus;
 pub mod stack;
 
 use std::path::PathBuf;
