@@ -1,6 +1,6 @@
 //! One run online: the judge, what was last read of each agent, and both sides of late.
 //!
-//! Owner: the reconciler's memory. [`Stored`] is its copy in the verdict's `state`, from which it goes on exactly.
+//! Owner: the reconciler's memory. `Stored` is its copy in the verdict's `state`, from which it goes on exactly.
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Weight;

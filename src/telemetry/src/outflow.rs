@@ -4,7 +4,7 @@
 //!
 //! Owner of the state: each destination has its own queue and connection, so that one that is away holds up none of the others.
 //! What must never happen: a destination that slows the counting, or HAProxy (a full queue loses what comes, and counts it);
-//! a line that is called sent before it was acknowledged; memory beyond [`queue::CAPACITY`] for each destination; a key
+//! a line that is called sent before it was acknowledged; memory beyond `queue::CAPACITY` for each destination; a key
 //! in a log.
 //!
 //! A chunk whose acknowledgement did not come is sent again under the same name: nothing is lost by a restart of the
