@@ -12,6 +12,7 @@ pub mod stack;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -30,15 +31,25 @@ pub fn program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not built: run `cargo build --workspace --bins` first"))
 }
 
-/// A loopback port that was free a moment ago.
+/// Where [`free_port`] looks: below what Swarm (30000) and the kernel (32768) give away by themselves, so that nobody's
+/// connection takes a port between this look and its use.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// A port that nobody uses, another one at each call.
 ///
 /// # Errors
 /// When the machine has no free port.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))
-        .context("no free port")?
-        .local_addr()?
-        .port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Two processes at once begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    (0..count)
+        .map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count)
+        .filter_map(|place| u16::try_from(place).ok())
+        .map(|place| PORTS.start + place)
+        .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .context("no free port")
 }
 
 /// A short name that no other run has.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -91,13 +91,18 @@ impl Stack {
     /// When it does not become ready in 30 s; the text holds the end of its log.
     pub async fn ready(&self) -> Result<()> {
         let api = self.api();
-        let answer = until("frd to be ready", Duration::from_secs(30), || async {
-            api.get("/readyz").await.ok()
-        })
-        .await;
-        answer
-            .map(drop)
-            .with_context(|| format!("frd's log ends with:\n{}", self.log_end()))
+        let begun = Instant::now();
+        while let Err(why) = api.get("/readyz").await {
+            if begun.elapsed() > Duration::from_secs(30) {
+                let log = format!(
+                    "frd is not ready after 30 s; its log ends with:\n{}",
+                    self.log_end()
+                );
+                return Err(why.context(log));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// The last lines of frd's log.

@@ -5,9 +5,10 @@ use std::path::Path;
 use fm_analysis::metrics::plan::Answer;
 use fm_analysis::metrics::{Access, Credential, Login, Secret};
 use fm_api::criteria::metrics::{InfluxSource, Metric};
+use fm_harness::free_port;
 
 use super::ask::{CANARY, STABLE, access, ask, error, metric};
-use super::real::{Server, certificate, free_port, until};
+use super::real::{Server, certificate, until};
 
 async fn start() -> Server {
     let prepare = |folder: &Path, port: u16| {
@@ -15,7 +16,7 @@ async fn start() -> Server {
         certificate(folder, "other");
         let config = format!(
             "reporting-disabled = true\nbind-address = \"127.0.0.1:{}\"\n[meta]\ndir = \"meta\"\n[data]\ndir = \"data\"\nwal-dir = \"wal\"\n[monitor]\nstore-enabled = false\n[http]\nbind-address = \"127.0.0.1:{port}\"\nauth-enabled = true\nhttps-enabled = true\nhttps-certificate = \"own.crt\"\nhttps-private-key = \"own.key\"\n",
-            free_port()
+            free_port().unwrap()
         );
         std::fs::write(folder.join("influxdb.conf"), config).unwrap();
         vec!["run".into(), "-config".into(), "influxdb.conf".into()]

@@ -1,9 +1,10 @@
 //! What the real servers need: a folder, a port, a certificate, and an end.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use fm_harness::free_port;
 
 /// A program that is stopped with the test.
 pub(crate) struct Server {
@@ -29,7 +30,7 @@ impl Server {
         prepare: impl FnOnce(&Path, u16) -> Vec<String>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let port = free_port().unwrap();
         let arguments = prepare(folder.path(), port);
         let log = folder.path().join("log");
         let out = std::fs::File::create(&log).unwrap();
@@ -65,11 +66,6 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Makes a certificate authority `NAME-ca.pem`, and `NAME.crt` and `NAME.key` of 127.0.0.1 that it signed.

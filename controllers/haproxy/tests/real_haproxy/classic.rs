@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use fm_harness::free_port;
 use fm_telemetry::intake::{Input, Intake};
 
 use crate::http::get;
-use crate::support::{Service, World, free_port, shop, split, two_revisions};
+use crate::support::{Service, World, shop, split, two_revisions};
 
 struct Killed(Child);
 
@@ -49,7 +50,7 @@ async fn a_classic_line_of_our_configuration_counts_for_its_revision() {
         .unwrap();
     let log = intake.addresses().unwrap()[0].to_string();
     let receiving = tokio::spawn(intake.run());
-    let port = free_port().await;
+    let port = free_port().unwrap();
     let file = world.dir.join("classic.cfg");
     let second = classic(&world, port, &log, &file);
     let own = handle

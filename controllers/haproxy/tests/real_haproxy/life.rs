@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::keys::{self, ReleaseKey, RevisionId};
+use fm_api::observed::Agent;
 use fm_api::target::Slot;
 use fm_haproxy::Mode;
 
@@ -226,10 +227,42 @@ async fn a_draining_revision_finishes_what_is_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_haproxy_does_not_start_stands_beside_the_agents_name() {
+    let mut world = World::new().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", world.port)).unwrap();
+    world.start_agent().await;
+    let agent = async |world: &World| -> Option<Agent> {
+        let entry = world.store.get(&keys::agent("edge")).await.unwrap()?;
+        serde_json::from_slice(&entry.value).unwrap()
+    };
+    let begun = Instant::now();
+    let words = loop {
+        match agent(&world).await.and_then(|agent| agent.problem) {
+            Some(words) if words.contains("Address already in use") => break words,
+            said => assert!(begun.elapsed() < Duration::from_secs(10), "{said:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(
+        words.contains(&format!("127.0.0.1:{}", world.port)),
+        "{words}"
+    );
+    drop(taken);
+    loop {
+        let agent = agent(&world).await.unwrap();
+        if !agent.haproxy.is_empty() && agent.problem.is_none() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{agent:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_gets_no_request_before_its_first_good_check() {
     let world = World::started().await;
     let (a, sick) = (Service::named("a").await, Service::named("sick").await);
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], support::free_port().await));
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], fm_harness::free_port().unwrap()));
     let mut checked = route("shop.example.com", "/");
     checked.health_check.path = Some("/healthz".into());
     let mut wanted = target("u1", &[("aaaaaaaaaa", Slot::A, 3)], vec![checked]);

@@ -15,11 +15,12 @@ use fm_api::release::{
 };
 use fm_api::target::{RevisionTarget, Slot, Target, Traffic};
 use fm_haproxy::{Agent, Bind, Mode, Options};
+use fm_harness::free_port;
 use fm_runtime::{Context, SystemClock};
 use fm_store::{SharedStore, Txn};
 use fm_telemetry::Handle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::http::{Answer, Client, Load, Service, get};
@@ -49,7 +50,7 @@ impl World {
             "these tests need /usr/sbin/haproxy (Debian: apt-get install haproxy)"
         );
         let folder = tempfile::Builder::new().prefix("fmha").tempdir().unwrap();
-        let port = free_port().await;
+        let port = free_port().unwrap();
         Self {
             store: fm_store::embedded::open(&folder.path().join("store")).unwrap(),
             dir: folder.path().join("ha"),
@@ -247,15 +248,6 @@ async fn talk(socket: &Path, command: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
-}
-
-pub(crate) async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// What Swarm shows: revisions and their tasks' addresses for port 8080.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Load, Service, World, route, shop, split, target};
+use crate::support::{Load, Service, World, route, shop, split, target};
 use fm_api::target::Slot;
 use fm_haproxy::Bind;
 
@@ -83,7 +83,7 @@ async fn tls_and_http2_with_a_certificate_renewed_without_a_reload_or_a_lost_req
     let pem = folder.path().join("site.pem");
     make_certificate(&pem, "first.example.com");
     let mut world = World::new().await;
-    let tls = support::free_port().await;
+    let tls = fm_harness::free_port().unwrap();
     world.binds.push(Bind {
         address: format!("127.0.0.1:{tls}"),
         crt: Some(pem.clone()),

@@ -1,11 +1,11 @@
 //! A real etcd on free loopback ports, with its data in a temporary folder; ended with its owner, also when a test fails.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fm_harness::free_port;
 use fm_store::{SharedStore, StoreError, etcd};
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ impl Server {
 
     /// Starts a server that demands TLS with a client certificate; the certificates must be in the folder.
     pub(crate) fn start_in(folder: TempDir, secure: bool) -> Self {
-        let (client, peer) = (free_port(), free_port());
+        let (client, peer) = (free_port().unwrap(), free_port().unwrap());
         let child = spawn(folder.path(), client, peer, secure);
         let server = Self {
             folder,
@@ -126,11 +126,6 @@ pub(crate) fn run(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn spawn(folder: &Path, client: u16, peer: u16, secure: bool) -> Child {
