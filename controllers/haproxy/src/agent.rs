@@ -14,7 +14,7 @@ use std::time::Duration;
 use fm_api::event::Severity;
 use fm_api::keys;
 use fm_api::observed::Agent as Alive;
-use fm_runtime::{Cache, Changes, Context, Recorder};
+use fm_runtime::{Cache, Changes, Context, Recorder, announce};
 use fm_telemetry::{Address, Handle, Receiver};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,12 +25,14 @@ use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
 use crate::turn::{NOT_STARTED, Turn, Wake};
-use crate::{files, master, presence};
+use crate::{files, master};
 
 /// How soon HAProxy is read again while something is under way, and otherwise.
 const SOON: Duration = Duration::from_millis(50);
 const OFTEN: Duration = Duration::from_millis(200);
 const LATER: Duration = Duration::from_secs(1);
+/// How long the agent counts as alive without a sign of life.
+const ALIVE: Duration = Duration::from_secs(6);
 /// The longest pause after plans that failed.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -103,10 +105,12 @@ impl Agent {
             instance: options.instance.clone(),
             telemetry: options.telemetry_address.clone(),
             haproxy: String::new(),
+            problem: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: ctx.clock.now(),
         });
-        let present = tokio::spawn(presence::keep(ctx.clone(), alive));
+        let (present, key) = (ctx.clone(), keys::agent(&options.instance));
+        let present = tokio::spawn(async move { announce(&present, key, ALIVE, alive).await });
         let mut keeper = Keeper::new(&ctx, &options, runner.clone(), told);
         // A HAProxy that runs, or ran, is brought back from the files alone: the store may be away.
         keeper.start_if_configured();
@@ -236,13 +240,7 @@ async fn run_loop(
         // A change of what is wanted acts on the picture we have; everything else looks first.
         if wake == Wake::Look || turn.running.is_none() {
             let seen = keeper.processes(&told).await;
-            if let Ok(seen) = &seen {
-                say.send_if_modified(|alive| {
-                    let other = alive.haproxy != seen.version;
-                    alive.haproxy.clone_from(&seen.version);
-                    other
-                });
-            }
+            tell(&say, &seen);
             turn.take_processes(seen).await;
         }
         let look = turn.turn(wake).await;
@@ -261,6 +259,21 @@ async fn run_loop(
             turn.inputs.read_all(&cache);
         }
     }
+}
+
+/// Puts HAProxy's version, or why it does not answer, beside the agent's name.
+fn tell(say: &watch::Sender<Alive>, seen: &Result<master::Processes, String>) {
+    say.send_if_modified(|alive| {
+        let before = alive.clone();
+        match seen {
+            Ok(seen) => {
+                alive.haproxy.clone_from(&seen.version);
+                alive.problem = None;
+            }
+            Err(words) => alive.problem = Some(words.clone()),
+        }
+        *alive != before
+    });
 }
 
 /// Waits for something to look at; `None` at the shutdown.

@@ -18,7 +18,6 @@ pub mod names;
 mod observe;
 mod options;
 pub mod plan;
-mod presence;
 pub mod report;
 mod runtime;
 pub mod state;

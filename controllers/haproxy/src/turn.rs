@@ -155,6 +155,11 @@ impl Turn {
                 note(&self.recorder, Severity::Warning, "HaproxyRestarted", words).await;
             }
         }
+        if let Err(words) = &seen
+            && words != NOT_STARTED
+        {
+            self.trouble(words.clone()).await;
+        }
         self.processes = Some(seen);
     }
 

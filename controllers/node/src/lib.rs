@@ -10,17 +10,22 @@
 
 mod observe;
 pub mod plan;
-mod presence;
 
 use std::time::Duration;
 
-use fm_runtime::Context;
+use fm_api::keys;
+use fm_api::observed::NodeAgent;
+use fm_runtime::{Context, announce};
 use fm_telemetry::usage::LocalUsage;
+use tokio::sync::watch;
 
 use crate::observe::Docker;
 
 /// Time between two measurements.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How long the agent counts as alive without a sign of life.
+const ALIVE: Duration = Duration::from_secs(30);
 
 /// How the agent is set up.
 #[derive(Debug, Clone)]
@@ -45,8 +50,12 @@ pub struct Error(String);
 pub async fn run(ctx: Context, options: Options, local: LocalUsage) -> Result<(), Error> {
     let docker = Docker::new(&options.docker, ctx.store.clone())
         .map_err(|error| Error(error.to_string()))?;
+    let (_sender, agent) = watch::channel(NodeAgent {
+        instance: options.instance.clone(),
+        telemetry: options.telemetry_address.clone(),
+    });
     tokio::join!(
-        presence::keep(&ctx, &options),
+        announce(&ctx, keys::node(&options.instance), ALIVE, agent),
         measure(&ctx, docker, &options.instance, &local)
     );
     Ok(())

@@ -147,6 +147,7 @@ mod on_a_real_store {
                 instance: "edge".to_owned(),
                 telemetry: "unix:/none".to_owned(),
                 haproxy: String::new(),
+                problem: None,
                 version: String::new(),
                 since: jiff::Timestamp::UNIX_EPOCH,
             };

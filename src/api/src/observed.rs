@@ -204,6 +204,9 @@ pub struct Agent {
     /// HAProxy's version.
     #[serde(default)]
     pub haproxy: String,
+    /// Why HAProxy does not answer now, in its own words where it said any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// frd's version.
     pub version: String,
     /// Since when.

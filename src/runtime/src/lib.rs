@@ -8,6 +8,7 @@ mod context;
 mod controller;
 mod events;
 mod leader;
+mod presence;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use cache::{Cache, Changes, decode};
 pub use context::Context;
 pub use controller::{Wake, run_elected, run_unelected};
 pub use events::Recorder;
+pub use presence::announce;
 
 use std::sync::Arc;
 use std::time::Duration;

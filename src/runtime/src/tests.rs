@@ -4,6 +4,7 @@ mod cache;
 mod controller;
 mod election;
 mod events;
+mod presence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,8 @@ use crate::{Context, SystemClock};
 struct Cuttable {
     store: SharedStore,
     away: AtomicBool,
+    /// Leases are given and kept, and nothing is written.
+    refuses: AtomicBool,
     /// Ends all watches as if their changes had been compacted.
     compact: watch::Sender<u64>,
 }
@@ -51,6 +54,9 @@ impl Store for Cuttable {
     }
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
         self.there()?;
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("refused".to_owned()));
+        }
         self.store.commit(txn).await
     }
     async fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError> {
@@ -103,6 +109,7 @@ impl World {
         let store = Arc::new(Cuttable {
             store: embedded::open(folder.path()).unwrap(),
             away: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             compact: watch::Sender::new(0),
         });
         Self {

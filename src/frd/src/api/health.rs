@@ -89,10 +89,11 @@ impl Api {
         };
         match entry.as_ref().and_then(decode::<Agent>) {
             None => Some(format!("its agent {instance} is not alive yet")),
-            Some(agent) if agent.haproxy.is_empty() => {
-                Some("HAProxy does not answer yet".to_owned())
-            }
-            Some(_) => None,
+            Some(agent) => match agent.problem {
+                Some(words) => Some(format!("HAProxy does not answer: {words}")),
+                None if agent.haproxy.is_empty() => Some("HAProxy does not answer yet".to_owned()),
+                None => None,
+            },
         }
     }
 }

@@ -8,6 +8,7 @@ fn agent(instance: &str, telemetry: String) -> Agent {
         instance: instance.to_owned(),
         telemetry,
         haproxy: String::new(),
+        problem: None,
         version: String::new(),
         since: Timestamp::UNIX_EPOCH,
     }
