@@ -39,7 +39,7 @@ check: purity ## formatting, lints, documentation, schemas, purity, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
-	$(CARGO) run --locked --quiet -p fm-api --example schemas -- --check schemas
+	$(CARGO) test --locked --quiet --workspace --test schemas
 	@$(MAKE) --no-print-directory deny
 
 purity: ## plans do no I/O, read no clock, and draw nothing
@@ -48,7 +48,7 @@ purity: ## plans do no I/O, read no clock, and draw nothing
 		|| { echo "check: a plan must be pure"; exit 1; }
 
 schemas: ## writes schemas/ anew
-	$(CARGO) run --locked --quiet -p fm-api --example schemas -- --write schemas
+	WRITE_SCHEMAS=1 $(CARGO) test --locked --quiet --workspace --test schemas
 
 deny: ## licences, sources, bans; advisories where their database can be reached
 	@command -v cargo-deny >/dev/null 2>&1 || { echo "check: installing cargo-deny"; $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --quiet --profile dev; }

@@ -6,6 +6,7 @@
     reason = "the steps that tests share fail the test"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fm_api::schema;
@@ -101,4 +102,35 @@ fn what_is_written_keeps_to_its_schema() {
     promised::<fm_api::event::Event>("event.json", "event");
     promised::<fm_api::observed::SwarmObserved>("swarm.json", "observed-swarm");
     promised::<fm_api::observed::HaproxyObserved>("haproxy.json", "observed-haproxy");
+}
+
+/// The folder has exactly the schemas of the types. With `WRITE_SCHEMAS` set they are written there first.
+#[test]
+fn the_committed_schemas_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+    let wanted = schema::all().into_iter().map(|(name, schema)| {
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        (name.to_owned(), text)
+    });
+    let wanted: BTreeMap<String, String> = wanted.collect();
+    if std::env::var_os("WRITE_SCHEMAS").is_some() {
+        for (name, text) in &wanted {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    let there = std::fs::read_dir(&folder).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        (entry.file_name().into_string().unwrap(), text)
+    });
+    let there: BTreeMap<String, String> = there
+        .filter(|(name, _)| name.ends_with(".schema.json"))
+        .collect();
+    let differ: Vec<&String> = (wanted.keys().chain(there.keys()))
+        .filter(|name| wanted.get(*name) != there.get(*name))
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "{differ:?} differ from the types; `make schemas` writes them anew"
+    );
 }
