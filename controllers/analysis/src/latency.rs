@@ -6,8 +6,7 @@
 //! A limit is the upper edge of the bin that holds the quantile. The canary's limit, `1 + shift` times that, is
 //! rounded to a bin's edge: up where harm is asked for, down where non-inferiority is, so that rounding never makes evidence.
 
-use std::collections::BTreeMap;
-
+use fm_telemetry::bins::Bins;
 use fm_telemetry::histogram::{GROWTH, Histogram};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +21,7 @@ const NEGLIGIBLE: f64 = 1e-6;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Decayed {
-    bins: BTreeMap<u16, f64>,
+    bins: Bins<f64>,
 }
 
 impl Decayed {
@@ -34,38 +33,33 @@ impl Decayed {
             *weight > NEGLIGIBLE
         });
         for (bin, count) in batch.iter() {
-            *self.bins.entry(bin).or_default() += count as f64;
+            self.bins.change(bin, |weight| *weight += count as f64);
         }
     }
 
     /// Adds another's.
     pub(crate) fn merge(&mut self, other: &Decayed) {
-        for (bin, weight) in &other.bins {
-            *self.bins.entry(*bin).or_default() += weight;
-        }
+        self.bins.merge(&other.bins, |weight, more| *weight += more);
     }
 
     /// Without another that was merged into it.
     pub(crate) fn without(&self, other: &Decayed) -> Decayed {
-        let left = self.bins.iter().map(|(bin, weight)| {
-            let theirs = other.bins.get(bin).copied().unwrap_or_default();
-            (*bin, weight - theirs)
-        });
-        Decayed {
-            bins: left.filter(|(_, weight)| *weight > NEGLIGIBLE).collect(),
-        }
+        let mut left = self.clone();
+        left.bins.merge(&other.bins, |weight, less| *weight -= less);
+        left.bins.retain(|_, weight| *weight > NEGLIGIBLE);
+        left
     }
 
     /// The bin that holds the `q`-quantile; `None` before there is anything.
     #[must_use]
     pub fn quantile_bin(&self, q: f64) -> Option<u16> {
-        let wanted = q * self.bins.values().sum::<f64>();
+        let wanted = q * self.bins.iter().map(|(_, weight)| weight).sum::<f64>();
         let mut sum = 0.0;
         let found = self.bins.iter().find(|(_, weight)| {
-            sum += **weight;
+            sum += weight;
             sum >= wanted
         });
-        found.or(self.bins.last_key_value()).map(|(bin, _)| *bin)
+        found.or(self.bins.iter().next_back()).map(|(bin, _)| bin)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A histogram of milliseconds in bins that grow by 2.5 %, sparse, mergeable by addition, exact in its counts.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use crate::bins::Bins;
 
 /// Each bin reaches this much further than the one before it.
 pub const GROWTH: f64 = 1.025;
@@ -11,7 +11,7 @@ pub const GROWTH: f64 = 1.025;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram {
-    bins: BTreeMap<u16, u64>,
+    bins: Bins<u64>,
 }
 
 /// The bin of a value in milliseconds.
@@ -38,14 +38,14 @@ pub fn lower_edge(bin: u16) -> f64 {
 impl Histogram {
     /// Counts one value.
     pub fn record(&mut self, ms: f64) {
-        *self.bins.entry(bin(ms)).or_default() += 1;
+        self.add(bin(ms), 1);
     }
 
     /// Counts values that lie in `bin`.
     pub fn add(&mut self, bin: u16, count: u64) {
         if count > 0 {
-            let sum = self.bins.entry(bin).or_default();
-            *sum = sum.saturating_add(count);
+            let more = |sum: &mut u64| *sum = sum.saturating_add(count);
+            self.bins.change(bin, more);
         }
     }
 
@@ -59,63 +59,57 @@ impl Histogram {
 
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Histogram) {
-        for (bin, count) in &other.bins {
-            let sum = self.bins.entry(*bin).or_default();
-            *sum = sum.saturating_add(*count);
-        }
+        let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
+        self.bins.merge(&other.bins, add);
     }
 
     /// What was counted since `earlier`, of the same series; `None` when `earlier` is not an earlier state of it.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Option<Histogram> {
-        let mut bins = BTreeMap::new();
         // Both are in order: one walk along them finds what differs.
-        let counted = |(_, count): &(&u16, &u64)| **count > 0;
-        let mut old = earlier.bins.iter().filter(counted).peekable();
-        for (bin, count) in &self.bins {
+        let mut old = earlier.iter().filter(|(_, count)| *count > 0).peekable();
+        let mut more = Vec::new();
+        for (bin, count) in self.iter() {
             let before = match old.next_if(|(there, _)| *there <= bin) {
                 // A bin that was there is gone.
                 Some((there, _)) if there != bin => return None,
-                Some((_, before)) => *before,
+                Some((_, before)) => before,
                 None => 0,
             };
-            let more = count.checked_sub(before)?;
-            if more > 0 {
-                bins.insert(*bin, more);
+            match count.checked_sub(before)? {
+                0 => {}
+                count => more.push((bin, count)),
             }
         }
-        old.next().is_none().then_some(Histogram { bins })
+        let whole = old.next().is_none();
+        whole.then(|| Histogram {
+            bins: Bins::of_sorted(more),
+        })
     }
 
     /// Takes counts away that were added before.
     pub fn take_away(&mut self, other: &Histogram) {
-        for (bin, count) in &other.bins {
-            if let Some(sum) = self.bins.get_mut(bin) {
-                *sum = sum.saturating_sub(*count);
-                if *sum == 0 {
-                    self.bins.remove(bin);
-                }
-            }
-        }
+        let less = |sum: &mut u64, count: u64| *sum = sum.saturating_sub(count);
+        self.bins.merge(&other.bins, less);
+        self.bins.retain(|_, count| *count > 0);
     }
 
     /// How many values were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.bins.values().fold(0, |sum, n| sum.saturating_add(*n))
+        self.iter().fold(0, |sum, (_, n)| sum.saturating_add(n))
     }
 
     /// How many values lie in `bin` and above.
     #[must_use]
     pub fn count_from(&self, bin: u16) -> u64 {
-        self.bins
-            .range(bin..)
-            .fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        let above = self.bins.iter_from(bin);
+        above.fold(0, |sum, (_, n)| sum.saturating_add(n))
     }
 
     /// The bins that hold something, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        self.bins.iter().map(|(bin, count)| (*bin, *count))
+        self.bins.iter()
     }
 
     /// Whether nothing was counted.
@@ -130,9 +124,9 @@ impl Histogram {
         let total = self.count();
         let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
         let mut seen = 0u64;
-        self.bins.iter().find_map(|(bin, count)| {
-            seen = seen.saturating_add(*count);
-            (seen >= rank).then(|| (lower_edge(*bin) + lower_edge(bin.saturating_add(1))) / 2.0)
+        self.iter().find_map(|(bin, count)| {
+            seen = seen.saturating_add(count);
+            (seen >= rank).then(|| (lower_edge(bin) + lower_edge(bin.saturating_add(1))) / 2.0)
         })
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod backends;
+pub mod bins;
 pub mod counters;
 pub mod endpoints;
 pub mod forward;
