@@ -9,7 +9,7 @@ mod shift;
 use std::collections::VecDeque;
 
 use fm_api::criteria::Analysis;
-use fm_api::criteria::bad::{Answer, BadRequests, Ended, Outcome, Termination};
+use fm_api::criteria::bad::{Answer, BadRequests, Ended, Outcome};
 use fm_api::verdict::Counted;
 use fm_telemetry::counters::Counters;
 use fm_telemetry::histogram::Histogram;
@@ -101,8 +101,8 @@ fn outcome(kind: Kind, bad: &BadRequests) -> Outcome {
         // Stable answered for the canary: whatever it said, the canary did not.
         End::Fallback => return Outcome::Bad,
         End::Answered => Ended::Well,
-        End::Server => Ended::Badly(Termination::Server),
-        End::Proxy => Ended::Badly(Termination::Proxy),
+        End::Server => Ended::ByServer(kind.state),
+        End::Proxy => Ended::ByProxy(kind.state),
         End::Client => Ended::ByClient,
     };
     bad.outcome(Answer {

@@ -36,7 +36,8 @@ const ENDS: [(End, &str); 5] = [
     (End::Fallback, "fallback"),
 ];
 
-/// One way to end. As text (and as a JSON key) `STATUS/END/GRPC`: `200/answered/-`, `503/server/-`, `200/answered/14`.
+/// One way to end. As text (and as a JSON key) `STATUS/END/GRPC`, and HAProxy's state where it says more than the end:
+/// `200/answered/-`, `200/answered/14`, `503/server/-/SC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
     /// Status of the answer; 0: none.
@@ -45,6 +46,8 @@ pub struct Kind {
     pub end: End,
     /// gRPC's status, where the answer's header told it.
     pub grpc: Option<u8>,
+    /// Both letters of HAProxy's termination state, where it was not the server's whole answer (`--`).
+    pub state: Option<[u8; 2]>,
 }
 
 impl Kind {
@@ -56,9 +59,11 @@ impl Kind {
                 status: 0,
                 end: End::Fallback,
                 grpc: None,
+                state: None,
             };
         }
-        let [cause, _] = line.termination;
+        let state = line.termination;
+        let [cause, _] = state;
         Self {
             status: u16::try_from(line.status)
                 .ok()
@@ -71,6 +76,7 @@ impl Kind {
                 _ => End::Proxy,
             },
             grpc: line.grpc,
+            state: (cause != b'-' && is_state(state)).then_some(state),
         }
     }
 
@@ -85,9 +91,15 @@ impl Kind {
         Self {
             status: self.status / 100 * 100,
             grpc: None,
+            state: None,
             ..self
         }
     }
+}
+
+/// What HAProxy writes as a state; anything else that a line holds there is not kept.
+fn is_state(letters: [u8; 2]) -> bool {
+    (letters.iter()).all(|letter| letter.is_ascii_alphabetic() || *letter == b'-')
 }
 
 impl fmt::Display for Kind {
@@ -95,8 +107,12 @@ impl fmt::Display for Kind {
         let end = ENDS.iter().find(|(end, _)| *end == self.end);
         write!(f, "{}/{}/", self.status, end.map_or("", |(_, name)| name))?;
         match self.grpc {
-            Some(status) => write!(f, "{status}"),
-            None => f.write_str("-"),
+            Some(status) => write!(f, "{status}")?,
+            None => f.write_str("-")?,
+        }
+        match self.state {
+            Some([cause, phase]) => write!(f, "/{}{}", char::from(cause), char::from(phase)),
+            None => Ok(()),
         }
     }
 }
@@ -114,13 +130,19 @@ impl FromStr for Kind {
                 "-" => None,
                 number => Some(number.parse().ok()?),
             };
-            fields.next().is_none().then_some(Self {
+            let state = match fields.next() {
+                Some(letters) => Some(<[u8; 2]>::try_from(letters.as_bytes()).ok()?),
+                None => None,
+            };
+            let whole = state.is_none_or(is_state) && fields.next().is_none();
+            whole.then_some(Self {
                 status,
                 end: *end,
                 grpc,
+                state,
             })
         };
-        read().ok_or_else(|| format!("`{text}` is not STATUS/END/GRPC"))
+        read().ok_or_else(|| format!("`{text}` is not STATUS/END/GRPC or STATUS/END/GRPC/STATE"))
     }
 }
 
@@ -203,6 +225,9 @@ mod tests {
             "0/fallback/-",
             "200/answered/14",
             "503/server/-",
+            "503/server/-/SC",
+            "200/client/-/cD",
+            "502/proxy/-/P-",
         ] {
             assert_eq!(text.parse::<Kind>().unwrap().to_string(), text);
         }
@@ -213,6 +238,9 @@ mod tests {
             "200/proxy/x",
             "200/proxy/-/",
             "x/proxy/-",
+            "502/proxy/-/P",
+            "502/proxy/-/P1",
+            "502/proxy/-/PH/",
         ] {
             assert!(text.parse::<Kind>().is_err(), "{text}");
         }
@@ -224,7 +252,14 @@ mod tests {
         for status in 0..1000 {
             for grpc in [None, Some(1), Some(255)] {
                 for (end, _) in ENDS {
-                    outcomes.add(Kind { status, end, grpc }, 1);
+                    let state = Some([b'S', b'A' + (status % 26) as u8]);
+                    let kind = Kind {
+                        status,
+                        end,
+                        grpc,
+                        state,
+                    };
+                    outcomes.add(kind, 1);
                 }
             }
         }

@@ -184,6 +184,7 @@ fn one_request(counters: &mut Counters, drawn: &mut u64) {
         status,
         end: End::Answered,
         grpc: None,
+        state: None,
     };
     counters.requests += 1;
     counters.bad += u64::from(bad);

@@ -77,6 +77,7 @@ fn kind(status: u16, end: End) -> Kind {
         status,
         end,
         grpc: None,
+        state: None,
     }
 }
 

@@ -110,6 +110,7 @@ fn grow(counters: &mut Counters, did: &fm_analysis::evidence::Tally) {
         status,
         end: End::Answered,
         grpc: None,
+        state: None,
     };
     let (all, bad) = (did.counted.requests, did.counted.bad);
     let refused = did.client_errors.unwrap_or_default();

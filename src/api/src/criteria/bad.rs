@@ -17,8 +17,8 @@ pub struct BadRequests {
     /// gRPC statuses of bad answers, where HAProxy can see them.
     #[schemars(length(max = 17))]
     pub grpc: Vec<GrpcStatus>,
-    /// Who ended a session badly, by HAProxy's termination state, whatever the status.
-    #[schemars(length(max = 2))]
+    /// Who ended a session badly, or how, by HAProxy's termination state, whatever the status.
+    #[schemars(length(max = 16))]
     pub terminations: Vec<Termination>,
 }
 
@@ -55,8 +55,10 @@ pub struct Answer {
 pub enum Ended {
     /// The server, by its whole answer.
     Well,
-    /// Somebody in between.
-    Badly(Termination),
+    /// The server, in another way. With both letters of HAProxy's state, where they are known.
+    ByServer(Option<[u8; 2]>),
+    /// HAProxy. With both letters of its state, where they are known.
+    ByProxy(Option<[u8; 2]>),
     /// The client, while the answer was on its way. One that left before it began is not counted at all.
     ByClient,
 }
@@ -78,7 +80,7 @@ impl BadRequests {
     /// What became of a request. Once the answer had begun, a bad status is the server's, although the client left.
     #[must_use]
     pub fn outcome(&self, answer: Answer) -> Outcome {
-        let ended = matches!(answer.ended, Ended::Badly(by) if self.terminations.contains(&by));
+        let ended = self.terminations.iter().any(|t| t.names(answer.ended));
         let bad = ended
             || self.statuses.iter().any(|s| s.holds(answer.status))
             || (answer.grpc).is_some_and(|code| self.grpc.iter().any(|g| g.code() == code));
@@ -86,8 +88,8 @@ impl BadRequests {
         match answer.ended {
             _ if bad => Outcome::Bad,
             Ended::ByClient => Outcome::Nobodys,
-            Ended::Well | Ended::Badly(_) if refused => Outcome::ClientError,
-            Ended::Well | Ended::Badly(_) => Outcome::Good,
+            _ if refused => Outcome::ClientError,
+            Ended::Well | Ended::ByServer(_) | Ended::ByProxy(_) => Outcome::Good,
         }
     }
 }
@@ -210,18 +212,74 @@ impl GrpcStatus {
     }
 }
 
-const TERMINATIONS: &str = "`server` (HAProxy's states S, s, D) or `proxy` (P, R, I, L and others); a client that went \
-     away (C, c) is nobody's and never counts";
+const TERMINATIONS: &str = "`server` (HAProxy's states S, s, D), `proxy` (P, R, I, L and others), or both letters of a state \
+     such as `sH` or `SC`; a client that went away (C, c) is nobody's and never counts";
 
-/// Who ended a session: what the first letter of HAProxy's termination state says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("patternErrorMessage" = TERMINATIONS))]
+/// Who ended a session, or how: what HAProxy's termination state says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Termination {
     /// The server refused, reset or closed the connection, was too slow or went down (`S`, `s`, `D`).
     Server,
     /// HAProxy itself: it refused the request or the answer, lacked a resource, met a limit (`P`, `R`, `I`, `L` and others).
     Proxy,
+    /// One state by both its letters: `sH`, the server was too slow with its headers; `SC`, it refused the connection.
+    State([u8; 2]),
+}
+
+/// First letters of states that are not a client's, and second letters.
+const CAUSES: &[u8] = b"SsDPRILUK";
+const PHASES: &[u8] = b"RQCHDLT-";
+
+impl Termination {
+    fn names(self, ended: Ended) -> bool {
+        match (self, ended) {
+            (Termination::Server, Ended::ByServer(_)) | (Termination::Proxy, Ended::ByProxy(_)) => {
+                true
+            }
+            (Termination::State(wanted), Ended::ByServer(state) | Ended::ByProxy(state)) => {
+                state == Some(wanted)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Serialize for Termination {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Termination::Server => to.serialize_str("server"),
+            Termination::Proxy => to.serialize_str("proxy"),
+            Termination::State(letters) => {
+                to.collect_str(&letters.map(char::from).iter().collect::<String>())
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Termination {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        match text.as_bytes() {
+            b"server" => Ok(Termination::Server),
+            b"proxy" => Ok(Termination::Proxy),
+            [cause, phase] if CAUSES.contains(cause) && PHASES.contains(phase) => {
+                Ok(Termination::State([*cause, *phase]))
+            }
+            _ => Err(D::Error::custom(format!("`{text}` is not {TERMINATIONS}"))),
+        }
+    }
+}
+
+impl JsonSchema for Termination {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Termination".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": "^(server|proxy|[SsDPRILUK][RQCHDLT-])$",
+            "patternErrorMessage": TERMINATIONS, "description": "Who ended a session, or how: what HAProxy's termination state says.",
+        })
+    }
 }
 
 #[cfg(test)]
@@ -229,8 +287,8 @@ mod tests {
     use super::*;
 
     const WELL: Ended = Ended::Well;
-    const SERVER: Ended = Ended::Badly(Termination::Server);
-    const PROXY: Ended = Ended::Badly(Termination::Proxy);
+    const SERVER: Ended = Ended::ByServer(Some(*b"sH"));
+    const PROXY: Ended = Ended::ByProxy(Some(*b"PR"));
 
     fn outcome(bad: &str, status: u16, ended: Ended, grpc: Option<u8>) -> Outcome {
         let bad: BadRequests = serde_json::from_str(bad).unwrap();
@@ -287,11 +345,32 @@ mod tests {
             r#"{"statuses":[99]}"#,
             r#"{"statuses":[true]}"#,
             r#"{"terminations":["C"]}"#,
+            r#"{"terminations":["cD"]}"#,
+            r#"{"terminations":["S"]}"#,
+            r#"{"terminations":["SX"]}"#,
         ] {
             assert!(
                 serde_json::from_str::<BadRequests>(wrong).is_err(),
                 "{wrong}"
             );
         }
+    }
+    #[test]
+    fn a_state_is_named_by_both_its_letters() {
+        use Outcome::{Bad, Good, Nobodys};
+        let bad = r#"{"statuses":[],"grpc":[],"terminations":["sH","PR"]}"#;
+        for (ended, wanted) in [
+            (Ended::ByServer(Some(*b"sH")), Bad),
+            (Ended::ByServer(Some(*b"SC")), Good),
+            (Ended::ByServer(None), Good),
+            (Ended::ByProxy(Some(*b"PR")), Bad),
+            (Ended::ByProxy(Some(*b"PH")), Good),
+            (Ended::ByClient, Nobodys),
+            (WELL, Good),
+        ] {
+            assert_eq!(outcome(bad, 200, ended, None), wanted, "{ended:?}");
+        }
+        let read: BadRequests = serde_json::from_str(bad).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), bad);
     }
 }

@@ -143,9 +143,9 @@ fn how_requests_ended_is_kept_apart_and_sums_up() {
             "1 0/fallback/-",
             "1 200/answered/-",
             "1 200/answered/14",
-            "1 502/proxy/-",
+            "1 502/proxy/-/PH",
             "1 503/answered/-",
-            "1 503/server/-",
+            "1 503/server/-/SC",
         ]
     );
     let sum = |test: fn(&Kind) -> bool| {
