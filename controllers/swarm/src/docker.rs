@@ -17,6 +17,7 @@ use futures_util::Stream;
 use serde_json::{Value, json};
 
 use crate::RegistryLogin;
+use crate::contents::{Kind, Object};
 use crate::raw::{Raw, escape};
 use crate::read::{RawNetwork, RawNode, RawService, networks, read_nodes, read_service};
 use crate::world::{NAME_PREFIX, Node, Service, Task, label};
@@ -197,6 +198,60 @@ impl Docker {
             .into_iter()
             .filter_map(|config| Some((config.spec?.name?, config.id?)))
             .collect())
+    }
+
+    /// A config or secret by its name.
+    pub(crate) async fn object(
+        &self,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Object>, DockerError> {
+        let path = format!("{}/{}", kind.path(), escape(name));
+        match self.raw.get(&path, None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(DockerError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All configs or secrets of this installation.
+    pub(crate) async fn objects(
+        &self,
+        kind: Kind,
+        installation: &str,
+    ) -> Result<Vec<Object>, DockerError> {
+        let filters = json!({ "label": [format!("{}={installation}", label::MANAGED_BY)] });
+        self.raw.get(kind.path(), Some(&filters)).await
+    }
+
+    /// Creates a config or secret. The spec holds its content: it goes into no log line.
+    pub(crate) async fn create_object(&self, kind: Kind, spec: &Value) -> Result<(), DockerError> {
+        let path = format!("{}/create", kind.path());
+        self.raw.post(&path, spec, None).await.map(drop)
+    }
+
+    /// Changes the labels of a config or secret.
+    pub(crate) async fn update_object(
+        &self,
+        kind: Kind,
+        object: &Object,
+        spec: &Value,
+    ) -> Result<(), DockerError> {
+        let version = object.version.index;
+        let path = format!("{}/{}/update?version={version}", kind.path(), object.id);
+        self.raw.post(&path, spec, None).await.map(drop)
+    }
+
+    /// Removes a config or secret.
+    pub(crate) async fn remove_object(&self, kind: Kind, id: &str) -> Result<(), DockerError> {
+        let removed = match kind {
+            Kind::Secret => limited(LIMIT, self.library.delete_secret(id)).await,
+            Kind::Config => limited(LIMIT, self.library.delete_config(id)).await,
+        };
+        match removed {
+            Err(DockerError::Missing(_)) => Ok(()),
+            other => other,
+        }
     }
 
     /// An image of this machine; `None` when it is not here.

@@ -9,6 +9,7 @@
 //! while Docker or the store is not surely seen; a task replaced because this program is another version.
 
 mod act;
+mod contents;
 mod docker;
 mod drift;
 mod jobs;
@@ -33,7 +34,9 @@ use std::time::Duration;
 
 use fm_api::keys;
 use fm_runtime::{Cache, Context, Recorder, run_elected};
-use fm_store::{Expect, StoreError, Txn};
+use fm_store::{Expect, SharedStore, StoreError, Txn};
+
+pub use crate::contents::{ContentError, Contents, Kind};
 
 use crate::docker::Docker;
 use crate::jobs::Jobs;
@@ -52,7 +55,12 @@ pub struct Options {
     pub registry_auth: BTreeMap<String, RegistryLogin>,
     /// Only say what would be done to Docker.
     pub observe_only: bool,
+    /// So long after it was handed on, a config or secret of ours that nothing refers to is removed.
+    pub content_grace: Duration,
 }
+
+/// Longer than anybody takes from handing a content on to storing the release that names it.
+pub const CONTENT_GRACE: Duration = Duration::from_secs(600);
 
 /// How HAProxy reaches tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -146,9 +154,19 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
         wakes,
         memories: std::sync::Mutex::default(),
     };
+    let sweeping = contents::sweep::Sweeper {
+        docker: swarm.docker.clone(),
+        store: ctx.store.clone(),
+        installation: swarm.installation.clone(),
+        grace: swarm.options.content_grace,
+    };
+    let sweeping = (!swarm.options.observe_only).then(|| tokio::spawn(sweeping.run()));
     let looking = tokio::spawn(observer.run(ctx.clone()));
     let ended = run_elected(&ctx, "swarm", &cache, Some(woken), Arc::new(swarm)).await;
     looking.abort();
+    if let Some(sweeping) = sweeping {
+        sweeping.abort();
+    }
     Ok(ended?)
 }
 
@@ -156,7 +174,7 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
 async fn installation(ctx: &Context) -> Result<Option<String>, StoreError> {
     let key = keys::installation();
     loop {
-        match name_store(ctx, &key).await {
+        match name_store(&ctx.store, &key).await {
             Ok(Some(name)) => return Ok(Some(name)),
             Ok(None) | Err(StoreError::Conflict { .. }) => continue,
             Err(StoreError::Unavailable(why)) => {
@@ -171,15 +189,15 @@ async fn installation(ctx: &Context) -> Result<Option<String>, StoreError> {
     }
 }
 
-async fn name_store(ctx: &Context, key: &str) -> Result<Option<String>, StoreError> {
-    if let Some(entry) = ctx.store.get(key).await? {
+async fn name_store(store: &SharedStore, key: &str) -> Result<Option<String>, StoreError> {
+    if let Some(entry) = store.get(key).await? {
         return Ok(Some(String::from_utf8_lossy(&entry.value).into_owned()));
     }
     let name = uuid::Uuid::now_v7().simple().to_string();
     let txn = Txn::new()
         .expect(Expect::Absent(key.to_owned()))
         .put(key, name.into_bytes());
-    ctx.store.commit(txn).await?;
+    store.commit(txn).await?;
     // Read again what is there: somebody else may have been faster.
     Ok(None)
 }

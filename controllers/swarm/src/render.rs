@@ -8,18 +8,14 @@ use std::collections::BTreeMap;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Span;
-use fm_api::workload::{
-    FileReference, Healthcheck, Mount, MountKind, ResourceAmount, Resources, Workload,
-};
+use fm_api::workload::{FileReference, Healthcheck, ResourceAmount, Resources, Workload};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::Endpoints;
 use crate::world::{label, service_name};
 
-/// How long a task that ended waits before the next one starts. Docker's default of five seconds is lost capacity;
-/// none at all would let a crash loop burn a processor.
-const RESTART_DELAY: Span = Span::secs(2);
+mod details;
 
 /// Whose service it is.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +54,11 @@ pub(crate) fn template(
         container(identity, workload, pinned, references)?,
     );
     put(&mut task, "Resources", resources(&workload.resources));
-    // `any`: a task that Docker stops because it is unhealthy may end with 0, and must be replaced all the same.
-    let restart = json!({ "Condition": "any", "Delay": nanoseconds(RESTART_DELAY) });
+    let restart = details::restart(&workload.restart);
     task.insert("RestartPolicy".to_owned(), restart);
     put(&mut task, "Placement", placement(workload));
-    let networks = workload
-        .networks
-        .iter()
-        .map(|name| json!({ "Target": name }));
-    put(&mut task, "Networks", networks.collect());
+    put(&mut task, "Networks", details::networks(workload));
+    put(&mut task, "LogDriver", details::logging(workload));
     let published = match endpoints {
         Endpoints::HostPorts => ports,
         Endpoints::Overlay if ports.is_empty() || !workload.networks.is_empty() => &[],
@@ -84,12 +76,17 @@ pub(crate) fn template(
     // No virtual address: HAProxy chooses the task, and Docker's own balancing would only stand in between.
     let mut endpoint = Map::from_iter([("Mode".to_owned(), json!("dnsrr"))]);
     put(&mut endpoint, "Ports", Value::Array(published));
-    Ok(json!({
-        "TaskTemplate": task,
-        "Mode": { "Replicated": {} },
-        "UpdateConfig": update_config(workload.healthcheck.as_ref()),
-        "EndpointSpec": endpoint,
-    }))
+    let mut service = Map::from_iter([
+        ("TaskTemplate".to_owned(), Value::Object(task)),
+        ("Mode".to_owned(), json!({ "Replicated": {} })),
+        (
+            "UpdateConfig".to_owned(),
+            update_config(workload.healthcheck.as_ref()),
+        ),
+        ("EndpointSpec".to_owned(), Value::Object(endpoint)),
+    ]);
+    put(&mut service, "Labels", json!(workload.service_labels));
+    Ok(Value::Object(service))
 }
 
 fn container(
@@ -121,7 +118,7 @@ fn container(
     put(
         &mut spec,
         "Mounts",
-        workload.mounts.iter().map(mount).collect(),
+        workload.mounts.iter().map(details::mount).collect(),
     );
     if let Some(grace) = workload.stop_grace_period {
         spec.insert("StopGracePeriod".to_owned(), json!(nanoseconds(grace)));
@@ -129,30 +126,53 @@ fn container(
     if let Some(check) = &workload.healthcheck {
         spec.insert("Healthcheck".to_owned(), healthcheck(check));
     }
-    let secrets = files("secret", "Secret", &workload.secrets, &references.secrets)?;
+    details::container(&mut spec, workload);
+    let key = identity.key;
+    let secrets = files(
+        key,
+        "secret",
+        "Secret",
+        &workload.secrets,
+        &references.secrets,
+    )?;
     put(&mut spec, "Secrets", secrets);
-    let configs = files("config", "Config", &workload.configs, &references.configs)?;
+    let configs = files(
+        key,
+        "config",
+        "Config",
+        &workload.configs,
+        &references.configs,
+    )?;
     put(&mut spec, "Configs", configs);
     Ok(Value::Object(spec))
 }
 
 fn files(
+    key: &ReleaseKey,
     what: &str,
     prefix: &str,
     wanted: &[FileReference],
     known: &BTreeMap<String, String>,
 ) -> Result<Value, String> {
     let render = |file: &FileReference| {
-        let id = known
-            .get(&file.source)
-            .ok_or_else(|| format!("Swarm has no {what} named `{}`", file.source))?;
+        let shown = file.shown();
+        let object = file
+            .object(key)
+            .ok_or_else(|| format!("the content of {what} `{shown}` was not handed on"))?;
+        let id = known.get(&object).ok_or_else(|| match file.source {
+            Some(_) => format!("Swarm has no {what} named `{shown}`"),
+            None => format!(
+                "Swarm has not kept this content of {what} `{shown}` ({object}): apply the manifest again where its \
+                 file or variable is"
+            ),
+        })?;
         let mode = u32::from_str_radix(&file.mode, 8)
-            .map_err(|_| format!("{what} `{}`: `{}` is no octal mode", file.source, file.mode))?;
+            .map_err(|_| format!("{what} `{shown}`: `{}` is no octal mode", file.mode))?;
         Ok(json!({
             format!("{prefix}ID"): id,
-            format!("{prefix}Name"): file.source,
+            format!("{prefix}Name"): object,
             "File": {
-                "Name": file.target.as_ref().unwrap_or(&file.source),
+                "Name": file.inside(),
                 "UID": file.uid,
                 "GID": file.gid,
                 "Mode": mode,
@@ -160,23 +180,6 @@ fn files(
         }))
     };
     wanted.iter().map(render).collect()
-}
-
-fn mount(mount: &Mount) -> Value {
-    let kind = match mount.kind {
-        MountKind::Volume => "volume",
-        MountKind::Bind => "bind",
-        MountKind::Tmpfs => "tmpfs",
-    };
-    let mut spec = Map::from_iter([
-        ("Type".to_owned(), json!(kind)),
-        ("Target".to_owned(), json!(mount.target)),
-    ]);
-    put(&mut spec, "Source", json!(mount.source));
-    if mount.read_only {
-        spec.insert("ReadOnly".to_owned(), json!(true));
-    }
-    Value::Object(spec)
 }
 
 fn healthcheck(check: &Healthcheck) -> Value {
@@ -207,6 +210,12 @@ fn amount(amount: &ResourceAmount) -> Value {
         "MemoryBytes",
         json!(amount.memory.map(|m| m.bytes())),
     );
+    put(&mut spec, "Pids", json!(amount.pids));
+    let generic = amount
+        .generic
+        .iter()
+        .map(|(kind, count)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } }));
+    put(&mut spec, "GenericResources", generic.collect());
     Value::Object(spec)
 }
 
@@ -252,14 +261,19 @@ pub(crate) fn at_use(
     let mut spec = template.clone();
     spec["Name"] = json!(service_name(identity.key, identity.revision));
     spec["TaskTemplate"]["ForceUpdate"] = json!(restarts);
-    spec["Labels"] = json!({
-        label::MANAGED_BY: identity.installation,
-        label::NAMESPACE: identity.key.namespace(),
-        label::RELEASE: identity.key.name(),
-        label::UID: identity.uid,
-        label::REVISION: identity.revision.as_str(),
-        label::RESTARTS: restarts.to_string(),
-    });
+    if !spec["Labels"].is_object() {
+        spec["Labels"] = json!({});
+    }
+    for (name, value) in [
+        (label::MANAGED_BY, identity.installation),
+        (label::NAMESPACE, identity.key.namespace()),
+        (label::RELEASE, identity.key.name()),
+        (label::UID, identity.uid),
+        (label::REVISION, identity.revision.as_str()),
+        (label::RESTARTS, &restarts.to_string()),
+    ] {
+        spec["Labels"][name] = json!(value);
+    }
     // Replicas are no part of the hash: scaling is no other spec.
     let hash = hash(&spec);
     spec["Labels"][label::SPEC_HASH] = json!(hash);

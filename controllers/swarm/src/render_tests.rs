@@ -70,11 +70,11 @@ fn what_is_not_said_is_left_to_docker() {
 #[test]
 fn a_missing_secret_or_config_is_named() {
     let mut workload = full();
-    workload.secrets[0].source = "gone".to_owned();
+    workload.secrets[0].source = Some("gone".to_owned());
     let error = render(&workload, &[], Endpoints::HostPorts).unwrap_err();
     assert_eq!(error, "Swarm has no secret named `gone`");
     let mut workload = full();
-    workload.configs[0].source = "gone".to_owned();
+    workload.configs[0].source = Some("gone".to_owned());
     let error = render(&workload, &[], Endpoints::HostPorts).unwrap_err();
     assert_eq!(error, "Swarm has no config named `gone`");
 }

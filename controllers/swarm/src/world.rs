@@ -26,6 +26,12 @@ pub(crate) mod label {
     pub(crate) const SPEC_HASH: &str = "fridaymorning.dev/spec-hash";
     /// Restarts that were taken in.
     pub(crate) const RESTARTS: &str = "fridaymorning.dev/restarts";
+    /// What people call a config or secret of ours.
+    pub(crate) const CONTENT_NAME: &str = "fridaymorning.dev/name";
+    /// The keyed hash of its content.
+    pub(crate) const CONTENT: &str = "fridaymorning.dev/content";
+    /// Grows each time its content is handed on again, so that it is seen to be wanted.
+    pub(crate) const ASKED: &str = "fridaymorning.dev/asked";
     /// Replicas that we last set.
     pub(crate) const REPLICAS: &str = "fridaymorning.dev/replicas";
 }

@@ -17,6 +17,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use fm_api::observed::{Endpoint, FailureKind};
+use fm_swarm::Kind;
 use serde_json::json;
 
 use crate::lab::{Lab, docker, engine};
@@ -468,4 +469,68 @@ fn relay(path: &std::path::Path) -> tokio::task::JoinHandle<()> {
             });
         }
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contents_that_nothing_refers_to_are_removed_and_others_stay() {
+    let mut lab = Lab::start("contents").await;
+    let contents = fm_swarm::Contents::new(&engine().address, lab.store.clone(), false).unwrap();
+    let key = lab.key.clone();
+    let keep = async |name: &'static str, content: &'static [u8]| {
+        let kept = contents.keep(&key, Kind::Secret, name, content, false);
+        kept.await.unwrap()
+    };
+    let wanted = keep("db", b"hunter2").await;
+    let superfluous = keep("db", b"other").await;
+    // The same content is the same object, and a dry run says the same and keeps nothing.
+    assert_eq!(keep("db", b"hunter2").await, wanted);
+    let dry = contents.keep(&lab.key, Kind::Secret, "db", b"third", true);
+    let dry = dry.await.unwrap();
+    let there = |hash: &str| {
+        let filter = format!("label=fridaymorning.dev/content={hash}");
+        !docker(&["secret", "ls", "-q", "-f", &filter]).is_empty()
+    };
+    assert!(there(&wanted) && there(&superfluous) && !there(&dry));
+    let empty = contents.keep(&lab.key, Kind::Config, "x", b"", false).await;
+    assert!(empty.is_err());
+
+    let secrets = json!([{ "name": "db", "hash": wanted }]);
+    let id = lab
+        .revision(&lab.workload(json!({ "secrets": secrets })))
+        .await;
+    lab.want(&[(&id, 1, 0)]).await;
+    lab.until_ready(&id, 1).await;
+    let begun = std::time::Instant::now();
+    while there(&superfluous) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it is still there"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(there(&wanted));
+
+    // What a stored revision names and Swarm no longer has is said in so many words.
+    let gone = json!([{ "name": "db", "hash": superfluous }]);
+    let answer = lab.resolve(&lab.workload(json!({ "secrets": gone }))).await;
+    let error = answer.error.unwrap();
+    assert!(error.contains("apply the manifest again"), "{error}");
+
+    lab.want(&[]).await;
+    lab.until("the service's end", |seen| seen.revisions.is_empty())
+        .await;
+    lab.forget(&id).await;
+    let begun = std::time::Instant::now();
+    while there(&wanted) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it is still there"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let key = format!(
+        "label=fridaymorning.dev/managed-by={}",
+        lab.installation().await
+    );
+    docker(&["config", "rm", &docker(&["config", "ls", "-q", "-f", &key])]);
 }

@@ -57,6 +57,36 @@ impl ApplyOutcome {
     }
 }
 
+/// Contents of configs and secrets, in base64, by the names that the manifest gives them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ContentRequest {
+    /// Of secrets.
+    pub secrets: BTreeMap<String, String>,
+    /// Of configs.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for ContentRequest {
+    /// Names alone: the contents are nobody's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContentRequest")
+            .field("secrets", &self.secrets.keys())
+            .field("configs", &self.configs.keys())
+            .finish()
+    }
+}
+
+/// The keyed hash of each content: what a manifest's `hash` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContentHashes {
+    /// Of secrets.
+    pub secrets: BTreeMap<String, String>,
+    /// Of configs.
+    pub configs: BTreeMap<String, String>,
+}
+
 /// What came of a delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -244,6 +244,25 @@ impl fmt::Display for RevisionId {
 mod tests {
     use super::*;
 
+    /// Another hash of the same workload would roll everything out again at an upgrade.
+    #[test]
+    fn the_revision_of_a_workload_that_was_stored_before_stays() {
+        let workload: crate::workload::Workload = serde_json::from_value(serde_json::json!({
+            "image": "shop:1.4.2", "env": { "A": "1" },
+            "mounts": [{ "source": "data", "target": "/data" }],
+            "secrets": [{ "source": "db" }],
+            "resources": { "limits": { "memory": "64Mi" } },
+        }))
+        .unwrap();
+        let text = serde_json::to_string(&workload).unwrap();
+        assert_eq!(
+            text,
+            r#"{"image":"shop:1.4.2","command":[],"args":[],"env":{"A":"1"},"labels":{},"networks":[],"mounts":[{"type":"volume","source":"data","target":"/data","readOnly":false}],"secrets":[{"source":"db","uid":"0","gid":"0","mode":"0444"}],"configs":[],"resources":{"limits":{"memory":"64Mi"},"reservations":{}},"placement":{"constraints":[],"preferences":[],"maxReplicasPerNode":0}}"#
+        );
+        let revision = RevisionId::of(&workload, "sha256:aa", &[8080]);
+        assert_eq!(revision.as_str(), "d937553360");
+    }
+
     #[test]
     fn every_key_of_a_release_leads_back_to_it() {
         let key = ReleaseKey::new("default", "shop");

@@ -44,7 +44,7 @@ impl Draft {
     /// # Errors
     /// Everything that is wrong with it, each with its place.
     pub fn validate(&self) -> Document {
-        validate::json(&self.value()).map_err(|found| self.place(found))
+        validate::written(&self.value()).map_err(|found| self.place(found))
     }
 
     /// The same problems, with file, line and column, in order.

@@ -61,6 +61,26 @@ pub fn json(value: &Value) -> Result<Release, Vec<Problem>> {
     }
 }
 
+/// The same for what somebody writes now: what is stored already may still have what is refused today.
+///
+/// # Errors
+/// Everything that is wrong with it, in order, each once.
+pub fn written(value: &Value) -> Result<Release, Vec<Problem>> {
+    let read = json(value)?;
+    let problems = refused_today(&read);
+    if problems.is_empty() {
+        Ok(read)
+    } else {
+        Err(ordered(problems))
+    }
+}
+
+/// What is refused where it is newly written, and goes on where it is stored.
+#[must_use]
+pub fn refused_today(release: &Release) -> Vec<Problem> {
+    workload::unshared(&release.spec.workload.mounts)
+}
+
 /// JSON knows one kind of number, the types two: `4.0` is the whole number 4.
 fn whole_numbers(value: &mut Value) {
     match value {

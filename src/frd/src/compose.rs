@@ -108,7 +108,10 @@ fn start(
         health.clone(),
         sources.clone(),
         Arc::clone(&outlets),
-        agent,
+        api::Here {
+            agent,
+            contents: contents(ctx, settings),
+        },
     );
     let part = |name| (name, ctx.clone(), health.clone());
 
@@ -177,6 +180,12 @@ fn start(
     tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))
 }
 
+/// Where configs and secrets are kept; an address of Docker that cannot be read is the swarm controller's to tell.
+fn contents(ctx: &Context, settings: &Settings) -> Option<fm_swarm::Contents> {
+    let store = ctx.store.clone();
+    fm_swarm::Contents::new(&settings.docker, store, settings.observe_only).ok()
+}
+
 fn swarm(settings: &Settings) -> fm_swarm::Options {
     fm_swarm::Options {
         docker: settings.docker.clone(),
@@ -186,6 +195,7 @@ fn swarm(settings: &Settings) -> fm_swarm::Options {
         },
         registry_auth: settings.registries.clone(),
         observe_only: settings.observe_only,
+        content_grace: fm_swarm::CONTENT_GRACE,
     }
 }
 

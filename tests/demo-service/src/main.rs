@@ -13,6 +13,7 @@
 //! | `HOLD_MIB` | memory that is taken and written to at the start | 0 |
 //! | `BAD_SLOT` | the only task of a service that has the faults above, by `SLOT` | all |
 //! | `SLOT` | which task this is; give it `{{.Task.Slot}}` | none |
+//! | `SHOW` | a file whose first line is answered in `x-file` | none |
 //! | `PORT` | where it listens | 8080 |
 //!
 //! `app say COUNT TEXT` only prints a text so often, `{n}` in it numbered, for tests of what reads containers' logs.
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 /// What the environment asked for, and what is going on.
 struct Service {
     version: String,
+    /// The first line of the file that it was told to show, as a header.
+    shown: String,
     /// Of 10,000 requests, how many are answered 500.
     errors_per_10_000: u64,
     latency: Duration,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         burden();
     }
     let service = Arc::new(Service {
+        shown: shown(),
         version: std::env::var("VERSION").unwrap_or_else(|_| "v1".to_owned()),
         errors_per_10_000: (setting::<f64>("ERROR_RATE")
             .filter(|_| bad)
@@ -81,6 +85,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn shown() -> String {
+    let Some(path) = setting::<String>("SHOW") else {
+        return String::new();
+    };
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
+    format!("x-file: {}\r\n", text.lines().next().unwrap_or_default())
 }
 
 /// Takes the processor time and the memory that it was told to.
@@ -248,8 +260,9 @@ fn answer(
     let connection = if close { "connection: close\r\n" } else { "" };
     stream.write_all(
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\nx-version: {}\r\n{mark}{connection}content-length: {}\r\n\r\n{shown}",
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\nx-version: {}\r\n{}{mark}{connection}content-length: {}\r\n\r\n{shown}",
             service.version,
+            service.shown,
             body.len(),
         )
         .as_bytes(),

@@ -211,6 +211,23 @@ pub fn in_force(view: &Value) -> Option<f64> {
 /// # Errors
 /// When HAProxy does not answer.
 pub async fn asked(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
+    let (status, head) = answered(port, host, headers).await?;
+    Ok((status, header(&head, "x-version").to_owned()))
+}
+
+/// A header of an answer, empty where there is none.
+#[must_use]
+pub fn header<'a>(answer: &'a str, name: &str) -> &'a str {
+    let mut lines = answer.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    found.unwrap_or_default()
+}
+
+/// Asks once for `/` of this host; gives the status and the whole answer.
+///
+/// # Errors
+/// When HAProxy does not answer.
+pub async fn answered(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
     let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -221,11 +238,7 @@ pub async fn asked(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let status = answer.split(' ').nth(1).context("no status")?.parse()?;
-    let version = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("x-version: "))
-        .unwrap_or_default();
-    Ok((status, version.to_owned()))
+    Ok((status, answer))
 }
 
 /// How many requests this version answered since then.

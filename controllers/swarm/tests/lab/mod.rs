@@ -225,6 +225,7 @@ impl Lab {
             endpoints: Endpoints::HostPorts,
             registry_auth: BTreeMap::new(),
             observe_only: self.observe_only,
+            content_grace: Duration::from_secs(1),
         };
         let task = tokio::spawn(async move {
             fm_swarm::run(ctx, options).await.unwrap();
@@ -290,6 +291,20 @@ impl Lab {
         }
         self.store.commit(txn).await.unwrap();
         self.generation
+    }
+
+    /// Forgets a revision's record, as promotion does in the end, and what was asked last.
+    pub(crate) async fn forget(&mut self, id: &RevisionId) {
+        self.records.remove(id);
+        let txn = Txn::new().delete(self.key.revision(id));
+        self.store.commit(txn).await.unwrap();
+        self.want(&[]).await;
+    }
+
+    /// The store's own name.
+    pub(crate) async fn installation(&self) -> String {
+        let entry = self.store.get(&fm_api::keys::installation()).await.unwrap();
+        String::from_utf8(entry.unwrap().value.to_vec()).unwrap()
     }
 
     /// Asks for a workload to be resolved, keeping the revisions that are there.

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{MEMORY, SPAN};
 
+mod workload;
+
 /// Which text of which type, its pattern, its greatest length, and what is allowed in words.
 struct Text {
     of: &'static str,
@@ -80,65 +82,6 @@ const TEXTS: &[Text] = &[
         "set by the server; leave it out",
     ),
     text("Metadata", "changedBy", LINE, 256, LINE_WORDS),
-    text(
-        "Workload",
-        "image",
-        r"^[!-~]+$",
-        512,
-        "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
-    ),
-    text("Workload", "registryAuth", OBJECT, 64, OBJECT_WORDS),
-    text("Workload", "command[]", LINES, 65_536, LINES_WORDS),
-    text("Workload", "args[]", LINES, 65_536, LINES_WORDS),
-    text(
-        "Workload",
-        "env{}",
-        r"^[A-Za-z_][A-Za-z0-9_.-]*$",
-        256,
-        "letters, digits, `_`, `.` and `-`, no digit first",
-    ),
-    text("Workload", "env{}=", LINES, 65_536, LINES_WORDS),
-    text(
-        "Workload",
-        "user",
-        r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$",
-        128,
-        "`name`, `uid` or `uid:gid`",
-    ),
-    text("Workload", "labels{}", LABEL, 253, LABEL_WORDS),
-    text("Workload", "labels{}=", LINE, 4096, LINE_WORDS),
-    text("Workload", "networks[]", OBJECT, 128, OBJECT_WORDS),
-    text(
-        "Mount",
-        "source",
-        r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029,]+$",
-        1024,
-        "a volume's name or a path, without commas and control characters",
-    ),
-    text(
-        "Mount",
-        "target",
-        r"^/[^\x00-\x1F\x7F-\x9F\u2028\u2029,]*$",
-        1024,
-        "an absolute path, without commas and control characters",
-    ),
-    text("FileReference", "source", OBJECT, 64, OBJECT_WORDS),
-    text(
-        "FileReference",
-        "target",
-        r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$",
-        1024,
-        "a path or a file's name, without control characters",
-    ),
-    text("FileReference", "uid", r"^[0-9]+$", 10, NUMBER_WORDS),
-    text("FileReference", "gid", r"^[0-9]+$", 10, NUMBER_WORDS),
-    text(
-        "FileReference",
-        "mode",
-        r"^0?[0-7]{3}$",
-        4,
-        "three octal digits in quotes, such as \"0444\"",
-    ),
     text("Metric", "name", NAME, 40, NAME_WORDS_40),
     text("PrometheusSource", "address", URL, 1024, URL_WORDS),
     text("PrometheusSource", "query", LINES, 16_384, LINES_WORDS),
@@ -179,21 +122,6 @@ const TEXTS: &[Text] = &[
     text("JobSource", "env{}=", LINES, 16_384, LINES_WORDS),
     text("JobSource", "networks[]", OBJECT, 128, OBJECT_WORDS),
     text("JobSource", "jsonPath", LINE, 512, JSON_PATH_WORDS),
-    text("Healthcheck", "test[]", LINES, 65_536, LINES_WORDS),
-    text(
-        "Placement",
-        "constraints[]",
-        r"^(node\.(id|hostname|ip|role|platform\.os|platform\.arch)|(node|engine)\.labels\.[A-Za-z0-9_.-]+) ?(==|!=) ?[A-Za-z0-9:_.*()?+\[\]\\^$|/-][A-Za-z0-9:_ .*()?+\[\]\\^$|/-]*$",
-        512,
-        "such as `node.role == worker` or `node.labels.zone != a`",
-    ),
-    text(
-        "Placement",
-        "preferences[]",
-        r"^(node|engine)\.labels\.[A-Za-z0-9_.-]+$",
-        256,
-        "a label to spread over, such as `node.labels.zone`",
-    ),
     text("Route", "hosts[]", HOST, 253, HOST_WORDS),
     text(
         "Preview",
@@ -235,6 +163,10 @@ const TEXTS: &[Text] = &[
     ),
 ];
 
+fn all() -> impl Iterator<Item = &'static Text> {
+    TEXTS.iter().chain(workload::TEXTS)
+}
+
 /// Longest lists and mappings.
 const COUNTS: &[(&str, &str, u64)] = &[
     ("Workload", "command", 256),
@@ -243,6 +175,13 @@ const COUNTS: &[(&str, &str, u64)] = &[
     ("Workload", "mounts", 64),
     ("Workload", "secrets", 64),
     ("Workload", "configs", 64),
+    ("Workload", "groups", 32),
+    ("Workload", "aliases", 32),
+    ("Capabilities", "add", 64),
+    ("Capabilities", "drop", 64),
+    ("Dns", "servers", 8),
+    ("Dns", "search", 16),
+    ("Dns", "options", 16),
     ("JobSource", "command", 64),
     ("JobSource", "args", 64),
     ("JobSource", "networks", 8),
@@ -253,7 +192,7 @@ const COUNTS: &[(&str, &str, u64)] = &[
 
 /// Adds all this to the release's schema.
 pub(super) fn constrain(schema: &mut Value) {
-    for text in TEXTS {
+    for text in all() {
         let rule = json!({ "type": "string", "pattern": text.pattern, "maxLength": text.longest, "patternErrorMessage": text.words });
         place(schema, text, &rule);
     }
@@ -326,7 +265,7 @@ mod tests {
     #[test]
     fn every_row_of_the_table_reaches_a_field() {
         let mut schema = super::super::release().clone();
-        for text in TEXTS {
+        for text in all() {
             let name = text.field.trim_end_matches(['[', ']', '{', '}', '=']);
             assert!(
                 property(&mut schema, text.of, name).is_some(),

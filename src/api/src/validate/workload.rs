@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::problem::{Problem, shown};
 use crate::quantity::Span;
-use crate::workload::{FileReference, Healthcheck, Mount, MountKind, Resources, Workload};
+use crate::workload::{Healthcheck, Mount, MountKind, Resources, Workload};
+
+mod details;
+mod files;
 
 use super::image;
 use super::meaning::{ours, span};
@@ -34,8 +37,9 @@ pub(super) fn problems(found: &mut Vec<Problem>, workload: &Workload) {
         workload.networks.iter().map(String::as_str),
     );
     mounts(found, &workload.mounts);
-    files(found, "secrets", &workload.secrets);
-    files(found, "configs", &workload.configs);
+    files::problems(found, "secrets", &workload.secrets);
+    files::problems(found, "configs", &workload.configs);
+    details::problems(found, workload);
     resources(found, &workload.resources);
     if let Some(check) = &workload.healthcheck {
         healthcheck(found, check);
@@ -51,8 +55,26 @@ pub(super) fn problems(found: &mut Vec<Problem>, workload: &Workload) {
     }
 }
 
+/// What is refused where it is newly written; what is stored already goes on.
+///
+/// Several tasks, and two revisions during a rollout, run side by side: files that they write must be made for that.
+pub(super) fn unshared(mounts: &[Mount]) -> Vec<Problem> {
+    let written = mounts.iter().enumerate();
+    let written = written.filter(|(_, mount)| mount.is_written_unshared());
+    let problem = |(index, mount): (usize, &Mount)| {
+        let source = mount.source.as_deref().unwrap_or_default();
+        let wrong = format!(
+            "{} is written, and during a rollout tasks of two revisions would write it side by side",
+            shown(source)
+        );
+        Problem::new(format!("spec.workload.mounts[{index}]"), wrong)
+            .allowed("`readOnly: true`, or `shared: true` if the program is made for that")
+    };
+    written.map(problem).collect()
+}
+
 /// Refuses the second of two equal values; `field` is where in an item of the list it stands.
-fn twice<'a>(
+pub(super) fn twice<'a>(
     found: &mut Vec<Problem>,
     list: &str,
     field: &str,
@@ -106,13 +128,6 @@ fn mounts(found: &mut Vec<Problem>, mounts: &[Mount]) {
     );
 }
 
-fn files(found: &mut Vec<Problem>, field: &str, files: &[FileReference]) {
-    let targets = files
-        .iter()
-        .map(|file| file.target.as_deref().unwrap_or(&file.source));
-    twice(found, &format!("spec.workload.{field}"), "", targets);
-}
-
 fn resources(found: &mut Vec<Problem>, resources: &Resources) {
     let path = "spec.workload.resources";
     let (limits, reserved) = (&resources.limits, &resources.reservations);
@@ -126,6 +141,16 @@ fn resources(found: &mut Vec<Problem>, resources: &Resources) {
                 .allowed("4Mi or more"),
             );
         }
+    }
+    if reserved.pids.is_some() {
+        let wrong = "processes cannot be reserved";
+        let place = format!("{path}.reservations.pids");
+        found.push(Problem::new(place, wrong).allowed("`limits.pids`"));
+    }
+    if !limits.generic.is_empty() {
+        let wrong = "these things are reserved, they have no limit";
+        let place = format!("{path}.limits.generic");
+        found.push(Problem::new(place, wrong).allowed("`reservations.generic`"));
     }
     if let (Some(most), Some(least)) = (limits.cpus, reserved.cpus)
         && least > most

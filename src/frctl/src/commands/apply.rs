@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::changes::changes;
 use crate::cli::{Apply, DryRun, Output};
 use crate::client::{Client, Refusal};
+use crate::contents::{self, Purpose};
 use crate::error::{Error, Exit, Result};
 use crate::files::{self, Source};
 use crate::render::estimate;
@@ -142,8 +143,24 @@ async fn one(
     let draft = source
         .document
         .map_err(|problems| refused(&source.name, None, &problems))?;
-    let (key, value) =
+    let (key, mut value) =
         wanted(session, &draft).map_err(|problems| refused(&source.name, None, &problems))?;
+    if contents::any(&mut value) {
+        // Nothing is handed on for a manifest that would be refused.
+        draft
+            .validate()
+            .map_err(|problems| refused(&source.name, None, &problems))?;
+        let purpose = match options.dry_run {
+            Some(_) => Purpose::Look,
+            None => Purpose::Keep,
+        };
+        let handed = contents::hand_on(client, &key, &mut value, &source.name, purpose).await;
+        let notes = handed
+            .map_err(|refusal| not_stored(&source.name, &draft, &key.to_string(), refusal))?;
+        for note in notes {
+            term::complain(&format!("{key}: {}", text::clean(&note)));
+        }
+    }
     let query = match options.dry_run {
         Some(_) => "?dryRun=server",
         None => "",

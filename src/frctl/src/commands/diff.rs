@@ -10,7 +10,7 @@ use crate::client::{Client, Refusal, typed};
 use crate::error::{Error, Exit, Result};
 use crate::session::{Session, yaml};
 use crate::text::{Paint, clean};
-use crate::{files, term};
+use crate::{contents, files, term};
 
 pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
     let client = session.client()?;
@@ -22,7 +22,7 @@ pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
             .document
             .and_then(|release| super::apply::in_namespace(session, release));
         let outcome = match release {
-            Ok(release) => one(&client, &release, paint).await,
+            Ok(release) => one(&client, &release, &source.name, paint).await,
             Err(problems) => Err(Refusal {
                 error: Error::new("invalid"),
                 problems,
@@ -58,7 +58,12 @@ pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
 }
 
 /// Shows the difference of one release; whether there is any.
-async fn one(client: &Client, wanted: &Release, paint: Paint) -> Result<bool, Refusal> {
+async fn one(
+    client: &Client,
+    wanted: &Release,
+    source: &str,
+    paint: Paint,
+) -> Result<bool, Refusal> {
     let key = wanted.key();
     let stored: Option<Release> = match client.get(&Client::release(&key)).await {
         Ok(value) => Some(typed(value)?),
@@ -66,7 +71,10 @@ async fn one(client: &Client, wanted: &Release, paint: Paint) -> Result<bool, Re
         Err(error) => return Err(error.into()),
     };
     // The server has the last word on what would be stored.
-    let result = client.put(&key, wanted, "?dryRun=server", None).await?;
+    let (result, notes) = contents::looked_at(client, wanted, source).await?;
+    for note in notes {
+        term::complain(&format!("{key}: {}", clean(&note)));
+    }
     let after = portable(&result.release);
     let (before, text) = match &stored {
         Some(stored) => {

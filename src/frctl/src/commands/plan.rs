@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Result};
 use crate::render::plan::{lines, plan};
 use crate::session::Session;
 use crate::text::clean;
-use crate::{files, term};
+use crate::{contents, files, term};
 
 pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
     let client = session.client()?;
@@ -23,8 +23,11 @@ pub(super) async fn run(session: &Session, files: &Files) -> Result<Exit> {
         let planned = match release {
             Ok(release) => {
                 let key = release.key();
-                match client.put(&key, &release, "?dryRun=server", None).await {
-                    Ok(result) => Ok(one(session, &client, &key, &result).await?),
+                match contents::looked_at(&client, &release, &source.name).await {
+                    Ok((mut result, notes)) => {
+                        result.warnings.extend(notes);
+                        Ok(one(session, &client, &key, &result).await?)
+                    }
                     Err(refusal) => Err(refusal),
                 }
             }

@@ -11,7 +11,7 @@ use super::error::{Answer, ApiError};
 pub(super) async fn telemetry(State(api): State<Shared>) -> Answer<Snapshot> {
     let now = api.ctx.clock.now();
     let snapshot = api.sources.telemetry.snapshot(now).ok_or_else(|| {
-        ApiError::not_found(match &api.agent {
+        ApiError::not_found(match &api.here.agent {
             Some(agent) => format!("the haproxy agent {} has not started yet", agent.instance),
             None => "no haproxy agent runs in this process".to_owned(),
         })

@@ -44,6 +44,7 @@ impl Api {
             let (stored, all) = tokio::try_join!(self.stored(&key), self.all_releases())?;
             let before = stored.as_ref().and_then(|stored| stored.spec().cloned());
             let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
+            check_today(&decision, before.as_ref())?;
             check_routes(&decision, before.as_ref(), &all)?;
             if let Some(before) = &before
                 && !wish.force
@@ -156,6 +157,20 @@ impl Api {
             .record(Some(key), Severity::Normal, reason, message)
             .await;
     }
+}
+
+/// What is refused today goes on where it was stored before that was so.
+fn check_today(decision: &Decision, before: Option<&ReleaseSpec>) -> Result<(), ApiError> {
+    let spec = &decision.release.spec;
+    if before.is_some_and(|before| before.workload.mounts == spec.workload.mounts) {
+        return Ok(());
+    }
+    let problems = validate::refused_today(&decision.release);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let what = format!("release {}", decision.release.key());
+    Err(ApiError::invalid(&what, problems))
 }
 
 /// No two releases claim one host and path. A release whose routes stay as they are is only held to it by older ones.

@@ -8,8 +8,8 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use fm_api::event::Event;
 use fm_api::http::{
-    ApplyResult, DeleteResult, ListBody, OperationAccepted, ReadyBody, UndoRequest, VersionBody,
-    View,
+    ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody, OperationAccepted,
+    ReadyBody, UndoRequest, VersionBody, View,
 };
 use fm_api::operation::Operation;
 use fm_api::release::Release;
@@ -21,8 +21,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, agents, events, health, metrics, openapi, operations, read, releases, signals, traffic,
-    undo,
+    Api, agents, contents, events, health, metrics, openapi, operations, read, releases, signals,
+    traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -207,6 +207,18 @@ fn of_one_release() -> Vec<Door> {
         .asks(PUT)
         .takes::<Release>()
         .answers::<ApplyResult>(),
+        door(
+            Method::POST,
+            below!("/contents"),
+            "Keeps contents of configs and secrets in Swarm, and answers their hashes",
+            post(contents::keep),
+        )
+        .asks(&[(
+            "dryRun",
+            "`server`: answer the hashes, and keep nothing",
+        )])
+        .takes::<ContentRequest>()
+        .answers::<ContentHashes>(),
         door(
             Method::DELETE,
             below!(""),

@@ -26,6 +26,7 @@ pub(super) async fn version(State(api): State<Shared>) -> Json<VersionBody> {
         store: api.ctx.store.describe(),
         identity: api.ctx.identity.clone(),
         instance: api
+            .here
             .agent
             .as_ref()
             .map(|agent| agent.instance.clone())
@@ -59,7 +60,7 @@ impl Api {
                     part.last_error.unwrap_or_else(|| "unknown".to_owned())
                 )
             });
-            let problem = match (&self.agent, problem) {
+            let problem = match (&self.here.agent, problem) {
                 (Some(agent), None) if name == "haproxy" && !agent.observes => {
                     self.agent_problem(&agent.instance).await
                 }

@@ -8,6 +8,7 @@
 mod agents;
 mod apply;
 mod body;
+mod contents;
 mod doors;
 mod error;
 mod events;
@@ -45,8 +46,7 @@ pub struct Api {
     recorder: Recorder,
     health: Health,
     sources: Sources,
-    /// The haproxy agent of this process; absent: none runs here.
-    agent: Option<Agent>,
+    here: Here,
     /// Makes ids that no other object has.
     ids: fn() -> String,
     /// One change at a time: two releases that claim one host at once must not both pass. Reads do not wait for it.
@@ -54,6 +54,15 @@ pub struct Api {
     requests: metrics::Requests,
     /// Where signals are written to, for `/metrics`.
     outlets: Outlets,
+}
+
+/// What of this process and its machine requests may need.
+#[derive(Default)]
+pub struct Here {
+    /// The haproxy agent of this process; absent: none runs here.
+    pub agent: Option<Agent>,
+    /// Where configs and secrets are kept; absent: not from here.
+    pub contents: Option<fm_swarm::Contents>,
 }
 
 /// The haproxy agent of this process.
@@ -73,14 +82,14 @@ impl Api {
         health: Health,
         sources: Sources,
         outlets: Outlets,
-        agent: Option<Agent>,
+        here: Here,
     ) -> Arc<Self> {
         Arc::new(Self {
             recorder: Recorder::new(&ctx, "api"),
             ctx,
             health,
             sources,
-            agent,
+            here,
             ids: || uuid::Uuid::now_v7().to_string(),
             changes: Mutex::new(()),
             requests: metrics::Requests::default(),

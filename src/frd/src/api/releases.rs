@@ -11,6 +11,7 @@ use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
 use fm_api::release::Release;
 use fm_api::validate;
+use fm_api::workload::FileReference;
 use fm_store::{Expect, StoreError, Txn};
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +37,7 @@ pub(super) struct PutQuery {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum DryRun {
+pub(super) enum DryRun {
     Server,
 }
 
@@ -104,7 +105,33 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
             metadata.remove(field);
         }
     }
-    validate::json(&value).map_err(|problems| ApiError::invalid(&what, problems))
+    let release = validate::json(&value).map_err(|problems| ApiError::invalid(&what, problems))?;
+    let lacking = without_content(&release);
+    if lacking.is_empty() {
+        Ok(release)
+    } else {
+        Err(ApiError::invalid(&what, lacking))
+    }
+}
+
+/// Configs and secrets whose content would have to be read from where the manifest is.
+fn without_content(release: &Release) -> Vec<Problem> {
+    let workload = &release.spec.workload;
+    let both = [
+        ("secrets", &workload.secrets),
+        ("configs", &workload.configs),
+    ];
+    let each = both
+        .iter()
+        .flat_map(|(field, files)| files.iter().enumerate().map(move |file| (field, file)));
+    let lacking = each.filter(|(_, (_, file))| file.lacks_content());
+    let problem = |(field, (index, file)): (&&str, (usize, &FileReference))| {
+        let wrong = format!("the content of `{}` is not here", file.shown());
+        Problem::new(format!("spec.workload.{field}[{index}]"), wrong).allowed(
+            "`hash`, as POST …/contents answers it once it has the content; `frctl apply` does both",
+        )
+    };
+    lacking.map(problem).collect()
 }
 
 pub(super) async fn delete(

@@ -63,7 +63,7 @@ impl Server {
             health.clone(),
             Sources::new(&ctx, Default::default(), String::new()),
             Default::default(),
-            None,
+            api::Here::default(),
         );
         let socket = folder.path().join("run/frd.sock");
         let bound = Socket::bind(&socket, None).await.unwrap();

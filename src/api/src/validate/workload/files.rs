@@ -1,0 +1,59 @@
+//! Whether each config and secret says what it is, once, and no secret stands in the manifest.
+
+use crate::problem::Problem;
+use crate::workload::FileReference;
+
+use super::twice;
+
+pub(super) fn problems(found: &mut Vec<Problem>, field: &str, files: &[FileReference]) {
+    let list = format!("spec.workload.{field}");
+    for (index, file) in files.iter().enumerate() {
+        one(found, field, &format!("{list}[{index}]"), file);
+    }
+    twice(found, &list, "", files.iter().map(FileReference::inside));
+    let own = files.iter().filter_map(|file| file.name.as_deref());
+    twice(found, &list, ".name", own);
+}
+
+fn one(found: &mut Vec<Problem>, field: &str, path: &str, file: &FileReference) {
+    let from = [&file.file, &file.env, &file.content, &file.hash];
+    let given = from.iter().filter(|value| value.is_some()).count();
+    let secret = field == "secrets";
+    let ways = if secret {
+        "`file` or `env`"
+    } else {
+        "`file`, `env` or `content`"
+    };
+    let wrong = match (&file.source, &file.name) {
+        (None, None) => Some((
+            "it names neither one of Swarm nor one of its own".to_owned(),
+            format!("`source: NAME` of one that exists, or `name: NAME` with {ways}"),
+        )),
+        (Some(_), Some(_)) => Some((
+            "`source` is one of Swarm that exists, `name` one of its own: it cannot be both"
+                .to_owned(),
+            "one of the two".to_owned(),
+        )),
+        (Some(_), None) if given > 0 => Some((
+            "one of Swarm that exists has its content already".to_owned(),
+            format!("`source` alone, or `name: NAME` with {ways}"),
+        )),
+        (None, Some(_)) if given != 1 => Some((
+            if given == 0 {
+                "it does not say where its content is".to_owned()
+            } else {
+                "its content is given more than once".to_owned()
+            },
+            format!("one of {ways} (`hash` is what the server writes)"),
+        )),
+        (Some(_), None) | (None, Some(_)) => None,
+    };
+    if let Some((wrong, allowed)) = wrong {
+        found.push(Problem::new(path, wrong).allowed(allowed));
+    }
+    if secret && file.content.is_some() {
+        let wrong = "a manifest never holds a secret";
+        let allowed = "`file: PATH` or `env: VARIABLE`, which `frctl` reads when it applies";
+        found.push(Problem::new(format!("{path}.content"), wrong).allowed(allowed));
+    }
+}
