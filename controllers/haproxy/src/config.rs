@@ -267,17 +267,7 @@ fn buckets(out: &mut String, desired: &Desired) {
 
 /// Forced requests, the fallback to stable, and the backends: field 4 is stable's, 5 the canary's, 6 the release.
 fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
-    let force = map_file(settings, Map::Force);
-    for header in &desired.headers {
-        line!(
-            out,
-            "  http-request set-var-fmt(txn.k) %[var(txn.rec),field(6,|)]|{header}|%[req.fhdr({header})] if {{ req.fhdr({header}) -m found }}"
-        );
-        line!(
-            out,
-            "  http-request set-var(txn.sd) str(m) if {{ req.fhdr({header}) -m found }} {{ var(txn.k),map_str({force}) -m found }} !{{ var(txn.rec),field(5,|) -m str -- - }}"
-        );
-    }
+    let forced = forced(out, settings, desired);
     if !desired.previews.is_empty() {
         line!(
             out,
@@ -296,12 +286,62 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         out,
         "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}"
     );
-    if !(desired.headers.is_empty() && desired.previews.is_empty()) {
+    if forced || !desired.previews.is_empty() {
         line!(
             out,
             "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
         );
     }
+}
+
+/// Requests that a match rule sends to a side: of the words found the lowest decides. Tells whether there are any rules.
+fn forced(out: &mut String, settings: &Settings, desired: &Desired) -> bool {
+    let none = desired::NO_RULE;
+    let (words, paths) = (
+        map_file(settings, Map::Force),
+        map_file(settings, Map::ForcePaths),
+    );
+    let header = |name: &String| (format!("h|{name}|"), format!("req.fhdr({name})"));
+    let cookie = |name: &String| (format!("c|{name}|"), format!("req.cook({name})"));
+    let looked_at = desired.headers.iter().map(header);
+    let mut looked_at: Vec<_> = looked_at
+        .chain(desired.cookies.iter().map(cookie))
+        .collect();
+    if !desired.force_paths.is_empty() {
+        looked_at.push(("p|".to_owned(), "path".to_owned()));
+    }
+    if looked_at.is_empty() {
+        return false;
+    }
+    line!(out, "  http-request set-var(txn.f) int({none})");
+    for (kind, fetch) in looked_at {
+        let found = format!("{{ {fetch} -m found }}");
+        let (tail, find) = match fetch.as_str() {
+            "path" => ("/", format!("map_beg_int({paths},{none})")),
+            _ => ("", format!("map_str_int({words},{none})")),
+        };
+        line!(
+            out,
+            "  http-request set-var-fmt(txn.k) %[var(txn.rec),field(6,|)]|{kind}%[{fetch}]{tail} if {found}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.fn) var(txn.k),{find} if {found}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.f) var(txn.fn) if {found} {{ var(txn.fn),sub(txn.f) lt 0 }}"
+        );
+    }
+    line!(
+        out,
+        "  http-request set-var(txn.sd) str(m) if {{ var(txn.f) -m int lt {none} }} {{ var(txn.f),mod(2) eq 0 }} !{{ var(txn.rec),field(5,|) -m str -- - }}"
+    );
+    line!(
+        out,
+        "  http-request set-var(txn.sd) str(n) if {{ var(txn.f) -m int lt {none} }} {{ var(txn.f),mod(2) eq 1 }}"
+    );
+    true
 }
 
 /// Requests without a record: 404 without a route, 503 with one.

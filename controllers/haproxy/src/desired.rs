@@ -16,8 +16,10 @@ use fm_telemetry::record::{Mode, SplitRecord};
 use crate::names::{self, Host};
 
 mod previews;
+mod rules;
 
 pub use previews::{Look, preview_group_id};
+pub use rules::NO_RULE;
 
 /// The backend that has no servers.
 pub const NOWHERE: &str = "be_none";
@@ -47,10 +49,15 @@ pub struct Desired {
     pub looks: BTreeMap<Look, String>,
     /// Names of the headers that lead to previews.
     pub look_headers: BTreeSet<String>,
-    /// Keys `namespace/name|header|value` of requests that always reach the canary.
-    pub force: BTreeSet<String>,
+    /// Keys `namespace/name|h|header|value` and `namespace/name|c|cookie|value` of requests that always reach a side, and
+    /// each rule's word: the lowest decides, even ones lead to the canary and odd ones to stable.
+    pub force: BTreeMap<String, u16>,
+    /// The same by keys `namespace/name|p|path/`, of which HAProxy finds the longest alone.
+    pub force_paths: BTreeMap<String, u16>,
     /// Names of the headers that match rules look at.
     pub headers: BTreeSet<String>,
+    /// Names of the cookies that match rules look at.
+    pub cookies: BTreeSet<String>,
     /// By id: where a preview host leads; absent: the revision on trial has no place yet, and it answers 503.
     pub previews: BTreeMap<String, Option<SplitRecord>>,
     /// Ways that buckets are found, other than at random.
@@ -154,19 +161,7 @@ impl Desired {
         if input.target.routes.is_empty() {
             return;
         }
-        for rule in &input.target.match_rules {
-            match names::header_name(&rule.header) {
-                Some(header) if names::is_header_value(&rule.value) => {
-                    self.force
-                        .insert(format!("{}|{header}|{}", input.key, rule.value));
-                    self.headers.insert(header);
-                }
-                Some(_) | None => self.problem(
-                    input.key,
-                    "a match rule was left out: its header or value holds characters that are not allowed".to_owned(),
-                ),
-            }
-        }
+        self.add_matches(input);
         match &input.target.affinity {
             Some(Affinity {
                 cookie: Some(_), ..

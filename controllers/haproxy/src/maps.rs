@@ -20,20 +20,23 @@ pub enum Map {
     Wild,
     /// Group to split record.
     Split,
-    /// Header values that force a request to the canary.
+    /// Headers and cookies that force a request to a side.
     Force,
+    /// Path prefixes that do.
+    ForcePaths,
     /// Header, value, host and path prefix to preview.
     Looks,
 }
 
 impl Map {
     /// All of them.
-    pub const ALL: [Map; 6] = [
+    pub const ALL: [Map; 7] = [
         Map::Routes,
         Map::Hosts,
         Map::Wild,
         Map::Split,
         Map::Force,
+        Map::ForcePaths,
         Map::Looks,
     ];
     /// Its file's name.
@@ -45,6 +48,7 @@ impl Map {
             Map::Wild => "wild.map",
             Map::Split => "split.map",
             Map::Force => "force.map",
+            Map::ForcePaths => "force-paths.map",
             Map::Looks => "looks.map",
         }
     }
@@ -76,11 +80,6 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         }
     }
     let (routes, hosts) = routes(desired);
-    let force = desired
-        .force
-        .iter()
-        .map(|key| (key.clone(), "m".to_owned()))
-        .collect();
     let looks = desired.looks.iter().map(|(look, id)| {
         let (host, path) = (look.host.prefix(), &look.path);
         let key = format!("{}|{}|{host}{path}", look.header, look.value);
@@ -95,9 +94,17 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         (Map::Hosts, hosts),
         (Map::Wild, wild),
         (Map::Split, split),
-        (Map::Force, force),
+        (Map::Force, forced(&desired.force)),
+        (Map::ForcePaths, forced(&desired.force_paths)),
         (Map::Looks, looks.collect()),
     ])
+}
+
+fn forced(rules: &BTreeMap<String, u16>) -> Entries {
+    rules
+        .iter()
+        .map(|(key, word)| (key.clone(), word.to_string()))
+        .collect()
 }
 
 /// The suffixes of wildcard hosts, the longest first.

@@ -106,7 +106,19 @@ pub fn header_name(name: &str) -> Option<String> {
     ok.then(|| name.to_ascii_lowercase())
 }
 
-/// Whether a header value may stand in a map's key.
+/// A cookie name as it may stand in the configuration.
+#[must_use]
+pub fn is_cookie_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        // Either would read like something else to the configuration language.
+        && !name.starts_with(['-', '.'])
+}
+
+/// Whether a header's or cookie's value may stand in a map's key.
 #[must_use]
 pub fn is_header_value(value: &str) -> bool {
     !value.is_empty()

@@ -261,6 +261,7 @@ fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, fits: bool, actions: 
     for map in [
         Map::Split,
         Map::Force,
+        Map::ForcePaths,
         Map::Looks,
         Map::Routes,
         Map::Hosts,

@@ -89,7 +89,8 @@ pub struct ReleaseSpec {
     /// How a client stays on the side it was given; absent: each request is decided alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// Requests that always reach the canary, whatever its weight. They stay outside the analysis.
+    /// Requests that always reach a named side, whatever the weight; of several rules that fit the first decides. They
+    /// stay outside the analysis.
     #[serde(default, rename = "match")]
     #[schemars(length(max = 32))]
     pub match_rules: Vec<MatchRule>,
@@ -214,16 +215,70 @@ pub struct CookieAffinity {}
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceAffinity {}
 
-/// A request that always reaches the canary: one whose header has this value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A request that always reaches a named side: exactly one of `header`, `cookie` and `path` says which.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MatchRule {
-    /// The header's name.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9-]{1,64}$"))]
-    pub header: String,
-    /// The header's whole value.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9._~=+/:@-]{1,128}$"))]
-    pub value: String,
+    /// The name of a header that must have the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The name of a cookie that must have the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// A path prefix, by whole segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The header's or cookie's whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The side. While there is no canary, stable serves these requests too.
+    #[serde(default)]
+    pub to: Side,
+}
+
+/// A side of the split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Side {
+    /// The revision on trial.
+    #[default]
+    Canary,
+    /// The revision that serves.
+    Stable,
+}
+
+/// What a match rule looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Criterion<'a> {
+    /// A header's name and value.
+    Header(&'a str, &'a str),
+    /// A cookie's name and value.
+    Cookie(&'a str, &'a str),
+    /// A path prefix.
+    Path(&'a str),
+}
+
+impl MatchRule {
+    /// The rule that sends requests with this header to the canary.
+    #[must_use]
+    pub fn header(name: &str, value: &str) -> Self {
+        Self {
+            header: Some(name.to_owned()),
+            value: Some(value.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// What it looks at; `None` for anything but exactly one thing.
+    #[must_use]
+    pub fn criterion(&self) -> Option<Criterion<'_>> {
+        match (&self.header, &self.cookie, &self.path, &self.value) {
+            (Some(name), None, None, Some(value)) => Some(Criterion::Header(name, value)),
+            (None, Some(name), None, Some(value)) => Some(Criterion::Cookie(name, value)),
+            (None, None, Some(path), None) => Some(Criterion::Path(path)),
+            _ => None,
+        }
+    }
 }
 
 /// What to do with a canary that fails.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::Span;
-use crate::release::{MatchRule, OnFailure, OnNewRevision, Route};
-use crate::strategy::{Course, Preview};
+use crate::release::{OnFailure, OnNewRevision, Route};
+use crate::strategy::{Course, Preview, PreviewMatch};
 
 /// A revision on its way to serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -163,7 +163,7 @@ pub struct PreviewTarget {
     pub hosts: Vec<String>,
     /// Headers that lead to it now, at the routes' hosts.
     #[serde(default)]
-    pub match_rules: Vec<MatchRule>,
+    pub match_rules: Vec<PreviewMatch>,
     /// Paths, ports, checks and timeouts; their hosts are for `matchRules` alone.
     #[serde(default)]
     pub routes: Vec<Route>,

@@ -53,7 +53,7 @@ pub struct Target {
     /// Hosts that lead to the revision on trial alone, with the routes' paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preview_hosts: Vec<String>,
-    /// Requests that always reach the canary.
+    /// Requests that always reach a named side; the first rule that fits decides.
     #[serde(default)]
     pub match_rules: Vec<MatchRule>,
     /// How a client stays on its side.
@@ -161,7 +161,7 @@ impl Slot {
 pub struct Traffic {
     /// Who serves what the canary does not.
     pub stable: RevisionId,
-    /// Who serves `weight`, and the requests that `matchRules` name.
+    /// Who serves `weight`, and the requests that `matchRules` send there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<RevisionId>,
     /// The canary's share.

@@ -3,6 +3,7 @@
 //! An object that passes may be rendered for Docker and HAProxy. Text that could break out of either must never pass.
 
 mod image;
+mod matching;
 mod meaning;
 mod metrics;
 mod near;

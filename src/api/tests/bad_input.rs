@@ -40,6 +40,26 @@ const CASES: &[(&str, &str, &str)] = &[
         "    stopGracePeriod: 40s",
         "    stop_grace_period: 40s",
     ),
+    (
+        "match: a side that is none",
+        "match: [{ header: x-qa, value: canary }]",
+        "match: [{ header: x, value: y, to: canari }]",
+    ),
+    (
+        "match: two things at once, nothing, and a header without a value",
+        "match: [{ header: x-qa, value: canary }]",
+        "match: [{ header: x, cookie: y, value: z }, { to: stable }, { header: x }]",
+    ),
+    (
+        "match: a rule that never decides, and a path with a value",
+        "match: [{ header: x-qa, value: canary }]",
+        "match: [{ path: /a }, { path: /a/b, to: stable }, { path: /c, value: x }]",
+    ),
+    (
+        "match: a cookie's name, a value, a path that HAProxy must never see",
+        "match: [{ header: x-qa, value: canary }]",
+        "match: [{ cookie: \"a) -m found }\", value: x }, { header: x, value: \"a b\" }, { path: \"/a } || {\" }]",
+    ),
     ("a fraction", "  replicas: 4", "  replicas: 1.5"),
     ("a negative count", "  replicas: 4", "  replicas: -1"),
     ("a count in quotes", "  replicas: 4", "  replicas: \"4\""),

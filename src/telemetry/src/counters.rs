@@ -257,7 +257,7 @@ impl State {
     fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<usize> {
         let sides = self.sides(line.record, now)?;
         let place = match line.side {
-            Side::Stable => sides.stable,
+            Side::Stable | Side::ForcedStable => sides.stable,
             Side::Canary | Side::Fallback | Side::Forced => sides.canary?,
         };
         let series = self.series.get_mut(place)?;
@@ -266,7 +266,7 @@ impl State {
         // A fallback was answered by a server of stable.
         let answered = match line.side {
             Side::Fallback => self.series.get_mut(sides.stable)?,
-            Side::Stable | Side::Canary | Side::Forced => series,
+            Side::Stable | Side::Canary | Side::Forced | Side::ForcedStable => series,
         };
         answered.endpoints.count(line, now);
         Some(place)
@@ -344,7 +344,7 @@ impl State {
 impl Counters {
     fn count(&mut self, line: &Line<'_>) {
         let outcome = match line.side {
-            Side::Forced => {
+            Side::Forced | Side::ForcedStable => {
                 self.forced += 1;
                 return;
             }

@@ -8,7 +8,7 @@
 //! | field | meaning | needed |
 //! |---|---|---|
 //! | `rc` | the [`crate::record::SplitRecord`] that decided the request; empty: no route | yes |
-//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back | with a record |
+//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back; `n` forced to stable by a match rule | with a record |
 //! | `st` | status of the answer; 0 or less: none | with a record |
 //! | `ts` | termination state, at least its first two characters | with a record |
 //! | `tr` | milliseconds to the server's first byte; negative: none | no |
@@ -58,6 +58,8 @@ pub enum Side {
     Fallback,
     /// The canary, by a match rule: `m`.
     Forced,
+    /// Stable, by a match rule: `n`.
+    ForcedStable,
 }
 
 /// What became of a request.
@@ -180,6 +182,7 @@ impl<'a> Fields<'a> {
             "c" => Side::Canary,
             "f" => Side::Fallback,
             "m" => Side::Forced,
+            "n" => Side::ForcedStable,
             _ => return None,
         };
         Some(Line {

@@ -206,12 +206,23 @@ pub fn in_force(view: &Value) -> Option<f64> {
     view["haproxy"].as_object()?.values().next()?["traffic"]["weight"].as_f64()
 }
 
+/// An answer, as a client sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The status.
+    pub status: u16,
+    /// The version that answered.
+    pub version: String,
+    /// The cookies that were set, as `name=value`.
+    pub cookies: Vec<String>,
+}
+
 /// Asks once for `/` of this host; gives the status and the version that answered.
 ///
 /// # Errors
 /// When HAProxy does not answer.
 pub async fn asked(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
-    let (status, head) = answered(port, host, headers).await?;
+    let (status, head) = answered(port, host, "/", headers).await?;
     Ok((status, header(&head, "x-version").to_owned()))
 }
 
@@ -223,12 +234,36 @@ pub fn header<'a>(answer: &'a str, name: &str) -> &'a str {
     found.unwrap_or_default()
 }
 
-/// Asks once for `/` of this host; gives the status and the whole answer.
+/// Asks once for a path of this host; gives what a client makes of the answer.
 ///
 /// # Errors
 /// When HAProxy does not answer.
-pub async fn answered(port: u16, host: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
-    let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+pub async fn visit(port: u16, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Seen> {
+    let (status, answer) = answered(port, host, path, headers).await?;
+    let cookies = answer.lines().filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let pair = value.split(';').next()?;
+        name.eq_ignore_ascii_case("set-cookie")
+            .then(|| pair.to_owned())
+    });
+    Ok(Seen {
+        status,
+        version: header(&answer, "x-version").to_owned(),
+        cookies: cookies.collect(),
+    })
+}
+
+/// Asks once for a path of this host, on a connection of its own; gives the status and the whole answer.
+///
+/// # Errors
+/// When HAProxy does not answer.
+pub async fn answered(
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<(u16, String)> {
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }

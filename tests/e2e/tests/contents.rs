@@ -28,7 +28,7 @@ async fn shows(world: &World, plan: &Plan, wanted: &str) -> Result<()> {
         Duration::from_secs(30),
         async || {
             for _ in 0..4 {
-                match answered(port, &plan.host, &[]).await {
+                match answered(port, &plan.host, "/", &[]).await {
                     Ok((200, answer)) if header(&answer, "x-file") == wanted => {}
                     _ => return None,
                 }

@@ -29,6 +29,7 @@ fn text(line: &Line<'_>) -> String {
             Side::Canary => "c",
             Side::Fallback => "f",
             Side::Forced => "m",
+            Side::ForcedStable => "n",
         };
         fields.push(format!(
             r#""sd":"{side}","st":{},"ts":"{cause}{phase}""#,

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Weight;
-use fm_api::release::{MatchRule, Route};
+use fm_api::release::Route;
 use fm_api::rollout::PreviewTarget;
+use fm_api::strategy::PreviewMatch;
 use fm_api::target::Slot;
 use fm_telemetry::record::{Mode, SplitRecord};
 
@@ -68,7 +69,7 @@ impl Desired {
         }
     }
 
-    fn claim_by_header(&mut self, key: &ReleaseKey, id: &str, rule: &MatchRule, route: &Route) {
+    fn claim_by_header(&mut self, key: &ReleaseKey, id: &str, rule: &PreviewMatch, route: &Route) {
         let header = names::header_name(&rule.header);
         let Some(header) = header.filter(|_| names::is_header_value(&rule.value)) else {
             let text = "a preview's header was left out: it holds characters that are not allowed";

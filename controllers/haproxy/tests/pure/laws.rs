@@ -174,13 +174,17 @@ proptest! {
         hostile.health_check.path = check;
         target.preview_hosts = hostile.hosts.clone();
         target.routes = vec![hostile];
-        let rule = fm_api::release::MatchRule { header, value };
+        let rule = fm_api::strategy::PreviewMatch { header: header.clone(), value: value.clone() };
         let preview = serde_json::json!({
             "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "routes": target.routes, "matchRules": [rule],
             "hosts": target.preview_hosts, "progress": { "at": "2026-01-01T00:00:00Z", "ready": 0 },
         });
         target.previews.insert(RevisionId::new("cccccccccc"), serde_json::from_value(preview).unwrap());
-        target.match_rules = vec![rule];
+        target.match_rules = vec![
+            fm_api::release::MatchRule::header(&header, &value),
+            fm_api::release::MatchRule { cookie: Some(header), value: Some(value), ..Default::default() },
+            fm_api::release::MatchRule { path: target.routes[0].paths.first().cloned(), ..Default::default() },
+        ];
         let desired = Desired::of(&[Input { key: &key, target: &target, swarm: None }], None);
         let plan = World::default().plan(&desired);
         for text in plan.files.maps.values() {

@@ -42,10 +42,13 @@ pub(crate) fn shop() -> (ReleaseKey, Target, SwarmObserved) {
         &["/", "/api"],
         8080,
     )];
-    target.match_rules = vec![fm_api::release::MatchRule {
-        header: "X-QA".into(),
-        value: "canary".into(),
-    }];
+    target.match_rules = serde_json::from_value(serde_json::json!([
+        { "header": "X-QA", "value": "canary" },
+        { "cookie": "beta", "value": "no", "to": "stable" },
+        { "path": "/api/v2", "to": "canary" },
+        { "path": "/api", "to": "stable" },
+    ]))
+    .unwrap();
     target.affinity = serde_json::from_value(serde_json::json!({ "cookie": {} })).unwrap();
     for (id, slot) in [("aaaaaaaaaa", Slot::A), ("bbbbbbbbbb", Slot::B)] {
         let revision = RevisionTarget {

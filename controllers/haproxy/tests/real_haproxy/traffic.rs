@@ -177,10 +177,7 @@ async fn a_matching_header_always_reaches_the_canary() {
     let world = World::started().await;
     let (a, b) = (Service::named("a").await, Service::named("b").await);
     let mut wanted = two_revisions(&world, &a, &b).await;
-    wanted.match_rules = vec![MatchRule {
-        header: "X-QA".into(),
-        value: "canary".into(),
-    }];
+    wanted.match_rules = vec![MatchRule::header("X-QA", "canary")];
     split(&mut wanted, "aaaaaaaaaa", Some("bbbbbbbbbb"), 0);
     world.put_target(&shop(), &wanted).await;
     world
@@ -203,10 +200,7 @@ async fn a_matching_header_always_reaches_the_canary() {
             .body,
         "a"
     );
-    wanted.match_rules.push(MatchRule {
-        header: "x-qa".into(),
-        value: "v=2".into(),
-    });
+    wanted.match_rules.push(MatchRule::header("x-qa", "v=2"));
     wanted.generation += 1;
     world.put_target(&shop(), &wanted).await;
     world
@@ -240,6 +234,67 @@ async fn a_matching_header_always_reaches_the_canary() {
         "a",
         "a forced request falls back too"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_rules_the_first_that_fits_decides_and_none_counts() {
+    let world = World::started().await;
+    let (a, b) = (Service::named("a").await, Service::named("b").await);
+    let mut wanted = two_revisions(&world, &a, &b).await;
+    wanted.match_rules = serde_json::from_value(serde_json::json!([
+        { "header": "x-qa", "value": "no", "to": "stable" },
+        { "cookie": "beta", "value": "yes" },
+        { "path": "/next/old", "to": "stable" },
+        { "path": "/next" },
+    ]))
+    .unwrap();
+    for weight in [10_000u16, 0] {
+        split(&mut wanted, "aaaaaaaaaa", Some("bbbbbbbbbb"), weight);
+        world.put_target(&shop(), &wanted).await;
+        world
+            .until(&shop(), "the rules are in force", |seen| {
+                seen.generation == wanted.generation
+            })
+            .await;
+        let split = if weight == 0 { "a" } else { "b" };
+        for (path, headers, body) in [
+            ("/", "", split),
+            ("/nextx", "Cookie: beta=no; xbeta=yes\r\n", split),
+            ("/", "x-qa: no\r\n", "a"),
+            ("/", "x-qa: no|x\r\n", split),
+            ("/", "Cookie: a=b; beta=yes\r\n", "b"),
+            ("/next/page?x", "", "b"),
+            ("/next/old/page", "", "a"),
+            ("/next", "X-Qa: no\r\n", "a"),
+            ("/next/old", "Cookie: beta=yes\r\n", "b"),
+        ] {
+            let answer = world.get("shop.example.com", path, headers).await;
+            assert_eq!(answer.body, body, "{path} {headers:?} at {weight}");
+        }
+    }
+    let handle = world.telemetry.clone().unwrap();
+    let begin = Instant::now();
+    loop {
+        let seen = handle.snapshot("edge", "e", jiff::Timestamp::now());
+        let of = |revision: &str| {
+            let all = seen.releases.get("default/shop");
+            all.and_then(|all| all.get(revision))
+                .cloned()
+                .unwrap_or_default()
+        };
+        let (stable, canary) = (of("aaaaaaaaaa"), of("bbbbbbbbbb"));
+        if (
+            stable.requests,
+            stable.forced,
+            canary.requests,
+            canary.forced,
+        ) == (3, 6, 3, 6)
+        {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5), "{seen:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,10 +377,7 @@ async fn hostile_strings_reach_no_configuration_and_harm_nobody_else() {
     evil.paths.extend(paths.map(String::from));
     evil.health_check.path = Some("/%[env(HOME)] '\"#\n  http-request deny".into());
     let mut wanted = target("z-evil", &[("cccccccccc", Slot::A, 1)], vec![evil]);
-    wanted.match_rules = vec![MatchRule {
-        header: "x } || { always_true".into(),
-        value: "a b;c\n".into(),
-    }];
+    wanted.match_rules = vec![MatchRule::header("x } || { always_true", "a b;c\n")];
     split(&mut wanted, "cccccccccc", None, 0);
     world
         .put_swarm(&key, "z-evil", &[("cccccccccc", vec![b.address])])

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
-use fm_api::release::{MatchRule, OnFailure};
+use fm_api::release::OnFailure;
 use fm_api::rollout::{Ending, Failed, HistoryEntry, Leaving, Outcome, PreviewTarget, Progress};
 use fm_api::status::reasons;
-use fm_api::strategy::{Preview, filled};
+use fm_api::strategy::{Preview, PreviewMatch, filled};
 use fm_api::target::RevisionTarget;
 
 use super::draft::{Draft, after};
@@ -382,7 +382,7 @@ fn lead(draft: &mut Draft<'_>) {
                 match address.clone() {
                     Address::Host(host) => preview.hosts.push(host),
                     Address::Header(header, value) => {
-                        preview.match_rules.push(MatchRule { header, value });
+                        preview.match_rules.push(PreviewMatch { header, value });
                     }
                 }
             }

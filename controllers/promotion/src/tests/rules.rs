@@ -317,10 +317,10 @@ fn scaling_and_routes_and_match_rules_are_at_once_and_no_new_revision() {
         release.spec.routes[0]
             .hosts
             .push("www.example.com".to_owned());
-        release.spec.match_rules.push(MatchRule {
-            header: "x-qa".to_owned(),
-            value: "canary".to_owned(),
-        });
+        release
+            .spec
+            .match_rules
+            .push(MatchRule::header("x-qa", "canary"));
     });
     sim.promote();
     let target = sim.target();

@@ -161,6 +161,14 @@ const TEXTS: &[Text] = &[
         128,
         "letters, digits and ._~=+/:@-, at most 128",
     ),
+    text(
+        "MatchRule",
+        "cookie",
+        r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$",
+        64,
+        "letters, digits and `_`, and `.` or `-` after the first, at most 64",
+    ),
+    text("MatchRule", "path", PATH, 512, PATH_WORDS),
 ];
 
 fn all() -> impl Iterator<Item = &'static Text> {

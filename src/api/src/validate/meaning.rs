@@ -31,6 +31,7 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
         preview::problems(&mut found, strategy, release);
     }
     worker(&mut found, spec);
+    super::matching::problems(&mut found, spec);
     analysis(&mut found, &spec.analysis);
     saturation(&mut found, spec);
     metrics::problems(&mut found, spec);

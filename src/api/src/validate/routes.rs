@@ -167,7 +167,7 @@ fn one(found: &mut Vec<Problem>, index: usize, route: &Route) {
 }
 
 /// A prefix that no request can have is a mistake.
-fn well_formed(found: &mut Vec<Problem>, at: String, path: &str) {
+pub(super) fn well_formed(found: &mut Vec<Problem>, at: String, path: &str) {
     let mut segments = path.split('/').skip(1).peekable();
     let mut wrong = None;
     while let Some(segment) = segments.next() {

@@ -37,7 +37,7 @@ pub(super) fn request<'a>(line: &Line<'a>) -> Option<Request<'a>> {
         return None;
     }
     let (backend, revision) = match line.side {
-        Side::Stable | Side::Fallback => (backends.0, revisions.0),
+        Side::Stable | Side::Fallback | Side::ForcedStable => (backends.0, revisions.0),
         Side::Canary | Side::Forced => (backends.1, revisions.1),
     };
     let timer = |ms: Option<u32>| ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));

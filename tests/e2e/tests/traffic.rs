@@ -1,0 +1,177 @@
+//! Which client reaches which side, and for how long: affinity, match rules, long connections, ways back.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use fm_e2e::{Plan, World, in_force, runs, visit};
+use tokio::task::JoinSet;
+
+/// A person with a browser: what it was given it sends back.
+#[derive(Debug, Clone, Default)]
+struct User {
+    jar: Vec<String>,
+    /// Which version answered each visit.
+    seen: Vec<String>,
+}
+
+impl User {
+    async fn visits(&mut self, port: u16, host: &str) -> Result<()> {
+        let cookies = self.jar.join("; ");
+        let sent = [("Cookie", cookies.as_str())];
+        let sent = if self.jar.is_empty() { &[] } else { &sent[..] };
+        let answer = visit(port, host, "/", sent).await?;
+        anyhow::ensure!(answer.status == 200, "answered {}", answer.status);
+        for cookie in answer.cookies {
+            let name = cookie.split('=').next().unwrap_or_default().to_owned();
+            self.jar
+                .retain(|kept| kept.split('=').next() != Some(&name));
+            self.jar.push(cookie);
+        }
+        self.seen.push(answer.version);
+        Ok(())
+    }
+}
+
+/// Every user visits once, some at a time.
+async fn all_visit(users: Vec<User>, port: u16, host: &str) -> Result<Vec<User>> {
+    let host: Arc<str> = host.into();
+    let mut groups = JoinSet::new();
+    for group in users.chunks(users.len().div_ceil(16)) {
+        let (mut group, host) = (group.to_vec(), Arc::clone(&host));
+        groups.spawn(async move {
+            for user in &mut group {
+                user.visits(port, &host).await?;
+            }
+            anyhow::Ok(group)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(group) = groups.join_next().await {
+        all.extend(group??);
+    }
+    Ok(all)
+}
+
+fn on(users: &[User], version: &str) -> usize {
+    let last = |user: &&User| user.seen.last().is_some_and(|seen| seen == version);
+    users.iter().filter(last).count()
+}
+
+/// Waits for the approval of the step at this weight.
+async fn stands_at(world: &World, plan: &Plan, weight: f64) -> Result<()> {
+    world
+        .wait(plan, "the step to be in force", 60, |view| {
+            view["status"]["waitsForPerson"] == true && in_force(view) == Some(weight)
+        })
+        .await?;
+    Ok(())
+}
+
+async fn promote(world: &mut World) -> Result<()> {
+    let (code, text) = world.frctl(&["rollout", "promote", "shop"]).await?;
+    anyhow::ensure!(code == 0, "{text}");
+    Ok(())
+}
+
+async fn taken_back(world: &World, plan: &Plan) -> Result<serde_json::Value> {
+    world
+        .wait(plan, "the canary to be taken back", 60, |view| {
+            view["status"]["lastRollout"]["outcome"] != "promoted"
+                && view["status"]["canary"].is_null()
+                && in_force(view) == Some(0.0)
+        })
+        .await
+}
+
+/// Rules of each kind, to each side; the first that fits decides.
+const RULES: &str = "  match:
+    - { header: x-qa, value: \"no\", to: stable }
+    - { cookie: beta, value: \"yes\", to: canary }
+    - { path: /next/old, to: stable }
+    - { path: /next, to: canary }
+";
+
+async fn rules_lead_to_their_sides(world: &World, plan: &Plan) -> Result<()> {
+    let port = world.stack.port();
+    for (path, headers, version) in [
+        ("/", &[("x-qa", "no")] as &[(&str, &str)], "v1"),
+        ("/", &[("Cookie", "a=b; beta=yes")], "v2"),
+        ("/next", &[], "v2"),
+        ("/next/page?x=1", &[], "v2"),
+        ("/next/old", &[], "v1"),
+        ("/next", &[("x-qa", "no")], "v1"),
+        ("/next/old", &[("Cookie", "beta=yes")], "v2"),
+    ] {
+        for _ in 0..20 {
+            let seen = visit(port, &plan.host, path, headers).await?;
+            assert_eq!(seen.version, version, "{path} {headers:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn thousands_of_users_stay_on_the_canary_while_it_grows_and_leave_it_at_once() -> Result<()> {
+    const USERS: usize = 4000;
+    let mut world = World::new(None).await?;
+    let steps = [1.0, 10.0, 50.0];
+    let plan = Plan {
+        steps: "[{ weight: 1, approval: manual }, { weight: 10, approval: manual }, { weight: 50, approval: manual }]".into(),
+        analysis: "{ disabled: true }".into(),
+        more: format!("  affinity: {{ cookie: {{}} }}\n{RULES}"),
+        ..Plan::default()
+    };
+    world.first(&plan).await?;
+    let port = world.stack.port();
+    world.apply(&plan, "v2").await?;
+    let mut users = vec![User::default(); USERS];
+    for (nth, weight) in steps.into_iter().enumerate() {
+        stands_at(&world, &plan, weight).await?;
+        // Twice: whoever was sent somewhere stays there as long as the weight does.
+        users = all_visit(users, port, &plan.host).await?;
+        users = all_visit(users, port, &plan.host).await?;
+        let (share, p) = (on(&users, "v2") as f64 / USERS as f64, weight / 100.0);
+        let deviation = (p * (1.0 - p) / USERS as f64).sqrt();
+        println!(
+            "{weight} %: {:.2} % of {USERS} users are the canary's",
+            share * 100.0
+        );
+        assert!(
+            (share - p).abs() < 5.0 * deviation,
+            "{share} of the users instead of {p}"
+        );
+        for user in &users {
+            let turns = user.seen.windows(2).filter(|two| two[0] != two[1]);
+            assert!(
+                turns.count() <= 1,
+                "to the canary once at most: {:?}",
+                user.seen
+            );
+            let last: Vec<&String> = user.seen.iter().rev().take(2).collect();
+            assert_eq!(last[0], last[1], "one weight, one side");
+            assert_eq!(
+                user.jar.len(),
+                1,
+                "both sides carry the cookie: {:?}",
+                user.jar
+            );
+        }
+        rules_lead_to_their_sides(&world, &plan).await?;
+        if nth + 1 < steps.len() {
+            promote(&mut world).await?;
+        }
+    }
+    let left: Vec<String> = users
+        .iter()
+        .filter_map(|user| user.seen.last().cloned())
+        .collect();
+    assert!(left.iter().any(|version| version == "v2"));
+    let (code, text) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
+    let view = taken_back(&world, &plan).await?;
+    assert!(runs(&view["status"]["stable"], "v1"), "{view}");
+    users = all_visit(users, port, &plan.host).await?;
+    assert_eq!(on(&users, "v1"), USERS, "all left the canary at once");
+    world.end().await;
+    Ok(())
+}
