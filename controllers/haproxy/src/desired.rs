@@ -109,6 +109,8 @@ pub struct SlotTarget {
     pub endpoints: Option<BTreeMap<String, SocketAddr>>,
     /// Every server finishes what it has and takes nothing new.
     pub draining: bool,
+    /// Its upgraded connections are closed.
+    pub cut: bool,
     /// Tasks wanted: as many servers are kept ready to be filled.
     pub replicas: u32,
 }
@@ -314,6 +316,7 @@ fn slot_of(input: &Input<'_>, id: &RevisionId, revision: &RevisionTarget, port: 
         revision: id.clone(),
         endpoints,
         draining: revision.draining,
+        cut: revision.cut,
         replicas: revision.replicas,
     }
 }

@@ -23,6 +23,7 @@ mod runtime;
 pub mod state;
 mod supervise;
 mod tell;
+mod tunnels;
 mod turn;
 
 pub use agent::Agent;

@@ -3,7 +3,8 @@
 //! Owner of the picture of HAProxy between turns. What must never happen: a report of something that was not read back
 //! from HAProxy or acknowledged by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::plan::{self, Files, Look, Plan};
 use crate::report::Down;
 use crate::state::{Action, Running};
 use crate::supervise::Runner;
-use crate::{files, master, observe, runtime};
+use crate::{files, master, observe, runtime, tunnels};
 
 /// How often the maps are read back.
 const MAPS_EVERY: Duration = Duration::from_secs(1);
@@ -78,6 +79,8 @@ pub(crate) struct Turn {
     pub(crate) maps_read: Option<Instant>,
     /// The last plan came to its end: what differs now was changed by somebody else.
     pub(crate) settled: bool,
+    /// Addresses of tasks whose upgraded connections were all closed.
+    pub(crate) clean: BTreeSet<SocketAddr>,
     /// The last trouble that was told.
     pub(crate) told: Option<String>,
     pub(crate) logs: Logs,
@@ -118,6 +121,7 @@ impl Turn {
             maps_read: None,
             settled: false,
             told: None,
+            clean: BTreeSet::new(),
             logs,
         }
     }
@@ -222,6 +226,9 @@ impl Turn {
             self.told = None;
             self.failures = 0;
         }
+        if in_full && self.close_tunnels(&desired).await {
+            next_look = Look::Soon;
+        }
         self.renew_certificates().await;
         self.logs.follow(self.running.as_ref());
         if self.running.is_some() && wake == Wake::Look {
@@ -229,6 +236,44 @@ impl Turn {
         }
         self.report(&desired, in_full).await;
         next_look
+    }
+
+    /// Closes the upgraded connections of revisions that were taken back; tells whether it has to look again.
+    async fn close_tunnels(&mut self, desired: &Desired) -> bool {
+        let addresses = tunnels::to_cut(desired);
+        if addresses.is_empty() {
+            self.clean.clear();
+        }
+        if self.observe_only || addresses == self.clean {
+            return false;
+        }
+        let Some(Ok(processes)) = &self.processes else {
+            return true;
+        };
+        let workers: Vec<u32> = processes
+            .worker
+            .iter()
+            .chain(&processes.old)
+            .copied()
+            .collect();
+        match tunnels::cut(&self.master, &workers, &addresses).await {
+            // Nothing new comes in, so once is enough.
+            Ok(0) => {
+                self.clean = addresses;
+                false
+            }
+            Ok(count) => {
+                tracing::info!(
+                    count,
+                    "upgraded connections of a revision taken back were closed"
+                );
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "upgraded connections could not be closed");
+                true
+            }
+        }
     }
 
     /// A HAProxy that is just coming up from files of an earlier life knows more of its servers than we do: the files

@@ -102,6 +102,9 @@ pub struct ReleaseSpec {
     /// What to do with a canary that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How a canary that is taken back gives up its requests and its open connections.
+    #[serde(default)]
+    pub rollback: Rollback,
     /// How long the tasks of a revision that was taken back, or failed, stay without any traffic, to be looked at. A
     /// newer revision that needs their place ends it early.
     #[serde(default)]
@@ -290,6 +293,31 @@ pub enum OnFailure {
     Rollback,
     /// Everything stays as it is and a person decides.
     Pause,
+}
+
+/// How a canary that is taken back gives up its requests and its open connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollback {
+    /// In this time the share falls to nothing, in ten even falls of which the first is at once, where the analysis takes
+    /// it back: for a stable revision that has to warm up. `0s`: all at once. An abort, a newer revision, and tasks
+    /// that fail never wait.
+    #[serde(default)]
+    pub over: Span,
+    /// What becomes of its upgraded connections, WebSockets above all, once it has no share any more.
+    #[serde(default)]
+    pub connections: Connections,
+}
+
+/// What becomes of upgraded connections of a canary that was taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Connections {
+    /// They may go on until `timeouts.drain` is over, and as long as `keepFailed` keeps the tasks.
+    #[default]
+    Drain,
+    /// They are closed at once: their clients come back to stable. Requests that are being answered are finished.
+    Close,
 }
 
 /// What to do with a new image while a rollout runs.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
 use crate::keys::RevisionId;
-use crate::quantity::Span;
-use crate::release::{OnFailure, OnNewRevision, Route};
+use crate::quantity::{Span, Weight};
+use crate::release::{OnFailure, OnNewRevision, Rollback, Route};
 use crate::strategy::{Course, Preview, PreviewMatch};
 
 /// A revision on its way to serve.
@@ -47,6 +47,9 @@ pub struct Rollout {
     /// How it ends, once it is being taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// The share it had when it began to give it back little by little; absent: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_from: Option<Weight>,
     /// A person went on after a rule had stopped it: harm takes it back no more.
     #[serde(default)]
     pub overruled: bool,
@@ -219,6 +222,9 @@ pub struct Settings {
     pub analysis: Analysis,
     /// What to do with a canary that fails.
     pub on_failure: OnFailure,
+    /// How a canary that is taken back gives up what it has.
+    #[serde(default)]
+    pub rollback: Rollback,
     /// How long the tasks of a revision that was taken back stay.
     #[serde(default)]
     pub keep_failed: Span,

@@ -121,6 +121,9 @@ pub struct RevisionTarget {
     /// Its servers finish open connections and take no new ones; set before its tasks are stopped.
     #[serde(default)]
     pub draining: bool,
+    /// Its upgraded connections are closed, whatever drains: it was taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Grows by one with each `restart`: new tasks of the same revision.
     #[serde(default)]
     pub restarts: u32,

@@ -27,6 +27,7 @@ pub(crate) fn changes(old: &Release, new: &Release) -> Vec<Change> {
         || before.progress_deadline != after.progress_deadline
         || before.drift != after.drift
         || before.keep_failed != after.keep_failed
+        || before.rollback != after.rollback
         || before.history_limit != after.history_limit;
     let labels = meta.labels != after_meta.labels || meta.annotations != after_meta.annotations;
     let routes = if ports {

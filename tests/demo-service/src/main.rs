@@ -18,6 +18,7 @@
 //!
 //! `app say COUNT TEXT` only prints a text so often, `{n}` in it numbered, for tests of what reads containers' logs.
 //! `app health` asks the running service for `/healthz` and exits 0 or 1: a health check for an image without a shell.
+//! A WebSocket handshake with the sample key of RFC 6455 is accepted, and then every byte comes back as it was sent.
 //! On SIGTERM it takes no new connections, finishes the requests it has, and exits 0.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -208,6 +209,23 @@ fn connection(stream: &TcpStream, service: &Service) -> std::io::Result<()> {
     }
 }
 
+/// Accepts the handshake, and sends back what comes until the client has enough.
+fn echo(mut stream: &TcpStream, reader: &mut impl Read, version: &str) -> std::io::Result<bool> {
+    let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nx-version: {version}\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes())?;
+    let mut some = [0; 1024];
+    loop {
+        let read = reader.read(&mut some)?;
+        if read == 0 {
+            return Ok(false);
+        }
+        stream.write_all(some.get(..read).unwrap_or_default())?;
+    }
+}
+
 /// Answers one request; says whether the connection stays open.
 fn answer(
     mut stream: &TcpStream,
@@ -226,6 +244,9 @@ fn answer(
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
     std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    if header("sec-websocket-key") == Some("dGhlIHNhbXBsZSBub25jZQ==") {
+        return echo(stream, reader, &service.version);
+    }
     let mut words = head.split_ascii_whitespace();
     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("/"));
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
 use fm_e2e::{Plan, World, in_force, runs, visit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// A person with a browser: what it was given it sends back.
@@ -172,6 +176,115 @@ async fn thousands_of_users_stay_on_the_canary_while_it_grows_and_leave_it_at_on
     assert!(runs(&view["status"]["stable"], "v1"), "{view}");
     users = all_visit(users, port, &plan.host).await?;
     assert_eq!(on(&users, "v1"), USERS, "all left the canary at once");
+    world.end().await;
+    Ok(())
+}
+
+/// A WebSocket to the canary.
+async fn websocket(port: u16, host: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nx-qa: canary\r\n\r\n"
+    );
+    stream.write_all(handshake.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.context("no handshake")?);
+    }
+    let answer = String::from_utf8(answer)?;
+    anyhow::ensure!(
+        answer.starts_with("HTTP/1.1 101") && answer.contains("x-version: v2"),
+        "{answer}"
+    );
+    assert!(echoes(&mut stream).await, "it works");
+    Ok(stream)
+}
+
+async fn echoes(stream: &mut TcpStream) -> bool {
+    let mut back = [0; 4];
+    stream.write_all(b"ping").await.is_ok()
+        && stream.read_exact(&mut back).await.is_ok()
+        && &back == b"ping"
+}
+
+/// Waits until the other side closes it.
+async fn closed(stream: &mut TcpStream) -> Result<()> {
+    let ends = stream.read_u8();
+    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
+    anyhow::ensure!(ended.context("it stayed open")?.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn websockets_of_a_canary_taken_back_drain_or_are_closed_as_the_manifest_says() -> Result<()>
+{
+    let mut world = World::new(None).await?;
+    let with = |more: &str| Plan {
+        steps: "[{ weight: 20, approval: manual }]".into(),
+        analysis: "{ disabled: true }".into(),
+        more: format!("  match: [{{ header: x-qa, value: canary }}]\n{more}"),
+        ..Plan::default()
+    };
+    let drain = with("  rollback: { connections: drain }\n");
+    world.first(&drain).await?;
+    let port = world.stack.port();
+    world.apply(&drain, "v2").await?;
+    stands_at(&world, &drain, 20.0).await?;
+    let mut socket = websocket(port, &drain.host).await?;
+    let (code, text) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
+    taken_back(&world, &drain).await?;
+    assert!(echoes(&mut socket).await, "it goes on while it drains");
+    // `timeouts.drain` is over after 5 s; then the tasks are stopped.
+    closed(&mut socket).await?;
+
+    // The tasks stay, so only HAProxy can close it.
+    let close = with("  rollback: { connections: close }\n  keepFailed: 5m\n");
+    world.apply(&close, "v2").await?;
+    let (code, text) = world.frctl(&["rollout", "retry", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
+    stands_at(&world, &close, 20.0).await?;
+    let mut socket = websocket(port, &close.host).await?;
+    let (code, text) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
+    closed(&mut socket).await?;
+    let view = taken_back(&world, &close).await?;
+    let kept = view["status"]["lastRollout"]["revision"].as_str();
+    let ready = &view["swarm"]["revisions"][kept.unwrap_or_default()]["ready"];
+    assert!(
+        ready.as_array().is_some_and(|tasks| !tasks.is_empty()),
+        "{view}"
+    );
+    world.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_way_back_over_time_falls_and_ends() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        steps: "[{ weight: 50, hold: 5m }]".into(),
+        more: "  rollback: { over: 9s }\n".into(),
+        ..Plan::default()
+    };
+    world.first(&plan).await?;
+    let load = world.load(&plan, 100);
+    world.apply(&plan, "bad").await?;
+    let view = world
+        .wait(&plan, "a share on its way back", 60, |view| {
+            view["status"]["phase"] == "rollingBack"
+                && in_force(view).is_some_and(|weight| weight > 0.0 && weight < 50.0)
+        })
+        .await?;
+    let why = view["status"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("gives its share back until"), "{why}");
+    let view = taken_back(&world, &plan).await?;
+    assert_eq!(
+        view["status"]["lastRollout"]["outcome"], "rolledBack",
+        "{view}"
+    );
+    load.stop().await;
+    assert_eq!(load.all().failures(), 0, "{:?}", load.all().failed);
     world.end().await;
     Ok(())
 }

@@ -63,6 +63,7 @@ fn world_of(step: &Step, generation: u64) -> (Target, SwarmObserved) {
     target.preview_hosts = vec!["next.example.com".into()];
     for ((n, replicas, draining), slot) in step.revisions.iter().zip(Slot::ALL) {
         target.revisions.entry(id(*n)).or_insert(RevisionTarget {
+            cut: false,
             replicas: u32::from(*replicas),
             slot: Some(slot),
             draining: *draining,

@@ -164,6 +164,7 @@ fn a_preview_host_lets_go_of_a_backend_before_another_revision_gets_it() {
     world.settle(&of(&target, &first));
     target.revisions.remove(&RevisionId::new("bbbbbbbbbb"));
     let next = RevisionTarget {
+        cut: false,
         replicas: 1,
         slot: Some(Slot::B),
         draining: false,
@@ -239,6 +240,7 @@ fn a_slot_is_let_go_by_the_record_before_its_servers_change() {
     world.settle(&desired);
     target.revisions.remove(&RevisionId::new("bbbbbbbbbb"));
     let next = RevisionTarget {
+        cut: false,
         replicas: 1,
         slot: Some(Slot::B),
         draining: false,

@@ -52,6 +52,7 @@ pub(crate) fn shop() -> (ReleaseKey, Target, SwarmObserved) {
     target.affinity = serde_json::from_value(serde_json::json!({ "cookie": {} })).unwrap();
     for (id, slot) in [("aaaaaaaaaa", Slot::A), ("bbbbbbbbbb", Slot::B)] {
         let revision = RevisionTarget {
+            cut: false,
             replicas: 2,
             slot: Some(slot),
             draining: false,
@@ -84,6 +85,7 @@ pub(crate) fn shop_with_previews() -> (ReleaseKey, Target, SwarmObserved) {
     let preview = serde_json::from_value(preview).unwrap();
     target.previews.insert(id.clone(), preview);
     let revision = RevisionTarget {
+        cut: false,
         replicas: 1,
         slot: None,
         draining: false,

@@ -318,6 +318,7 @@ pub(crate) fn target(uid: &str, revisions: &[(&str, Slot, u32)], routes: Vec<Rou
         target.revisions.insert(
             RevisionId::new(revision),
             RevisionTarget {
+                cut: false,
                 replicas: *replicas,
                 slot: Some(*slot),
                 draining: false,

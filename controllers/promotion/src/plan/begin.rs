@@ -81,9 +81,11 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
         replicas,
         slot,
         draining: false,
+        cut: false,
         restarts: 0,
     });
     target.slot = slot;
+    target.cut = false;
     draft.target.canary = Some(wanted.clone());
     draft.target.rollout = Some(rollout);
     let message = format!("{} begins", draft.name(wanted));
@@ -122,6 +124,7 @@ fn rollout(
         },
         progress_deadline: settings.progress_deadline,
         ending: None,
+        returns_from: None,
         overruled: false,
         blind_since: None,
         failed_before: draft.service(wanted).map_or(0, |seen| seen.failed_tasks),

@@ -72,6 +72,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         preview: preview.map(|preview| named(preview, release)),
         analysis: spec.analysis.clone(),
         on_failure: spec.on_failure,
+        rollback: spec.rollback,
         keep_failed: spec.keep_failed,
         on_new_revision: spec.on_new_revision,
         progress_deadline: spec.progress_deadline,

@@ -19,6 +19,7 @@ mod intake;
 mod operations;
 mod preview;
 mod removal;
+mod returning;
 mod rollout;
 mod status;
 mod step;

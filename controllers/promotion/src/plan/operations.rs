@@ -208,7 +208,14 @@ fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     match &draft.target.rollout {
         None => abort_waiting(draft, why),
         Some(run) if run.stage == Stage::RollingBack => {
-            Ok("it is being taken back already".to_owned())
+            let slowly = run.returns_from.is_some();
+            if let Some(run) = &mut draft.target.rollout {
+                run.returns_from = None;
+            }
+            Ok(match slowly {
+                true => "stable takes the rest back at once".to_owned(),
+                false => "it is being taken back already".to_owned(),
+            })
         }
         Some(run) if run.stage == Stage::Draining => running(draft).map(|_| String::new()),
         Some(_) if draft.target.stable.is_none() => Err(

@@ -58,6 +58,7 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) {
             replicas,
             slot: None,
             draining: false,
+            cut: false,
             restarts: 0,
         },
     );

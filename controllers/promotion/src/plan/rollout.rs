@@ -399,6 +399,7 @@ pub(super) fn switch(draft: &mut Draft<'_>) {
     if let Some(rollout) = &mut draft.target.rollout {
         // Kept in stable's place because stable could not serve: then it did not end as it was going to.
         rollout.ending = None;
+        rollout.returns_from = None;
         rollout.paused = None;
     }
     draft.target.failed.remove(&new);

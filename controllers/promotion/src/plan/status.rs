@@ -113,6 +113,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::Approval(_)
         | Why::Switching { .. }
         | Why::TakingBack { .. }
+        | Why::Returning { .. }
         | Why::StableBroken { .. }
         | Why::Deleting { .. } => {}
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::draft::{Draft, after};
 use super::rollout::Move;
 use super::why::Why;
-use super::{removal, traffic};
+use super::{removal, returning, traffic};
 
 /// So many tasks that fail before the revision ever serves are a crash loop.
 const CRASH_LOOP: u32 = 3;
@@ -253,9 +253,11 @@ pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
 /// Begins to take the canary back. Nothing is waited for.
 pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
     let now = draft.now;
+    let returns_from = returning::begins(draft, ending.outcome);
     let Some(rollout) = &mut draft.target.rollout else {
         return;
     };
+    rollout.returns_from = returns_from;
     rollout.stage = Stage::RollingBack;
     rollout.stage_since = now;
     rollout.paused = None;
@@ -310,6 +312,16 @@ fn back_to_stable(draft: &mut Draft<'_>) -> Option<Why> {
             canary: draft.ready(&canary),
         });
     }
+    if draft.routed()
+        && let Some((weight, until)) = returning::share(draft, &rollout)
+    {
+        traffic::set(draft, &stable, Some(&canary), weight);
+        return Some(Why::Returning {
+            why: rollout.ending.map(|e| e.why).unwrap_or_default(),
+            weight,
+            until,
+        });
+    }
     if draft.target.traffic.is_some() {
         traffic::set(draft, &stable, None, Weight::ZERO);
     }
@@ -328,7 +340,7 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
                 && draft.target.stable.as_ref() != Some(wanted)
                 && !draft.target.failed.contains_key(wanted)
         });
-        if another {
+        if another && matches!(why, Why::StableBroken { .. }) {
             super::rollout::switch(draft);
             return Move::Again;
         }
@@ -343,6 +355,7 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
         });
     }
     close(draft);
+    returning::cut(draft, &rollout.revision);
     let replaced = rollout
         .ending
         .is_some_and(|e| e.outcome == Outcome::Replaced);

@@ -33,7 +33,7 @@ impl Why {
             Why::Approval(_) => reasons::APPROVAL,
             Why::Paused { .. } => reasons::PAUSED,
             Why::Switching { .. } => reasons::SWITCHING,
-            Why::TakingBack { .. } => reasons::TAKING_BACK,
+            Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
             Why::StableBroken { .. } => reasons::STABLE_BROKEN,
             Why::Serving {
                 ready: 0, replicas, ..
@@ -56,6 +56,7 @@ impl Why {
             Why::Holding(at) => at.until,
             Why::Preview(up) => Some(up.until),
             Why::Held { held, .. } => Some(held.until),
+            Why::Returning { until, .. } => Some(*until),
             Why::Scaling(scaling) => scaling.deadline,
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
@@ -110,6 +111,7 @@ impl Why {
             | Why::Evidence(_)
             | Why::Switching { .. }
             | Why::TakingBack { .. }
+            | Why::Returning { .. }
             | Why::StableBroken { .. }
             | Why::Serving { .. }
             | Why::Preview(_)
@@ -158,6 +160,13 @@ impl Why {
                     "stable takes everything back ({}): {}",
                     plain(why),
                     cause.sentence()
+                )
+            }
+            Why::Returning { why, weight, until } => {
+                format!(
+                    "gives its share back until {} and has {weight} still ({})",
+                    clock(*until),
+                    plain(why)
                 )
             }
             Why::StableBroken { why, canary } => broken(why, *canary),

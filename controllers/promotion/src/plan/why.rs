@@ -104,6 +104,16 @@ pub enum Why {
         cause: Box<Why>,
     },
     /// Stable takes everything back.
+    /// The canary gives its share back little by little.
+    Returning {
+        /// Why it is taken back.
+        why: String,
+        /// The share it still has.
+        weight: Weight,
+        /// When it has none.
+        until: Timestamp,
+    },
+    /// Stable takes everything back, and it is not yet in force everywhere.
     TakingBack {
         /// Why it is taken back.
         why: String,

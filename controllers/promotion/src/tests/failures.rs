@@ -150,3 +150,60 @@ fn one_that_was_taken_back_stays_for_a_look_and_begins_at_the_first_step_again()
     sim.settle();
     assert!(!sim.target().revisions.contains_key(&failed));
 }
+
+#[test]
+fn a_way_back_over_time_falls_from_the_first_moment_and_ends_in_time() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.apply(|release| {
+        release.spec.rollback.over = Span::secs(90);
+        release.spec.rollback.connections = fm_api::release::Connections::Close;
+    });
+    sim.image("good:2");
+    sim.settle();
+    sim.pass(10);
+    sim.settle();
+    assert_eq!(sim.weight(), 5000, "{:?}", sim.status());
+    sim.verdict(Decision::Rollback);
+    sim.settle();
+    let mut shares = vec![sim.weight()];
+    assert_eq!(sim.status().reason, reasons::TAKING_BACK);
+    assert!(
+        sim.status().why.contains("and has 45 % still"),
+        "{:?}",
+        sim.status()
+    );
+    for _ in 0..9 {
+        sim.pass(10);
+        sim.settle();
+        shares.push(sim.weight());
+    }
+    assert_eq!(
+        shares,
+        [4500, 4000, 3500, 3000, 2500, 2000, 1500, 1000, 500, 0]
+    );
+    let target = sim.target();
+    assert!(target.rollout.is_none(), "{:?}", sim.status());
+    assert_eq!(sim.status().phase, Phase::Degraded);
+}
+
+#[test]
+fn nobody_waits_for_a_way_back_over_time_after_an_abort_or_a_newer_image() {
+    let returning = || {
+        let mut sim = Sim::serving(release("good:1"));
+        sim.apply(|release| release.spec.rollback.over = Span::secs(90));
+        sim.image("good:2");
+        sim.settle();
+        sim.verdict(Decision::Rollback);
+        sim.settle();
+        assert_eq!(sim.weight(), 900, "{:?}", sim.status());
+        sim
+    };
+    let mut sim = returning();
+    sim.ask(Verb::Abort, false);
+    sim.settle();
+    assert_eq!(sim.weight(), 0, "{:?}", sim.status());
+    let mut sim = returning();
+    sim.image("good:1");
+    sim.settle();
+    assert_eq!((sim.weight(), sim.status().phase), (0, Phase::Healthy));
+}

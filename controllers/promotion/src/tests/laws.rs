@@ -35,6 +35,28 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     a_switch_is_whole(new);
     previews_have_no_share_and_an_end(new, now);
     held_is_left_alone(before, old, new);
+    the_way_back_only_falls(before, old, new);
+}
+
+/// A canary that is taken back never gains, unless stable cannot serve.
+fn the_way_back_only_falls(world: &World, old: &Target, new: &Target) {
+    let back = |target: &Target| {
+        let rollout = target.rollout.as_ref();
+        rollout.is_some_and(|r| r.stage == Stage::RollingBack)
+    };
+    let (Some(before), Some(after)) = (&old.traffic, &new.traffic) else {
+        return;
+    };
+    if !back(old) || !back(new) || after.weight <= before.weight {
+        return;
+    }
+    let stable = new.stable.as_ref();
+    let seen = world.swarm.as_ref().zip(stable);
+    let ready = seen.and_then(|(seen, stable)| seen.revisions.get(stable));
+    assert!(
+        ready.is_none_or(|stable| stable.ready.is_empty()),
+        "{before:?} rose to {after:?}"
+    );
 }
 
 /// While somebody holds it nothing moves, but back to stable at somebody's word.
@@ -291,8 +313,13 @@ fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timesta
     // The next one in the queue may have begun in the same look.
     let none = split.canary.is_some() || split.weight == Weight::ZERO;
     let back = split.canary.as_ref() != Some(&rollout.revision) && none;
+    // The manifest may let a canary that was shown to do harm give its share back little by little, never an abort.
+    let over = new.settings.as_ref().map(|s| s.rollback.over);
+    let from = new.rollout.as_ref().and_then(|run| run.returns_from);
+    let asked = over.is_some_and(|over| over > Span::ZERO) && !aborted;
+    let falls = asked && from.is_some_and(|from| split.weight < from);
     assert!(
-        back || broken,
+        back || broken || falls,
         "stable gets everything back at once: {split:?}"
     );
 }
@@ -355,9 +382,11 @@ proptest! {
         replicas in proptest::option::of(1_u32..6),
         green in 0..3_u8,
         inspect in prop_oneof![Just(0_u64), Just(30)],
+        over in prop_oneof![Just(0_u64), Just(20)],
     ) {
         let mut first = strategy(green, "good:0");
         first.spec.keep_failed = Span::secs(inspect);
+        first.spec.rollback.over = Span::secs(over);
         first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
         first.spec.on_new_revision = policy;
         if let Some(canary) = &mut first.spec.strategy.canary {

@@ -254,6 +254,7 @@ impl Lab {
             .iter()
             .map(|(id, replicas, restarts)| {
                 let wanted = RevisionTarget {
+                    cut: false,
                     replicas: *replicas,
                     slot: None,
                     draining: false,

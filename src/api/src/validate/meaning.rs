@@ -3,7 +3,7 @@
 use crate::criteria::Analysis;
 use crate::problem::Problem;
 use crate::quantity::Span;
-use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require};
+use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require, Rollback};
 
 use super::{LARGEST, metrics, preview, routes, workload};
 
@@ -41,6 +41,13 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
         spec.progress_deadline,
         Span::secs(1),
         Span::secs(7 * 86_400),
+    );
+    span(
+        &mut found,
+        "spec.rollback.over",
+        spec.rollback.over,
+        Span::ZERO,
+        Span::secs(3600),
     );
     span(
         &mut found,
@@ -221,6 +228,13 @@ fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             "spec.match",
             "there are no routes, so there are no requests to match",
             "`[]`, or routes",
+        );
+    }
+    if spec.rollback != Rollback::default() {
+        refuse(
+            "spec.rollback",
+            "there are no routes, so there is neither a share nor a connection to give back",
+            "no `rollback`, or routes",
         );
     }
     if spec.affinity.is_some() {
