@@ -5,7 +5,9 @@
 use fm_api::criteria::OnInconclusive;
 use fm_api::http::{ApplyOutcome, View};
 use fm_api::quantity::Span;
-use fm_api::release::{Approval, OnFailure, OnNewRevision, Release, ReleaseSpec, Require};
+use fm_api::release::{
+    Approval, Connections, OnFailure, OnNewRevision, Release, ReleaseSpec, Require,
+};
 use fm_api::strategy::{BlueGreen, Canary, Course, Preview};
 use serde::Serialize;
 
@@ -220,11 +222,18 @@ fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
 fn back(spec: &ReleaseSpec) -> Vec<String> {
     let mut what = Vec::new();
     what.push(match spec.on_failure {
+        OnFailure::Rollback if spec.rollback.over > Span::ZERO => format!(
+            "harm gives its share back to stable over {}, anything else at once, and it is not tried again by itself",
+            spec.rollback.over
+        ),
         OnFailure::Rollback => {
             "stable gets everything back at once, and it is not tried again by itself".to_owned()
         }
         OnFailure::Pause => "it stops where it is, and a person decides".to_owned(),
     });
+    if spec.rollback.connections == Connections::Close {
+        what.push("its upgraded connections (WebSockets) are closed then".to_owned());
+    }
     if spec.keep_failed > Span::ZERO {
         what.push(format!(
             "its tasks stay for {} to be looked at",
