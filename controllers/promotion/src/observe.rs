@@ -129,6 +129,7 @@ fn spec(cache: &Cache, key: &ReleaseKey, entry: &Entry) -> Spec {
                 uid: String::new(),
                 generation: 0,
                 deleted: false,
+                orphan: false,
                 body: Err(vec![format!("it is no JSON: {error}")]),
             };
         }
@@ -138,6 +139,7 @@ fn spec(cache: &Cache, key: &ReleaseKey, entry: &Entry) -> Spec {
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
         generation: metadata["generation"].as_u64().unwrap_or(0),
         deleted: !metadata["deletedAt"].is_null(),
+        orphan: metadata["orphan"] == true,
         body: usable(cache, key, &value).map(Box::new),
     }
 }

@@ -55,6 +55,16 @@ pub(crate) fn describe(action: &Action) -> (Severity, &'static str, String) {
                     "ServiceRestarted",
                     format!("restarting the tasks of service {name}"),
                 ),
+                UpdateReason::Adopt => (
+                    Severity::Normal,
+                    "ServiceAdopted",
+                    format!("service {name} is ours from now on; its tasks go on"),
+                ),
+                UpdateReason::GiveBack => (
+                    Severity::Normal,
+                    "ServiceGivenBack",
+                    format!("service {name} is given back; its tasks go on"),
+                ),
                 UpdateReason::Changed => (
                     Severity::Normal,
                     "ServiceUpdated",

@@ -119,10 +119,20 @@ impl Docker {
         })
     }
 
-    /// All services whose names are like ours, ours or not.
+    /// All services whose names are like ours, ours or not, and those that were there before and are ours since.
     pub(crate) async fn services(&self) -> Result<Vec<Service>, DockerError> {
-        let filters = json!({ "name": [NAME_PREFIX] });
-        let found: Vec<RawService> = self.raw.get("/services", Some(&filters)).await?;
+        let named = json!({ "name": [NAME_PREFIX] });
+        let adopted = json!({ "label": [label::ADOPTED] });
+        let (mut found, others) = tokio::try_join!(
+            self.raw.get::<Vec<RawService>>("/services", Some(&named)),
+            self.raw.get::<Vec<RawService>>("/services", Some(&adopted)),
+        )?;
+        // A service of ours that was given back may have been adopted again.
+        found.extend(
+            others
+                .into_iter()
+                .filter(|other| !other.is_named(NAME_PREFIX)),
+        );
         let attached = found
             .iter()
             .any(|service| networks(&service.spec).is_some_and(|list| !list.is_empty()));
@@ -137,10 +147,32 @@ impl Docker {
             .collect())
     }
 
-    /// All tasks of services that carry our label, also while a removed service's tasks still stop.
-    pub(crate) async fn tasks(&self, installation: &str) -> Result<Vec<Task>, DockerError> {
+    /// All tasks of services that carry our label, also while a removed service's tasks still stop; and those of the
+    /// services `adopted`, which keep the labels that their service had when they began.
+    pub(crate) async fn tasks(
+        &self,
+        installation: &str,
+        adopted: &[String],
+    ) -> Result<Vec<Task>, DockerError> {
         let filters = json!({ "label": [format!("{}={installation}", label::MANAGED_BY)] });
-        self.raw.get("/tasks", Some(&filters)).await
+        let mut tasks: Vec<Task> = self.raw.get("/tasks", Some(&filters)).await?;
+        if !adopted.is_empty() {
+            let filters = json!({ "service": adopted });
+            let more: Vec<Task> = self.raw.get("/tasks", Some(&filters)).await?;
+            tasks.retain(|task| !adopted.contains(&task.service_id));
+            tasks.extend(more);
+        }
+        Ok(tasks)
+    }
+
+    /// A service by its name or id, with the names of networks instead of their ids.
+    pub(crate) async fn service(&self, name: &str) -> Result<Option<Service>, DockerError> {
+        let path = format!("/services/{}", escape(name));
+        match self.raw.get::<RawService>(&path, None).await {
+            Ok(found) => Ok(Some(read_service(found, &self.network_names().await?))),
+            Err(DockerError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All services that carry a label, and their tasks.

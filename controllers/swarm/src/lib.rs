@@ -9,6 +9,7 @@
 //! while Docker or the store is not surely seen; a task replaced because this program is another version.
 
 mod act;
+mod adopt;
 mod contents;
 mod docker;
 mod drift;
@@ -36,6 +37,7 @@ use fm_api::keys;
 use fm_runtime::{Cache, Context, Recorder, run_elected};
 use fm_store::{Expect, SharedStore, StoreError, Txn};
 
+pub use crate::adopt::{AdoptError, Candidate, Services};
 pub use crate::contents::{ContentError, Contents, Kind};
 
 use crate::docker::Docker;

@@ -198,20 +198,21 @@ impl Observer {
 
     async fn fetch(&self, whole: bool) -> Result<World, DockerError> {
         if whole {
-            let (services, tasks, nodes) = tokio::try_join!(
-                self.docker.services(),
-                self.docker.tasks(&self.installation),
-                self.docker.nodes()
-            )?;
+            let (services, nodes) = tokio::try_join!(self.docker.services(), self.docker.nodes())?;
+            let adopted = adopted(&services);
+            let tasks = self.docker.tasks(&self.installation, &adopted).await?;
             return Ok(World::sort(&self.installation, services, tasks, nodes));
         }
-        let tasks = self.docker.tasks(&self.installation).await?;
         let last = Arc::clone(&self.look.borrow().world);
         let services: Vec<Service> = last
             .releases
             .values()
             .flat_map(|view| view.services.iter().cloned())
             .collect();
+        let tasks = self
+            .docker
+            .tasks(&self.installation, &adopted(&services))
+            .await?;
         let mut world = World::sort(&self.installation, services, tasks, last.nodes.clone());
         world.foreign.clone_from(&last.foreign);
         Ok(world)
@@ -319,6 +320,12 @@ impl Observer {
         }
         self.poke.notify_one();
     }
+}
+
+/// The ids of services that were there before.
+fn adopted(services: &[Service]) -> Vec<String> {
+    let adopted = services.iter().filter(|service| service.is_adopted());
+    adopted.map(|service| service.id.clone()).collect()
 }
 
 /// A panic elsewhere leaves nothing half done in these maps.

@@ -11,7 +11,7 @@ use fm_api::target::{RevisionRecord, RevisionTarget, Target};
 use serde_json::Value;
 
 use crate::drift::{Difference, differences};
-use crate::render::{Identity, at_use};
+use crate::render::{Identity, adopted_spec, given_back};
 use crate::world::{ReleaseView, Service, World, label, service_name};
 
 /// What a plan is made from.
@@ -29,6 +29,8 @@ pub(crate) struct Input<'a> {
     pub(crate) world: &'a World,
     /// Differences that stay after our spec was posted: Docker makes them itself. By service id.
     pub(crate) tolerated: &'a BTreeMap<String, BTreeSet<Difference>>,
+    /// Services that were there before and are to be ours, as they are now, by revision.
+    pub(crate) adoptable: &'a BTreeMap<RevisionId, Service>,
     /// Whether the store is seen as it is now. While it is not, nothing is removed.
     pub(crate) store_known: bool,
 }
@@ -87,6 +89,10 @@ pub(crate) enum UpdateReason {
     Restart,
     /// We posted another spec earlier.
     Changed,
+    /// It was there before and is ours from now on.
+    Adopt,
+    /// It is given back.
+    GiveBack,
     /// Somebody else changed it.
     Repair(Vec<String>),
 }
@@ -174,8 +180,13 @@ pub(crate) fn plan(input: Input<'_>) -> Plan {
     };
     for (revision, wanted) in &target.revisions {
         let name = service_name(input.key, revision);
-        let ours = view.services.iter().find(|service| service.name == name);
+        let ours = view
+            .services
+            .iter()
+            .find(|service| service.name == name || service.is_revision(revision));
         match ours {
+            // It was given back: it is nobody's, also under a name like ours.
+            None if target.orphan.as_ref() == Some(revision) => {}
             _ if input.world.foreign.contains(&name) => plan.why.push(Why::NameTaken {
                 revision: revision.clone(),
                 name,
@@ -220,12 +231,48 @@ fn revise(
         uid: &target.uid,
         revision,
     };
+    // One that is somebody else's by now stays so.
+    let before = input.adoptable.get(revision);
+    let before = before.filter(|service| service.label(label::MANAGED_BY).is_empty());
+    let was_there = service.or(before).filter(|service| {
+        let adopted = record.adopted.as_ref();
+        adopted.is_some_and(|adopted| adopted.id == service.id)
+    });
+    let adopted = was_there.and(record.adopted.as_ref());
+    let gives_back = target.orphan.as_ref() == Some(revision);
+    let spec = if gives_back {
+        given_back(
+            identity,
+            record,
+            adopted,
+            (wanted.replicas, wanted.restarts),
+        )
+    } else {
+        adopted_spec(
+            identity,
+            record,
+            adopted,
+            (wanted.replicas, wanted.restarts),
+        )
+    };
     let post = Post {
         revision: revision.clone(),
-        name: service_name(input.key, revision),
-        spec: at_use(identity, &record.service, wanted.replicas, wanted.restarts),
+        name: spec["Name"].as_str().unwrap_or_default().to_owned(),
+        spec,
         login: record.workload.registry_auth.clone(),
     };
+    if gives_back {
+        // Without our labels it is not seen any more: then that is done.
+        if let Some(service) = service {
+            plan.actions
+                .push(update(service, post, UpdateReason::GiveBack));
+        }
+        return;
+    }
+    if let (None, Some(before)) = (service, was_there) {
+        plan.actions.push(update(before, post, UpdateReason::Adopt));
+        return;
+    }
     // Somebody said that nothing is to be repaired for a while: then it is told, as with `drift: report`.
     let held = target.held.is_some();
     let Some(service) = service else {
@@ -248,12 +295,16 @@ fn revise(
             name: post.name,
             found,
         }),
-        Decision::Update(reason) => plan.actions.push(Action::Update {
-            id: service.id.clone(),
-            version: service.version,
-            post,
-            reason,
-        }),
+        Decision::Update(reason) => plan.actions.push(update(service, post, reason)),
+    }
+}
+
+fn update(service: &Service, post: Post, reason: UpdateReason) -> Action {
+    Action::Update {
+        id: service.id.clone(),
+        version: service.version,
+        post,
+        reason,
     }
 }
 

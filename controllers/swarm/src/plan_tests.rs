@@ -10,6 +10,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::render::at_use;
 
 const STORE: &str = "store1";
 
@@ -53,6 +54,7 @@ fn record(uid: &str, n: u8) -> RevisionRecord {
             "TaskTemplate": { "ContainerSpec": { "Image": format!("sha256:{n}") } },
             "Mode": { "Replicated": {} },
         }),
+        adopted: None,
     }
 }
 
@@ -133,6 +135,7 @@ fn plan_with(
         key: &key(),
         target,
         records,
+        adoptable: &BTreeMap::new(),
         world,
         tolerated: &BTreeMap::new(),
         store_known,
@@ -239,6 +242,7 @@ fn what_docker_makes_of_our_spec_itself_is_no_drift() {
         records: &records,
         world: &world,
         tolerated: &tolerated,
+        adoptable: &BTreeMap::new(),
         store_known: true,
     });
     assert_eq!(plan, Plan::default());
@@ -403,3 +407,6 @@ proptest! {
         prop_assert_eq!(model.plan(Some(&target), &records), model.plan(Some(&target), &records));
     }
 }
+
+#[path = "plan_tests_adopting.rs"]
+mod adopting;

@@ -16,6 +16,14 @@ pub(crate) struct RawService {
     pub(crate) spec: Value,
 }
 
+impl RawService {
+    pub(crate) fn is_named(&self, prefix: &str) -> bool {
+        self.spec["Name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with(prefix))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RawVersion {

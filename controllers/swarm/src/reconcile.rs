@@ -26,7 +26,7 @@ use crate::plan::{Action, Input, Plan, Post, plan};
 use crate::report::{Seen, report};
 use crate::resolve::Resolver;
 use crate::tasks::moving;
-use crate::world::World;
+use crate::world::{Service, TaskState, World};
 
 /// Plan and act so often before leaving the rest to the next wake-up: a service changed again and again by others must
 /// not keep a release from being reported.
@@ -60,6 +60,8 @@ pub(crate) struct Round<'a> {
     entry: Option<Arc<Entry>>,
     target: Option<Target>,
     records: BTreeMap<RevisionId, RevisionRecord>,
+    /// Services that were there before and are to be ours.
+    adoptable: BTreeMap<RevisionId, Service>,
     pub(crate) memory: Arc<Mutex<Memory>>,
 }
 
@@ -86,7 +88,7 @@ impl Swarm {
         key: &ReleaseKey,
         fence: Option<&Fence>,
     ) -> Result<Next, ReconcileError> {
-        let round = self.round(key, fence)?;
+        let mut round = self.round(key, fence)?;
         if let Some(target) = &round.target {
             self.resolve(&round, target).await;
         }
@@ -94,7 +96,12 @@ impl Swarm {
         let look = self.observer.look(after).await;
         let (look, plan) = match look.problem {
             Some(problem) => return self.freeze(&round, problem).await,
-            None => self.settle(&round, look).await?,
+            None => {
+                if let Err(problem) = self.find_adoptable(&mut round, &look.world).await {
+                    return self.freeze(&round, problem.to_string()).await;
+                }
+                self.settle(&round, look).await?
+            }
         };
         if let Some(problem) = look.problem {
             return self.freeze(&round, problem).await;
@@ -104,6 +111,25 @@ impl Swarm {
             Some(target) => self.observed(&round, target, &look.world, &plan).await,
             None => self.forget(&round, &look.world).await,
         }
+    }
+
+    /// Reads the services that revisions are to run in and that are not ours yet.
+    async fn find_adoptable(
+        &self,
+        round: &mut Round<'_>,
+        world: &World,
+    ) -> Result<(), DockerError> {
+        let view = world.releases.get(round.key);
+        for (id, record) in &round.records {
+            let Some(adopted) = &record.adopted else {
+                continue;
+            };
+            let ours = view.is_some_and(|view| view.services.iter().any(|s| s.id == adopted.id));
+            if !ours && let Some(service) = self.docker.service(&adopted.id).await? {
+                round.adoptable.insert(id.clone(), service);
+            }
+        }
+        Ok(())
     }
 
     fn round<'a>(
@@ -130,6 +156,7 @@ impl Swarm {
             entry,
             target,
             records,
+            adoptable: BTreeMap::new(),
             memory: Arc::clone(lock(&self.memories).entry(key.clone()).or_default()),
         })
     }
@@ -174,6 +201,7 @@ impl Swarm {
             records: &round.records,
             world,
             tolerated: &memory.tolerated,
+            adoptable: &round.adoptable,
             store_known: self.cache.lost_since().is_none(),
         })
     }
@@ -372,7 +400,11 @@ impl Swarm {
 
     /// The target is gone. When the services are too, nothing is left to be observed.
     async fn forget(&self, round: &Round<'_>, world: &World) -> Result<Next, ReconcileError> {
-        let left = world.releases.contains_key(round.key);
+        // Tasks that go on belong to a service that was given back.
+        let left = world.releases.get(round.key).is_some_and(|view| {
+            let mut tasks = view.tasks.values().flatten();
+            !view.services.is_empty() || tasks.any(|t| t.desired_state > TaskState::Running)
+        });
         self.observer.set_moving(round.key, left);
         if left || self.options.observe_only {
             return Ok(Next::OnChange);

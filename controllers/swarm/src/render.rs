@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Span;
+use fm_api::release::Adopted;
+use fm_api::target::RevisionRecord;
 use fm_api::workload::{FileReference, Healthcheck, ResourceAmount, Resources, Workload};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -16,6 +18,9 @@ use crate::Endpoints;
 use crate::world::{label, service_name};
 
 mod details;
+
+/// The label by which `docker stack` knows its services.
+pub(crate) const STACK: &str = "com.docker.stack.namespace";
 
 /// Whose service it is.
 #[derive(Debug, Clone, Copy)]
@@ -97,15 +102,8 @@ fn container(
 ) -> Result<Value, String> {
     let mut spec = Map::from_iter([("Image".to_owned(), json!(pinned))]);
     let mut labels = workload.labels.clone();
-    labels.extend([
-        (
-            label::NAMESPACE.to_owned(),
-            identity.key.namespace().to_owned(),
-        ),
-        (label::RELEASE.to_owned(), identity.key.name().to_owned()),
-        (label::UID.to_owned(), identity.uid.to_owned()),
-        (label::REVISION.to_owned(), identity.revision.to_string()),
-    ]);
+    let ours = task_labels(identity).map(|(name, value)| (name.to_owned(), value));
+    labels.extend(ours);
     put(&mut spec, "Labels", json!(labels));
     put(&mut spec, "Command", json!(workload.command));
     put(&mut spec, "Args", json!(workload.args));
@@ -145,6 +143,16 @@ fn container(
     )?;
     put(&mut spec, "Configs", configs);
     Ok(Value::Object(spec))
+}
+
+/// By them a task is known, also when its service is gone already.
+fn task_labels(identity: Identity<'_>) -> [(&'static str, String); 4] {
+    [
+        (label::NAMESPACE, identity.key.namespace().to_owned()),
+        (label::RELEASE, identity.key.name().to_owned()),
+        (label::UID, identity.uid.to_owned()),
+        (label::REVISION, identity.revision.to_string()),
+    ]
 }
 
 fn files(
@@ -279,6 +287,57 @@ pub(crate) fn at_use(
     spec["Labels"][label::SPEC_HASH] = json!(hash);
     spec["Labels"][label::REPLICAS] = json!(replicas.to_string());
     spec["Mode"]["Replicated"]["Replicas"] = json!(replicas);
+    spec
+}
+
+/// The spec to post of a revision whose service may have been there before. It keeps its name, its tasks and its labels;
+/// that of a stack goes, because `docker stack` would take it for its own.
+pub(crate) fn adopted_spec(
+    identity: Identity<'_>,
+    record: &RevisionRecord,
+    adopted: Option<&Adopted>,
+    (replicas, restarts): (u32, u32),
+) -> Value {
+    let mut template = record.service.clone();
+    if let Some(labels) = template["Labels"].as_object_mut() {
+        labels.remove(STACK);
+    }
+    // Without the service that was there it gets one of ours.
+    let Some(adopted) = adopted else {
+        if record.adopted.is_some() {
+            let container = &mut template["TaskTemplate"]["ContainerSpec"];
+            for (name, value) in task_labels(identity) {
+                container["Labels"][name] = json!(value);
+            }
+        }
+        return at_use(identity, &template, replicas, restarts);
+    };
+    template["Labels"][label::ADOPTED] = json!(adopted.id);
+    let begun = template["TaskTemplate"]["ForceUpdate"]
+        .as_u64()
+        .unwrap_or(0);
+    let begun = u32::try_from(begun).unwrap_or(0);
+    let mut spec = at_use(identity, &template, replicas, restarts);
+    let force = json!(begun.saturating_add(restarts));
+    spec["TaskTemplate"]["ForceUpdate"] = force;
+    spec["Name"] = json!(adopted.name);
+    spec
+}
+
+/// The spec of a service that is given back: as it runs, without our labels, and with those that it had.
+pub(crate) fn given_back(
+    identity: Identity<'_>,
+    record: &RevisionRecord,
+    adopted: Option<&Adopted>,
+    wanted: (u32, u32),
+) -> Value {
+    let mut spec = adopted_spec(identity, record, adopted, wanted);
+    spec["Labels"] = match &record.service["Labels"] {
+        Value::Object(labels) => Value::Object(labels.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            json!({})
+        }
+    };
     spec
 }
 

@@ -81,10 +81,15 @@ fn one(
 ) -> Option<SwarmRevision> {
     let uid = &seen.target.uid;
     let name = service_name(seen.key, id);
-    let service = view
-        .services
-        .iter()
-        .find(|service| service.name == name && service.label(label::UID) == uid);
+    let service = view.services.iter().find(|service| {
+        let named = service.name == name || service.is_revision(id);
+        named && service.label(label::UID) == uid
+    });
+    if service.is_none() && seen.target.orphan.as_ref() == Some(id) {
+        // It was given back: its tasks are not ours any more.
+        return None;
+    }
+    let name = service.map_or(name, |service| service.name.clone());
     // Tasks of a deleted namesake's service are not this release's.
     let tasks: Vec<Task> = view
         .tasks

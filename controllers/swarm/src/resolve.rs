@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::observed::Resolution;
+use fm_api::release::Adopted;
 use fm_api::target::{Resolve, ResolvedImage};
 use fm_api::workload::Workload;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::docker::{Docker, DockerError, LocalImage};
 use crate::render::{Identity, References, template};
@@ -83,6 +84,9 @@ impl Resolver {
         wanted: &Resolve,
     ) -> Result<(ResolvedImage, Value), Failure> {
         let workload = &wanted.workload;
+        if let Some(adopted) = &wanted.adopt {
+            return self.as_it_runs(adopted, workload).await;
+        }
         let auth = workload.registry_auth.as_deref();
         let pinned = self.pin(&workload.image, auth).await?;
         let references = self.references(workload).await?;
@@ -107,6 +111,26 @@ impl Resolver {
             pinned,
         };
         Ok((image, service))
+    }
+
+    /// A service that was there before is kept exactly as it is.
+    async fn as_it_runs(
+        &self,
+        adopted: &Adopted,
+        workload: &Workload,
+    ) -> Result<(ResolvedImage, Value), Failure> {
+        let Some(service) = self.docker.service(&adopted.id).await? else {
+            let words = format!("the service {} is not there any more", adopted.name);
+            return Err(Failure::lasting(words));
+        };
+        let mut spec = service.spec;
+        spec["Mode"] = json!({ "Replicated": {} });
+        let image = &spec["TaskTemplate"]["ContainerSpec"]["Image"];
+        let image = ResolvedImage {
+            reference: workload.image.clone(),
+            pinned: image.as_str().unwrap_or_default().to_owned(),
+        };
+        Ok((image, spec))
     }
 
     /// The image as tasks are told it: by digest or id.

@@ -26,6 +26,8 @@ pub(crate) mod label {
     pub(crate) const SPEC_HASH: &str = "fridaymorning.dev/spec-hash";
     /// Restarts that were taken in.
     pub(crate) const RESTARTS: &str = "fridaymorning.dev/restarts";
+    /// Docker's id of a service that was there before: nobody can copy that to another one.
+    pub(crate) const ADOPTED: &str = "fridaymorning.dev/adopted";
     /// What people call a config or secret of ours.
     pub(crate) const CONTENT_NAME: &str = "fridaymorning.dev/name";
     /// The keyed hash of its content.
@@ -70,6 +72,14 @@ impl Service {
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
         self.labels.get(name)?.parse().ok()
     }
+    /// Whether it was there before and is ours since: not named by us.
+    pub(crate) fn is_adopted(&self) -> bool {
+        !self.id.is_empty() && self.label(label::ADOPTED) == self.id
+    }
+    /// Whether it was there before, and runs this revision since.
+    pub(crate) fn is_revision(&self, revision: &RevisionId) -> bool {
+        self.is_adopted() && self.label(label::REVISION) == revision.as_str()
+    }
     /// The revision that its label names.
     pub(crate) fn revision(&self) -> RevisionId {
         RevisionId::new(self.label(label::REVISION))
@@ -108,6 +118,8 @@ pub(crate) struct Task {
     pub(crate) id: String,
     #[serde(default, rename = "NodeID")]
     pub(crate) node_id: String,
+    #[serde(default, rename = "ServiceID")]
+    pub(crate) service_id: String,
     pub(crate) desired_state: TaskState,
     pub(crate) status: TaskStatus,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -277,7 +289,8 @@ impl World {
             let key = release_of(&service.labels)
                 .filter(|_| service.label(label::MANAGED_BY) == installation);
             // A name that is not exactly what we would give is not ours, whatever its labels say.
-            match key.filter(|key| service.name == service_name(key, &service.revision())) {
+            let named = |key: &ReleaseKey| service.name == service_name(key, &service.revision());
+            match key.filter(|key| service.is_adopted() || named(key)) {
                 Some(key) => world
                     .releases
                     .entry(key)
@@ -289,7 +302,21 @@ impl World {
                 }
             }
         }
-        for task in tasks {
+        let adopted: BTreeMap<String, BTreeMap<String, String>> = world
+            .releases
+            .values()
+            .flat_map(|view| &view.services)
+            .filter(|service| service.is_adopted())
+            .map(|service| (service.id.clone(), service.labels.clone()))
+            .collect();
+        for mut task in tasks {
+            // The containers of a service that was there before do not carry our labels: its own do.
+            if let Some(labels) = adopted.get(&task.service_id) {
+                let own = labels
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone()));
+                task.spec.container_spec.labels.extend(own);
+            }
             let labels = &task.spec.container_spec.labels;
             if let (Some(key), Some(revision)) = (release_of(labels), labels.get(label::REVISION)) {
                 let revision = RevisionId::new(revision);

@@ -87,6 +87,22 @@ pub struct ContentHashes {
     pub configs: BTreeMap<String, String>,
 }
 
+/// Which service becomes a release, and how it is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdoptRequest {
+    /// The service's name or id.
+    pub service: String,
+    /// Host names that lead to it; none: it is a worker without routes.
+    pub hosts: Vec<String>,
+    /// The container's port; absent: the only one that it publishes.
+    pub port: Option<u16>,
+    /// Take it out of the stack that owns it.
+    pub from_stack: bool,
+    /// What it writes may be written by several tasks, and two revisions, side by side.
+    pub shared: bool,
+}
+
 /// What came of a delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -70,6 +70,24 @@ pub struct Metadata {
     /// Set by the server: who last changed the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<String>,
+    /// Set by the server: the Swarm service that runs the first revision, and was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+    /// Set by the server: when it is deleted, stable's service stays, and is nobody's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphan: bool,
+}
+
+/// A Swarm service that was there before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Adopted {
+    /// Docker's id: another service of the same name is not meant.
+    #[schemars(regex(pattern = r"^[a-z0-9]{1,64}$"))]
+    pub id: String,
+    /// Its name.
+    #[schemars(regex(pattern = r"^[!-~]{1,128}$"))]
+    pub name: String,
 }
 
 /// What is wanted of a release.

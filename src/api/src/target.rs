@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::criteria::Analysis;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
-use crate::release::{Affinity, Drift, MatchRule, OnControlLoss, Route};
+use crate::release::{Adopted, Affinity, Drift, MatchRule, OnControlLoss, Route};
 use crate::rollout::{Failed, Held, HistoryEntry, Leaving, PreviewTarget, Rollout, Settings};
 use crate::workload::Workload;
 
@@ -95,6 +95,9 @@ pub struct Target {
     /// Deletion was asked for: traffic goes first, then services, then this target.
     #[serde(default)]
     pub deleting: bool,
+    /// This revision's service is given back: it loses our labels and goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphan: Option<RevisionId>,
 }
 
 /// What the swarm controller must resolve and render.
@@ -107,6 +110,9 @@ pub struct Resolve {
     pub workload: Workload,
     /// The container ports to publish.
     pub ports: Vec<u16>,
+    /// It runs already: in this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopted>,
 }
 
 /// What is wanted of one revision.
@@ -294,6 +300,9 @@ pub struct RevisionRecord {
     pub ports: Vec<u16>,
     /// The Swarm service spec (Docker's JSON), rendered once; replicas are set when it is used.
     pub service: serde_json::Value,
+    /// It runs in this service, which was there before; `service` is its spec as it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 /// What an image reference was resolved to.

@@ -79,6 +79,8 @@ pub(crate) fn portable(release: &Release) -> Release {
     meta.created_at = None;
     meta.deleted_at = None;
     meta.changed_by = None;
+    meta.adopted = None;
+    meta.orphan = false;
     plain
 }
 

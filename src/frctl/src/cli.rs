@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod many;
 
-pub(crate) use many::{Abort, Hold};
+pub(crate) use many::{Abort, Adopt, Hold};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,
@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Show everything known of a release
     Describe(Named),
+    /// Make a running Swarm service a release, without restarting a task
+    Adopt(Adopt),
     /// Take a release down: traffic first, then its tasks, then the release
     Delete(Delete),
     /// Show a rollout live: shares, both revisions, the evidence, and what it waits for
@@ -224,6 +226,9 @@ pub(crate) struct Delete {
     /// Releases, NAME or NAMESPACE/NAME
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
+    /// The service of the stable revision stays, without labels of ours; HAProxy no longer leads to it
+    #[arg(long)]
+    pub(crate) orphan: bool,
     /// Wait until everything is gone
     #[arg(long)]
     pub(crate) wait: bool,

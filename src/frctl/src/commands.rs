@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod adopt;
 mod apply;
 mod diff;
 mod doctor;
@@ -44,6 +45,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Plan(files) => plan::run(session, &files).await,
         Command::Get(options) => get::run(session, &options).await,
         Command::Describe(named) => get::describe(session, &named.name).await,
+        Command::Adopt(options) => adopt::run(session, options).await,
         Command::Delete(options) => remove::run(session, &options).await,
         Command::Watch(options) => watch::run(session, &options).await,
         Command::Metrics(command) => metrics::run(session, &command).await,

@@ -111,6 +111,8 @@ fn start(
         api::Here {
             agent,
             contents: contents(ctx, settings),
+            services: fm_swarm::Services::new(&settings.docker).ok(),
+            overlay: matches!(settings.endpoints, cli::Endpoints::Overlay),
         },
     );
     let part = |name| (name, ctx.clone(), health.clone());

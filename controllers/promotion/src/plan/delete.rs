@@ -23,14 +23,22 @@ pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
     if !draft.target.deleting {
         begin(draft);
     }
+    let before = draft.target.orphan.clone();
     if let Some(agents) = still_routed(draft) {
         return (waits(&agents), false);
     }
-    let had = !draft.target.revisions.is_empty();
-    draft.target.revisions.clear();
+    let had = draft.target.revisions.len();
+    let orphan = draft.world.spec.as_ref().is_some_and(|spec| spec.orphan);
+    draft.target.orphan = draft.target.stable.clone().filter(|_| orphan);
+    let given_back = draft.target.orphan.clone();
+    draft
+        .target
+        .revisions
+        .retain(|revision, _| Some(revision) == given_back.as_ref());
+    let changed = had != draft.target.revisions.len() || given_back != before;
     draft.target.leaving.clear();
     draft.target.previews.clear();
-    let generation = if had {
+    let generation = if changed {
         draft.next
     } else {
         draft.target.generation
@@ -83,7 +91,7 @@ fn begin(draft: &mut Draft<'_>) {
 /// Which live agents still route to it, or still have connections open within the time for that.
 fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
     let reached = draft.routed() || !draft.target.previews.is_empty();
-    if !reached || draft.target.revisions.is_empty() {
+    if !reached || draft.target.revisions.is_empty() || draft.target.orphan.is_some() {
         return None;
     }
     let agents: Vec<&str> = draft

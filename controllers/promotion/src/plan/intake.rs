@@ -59,6 +59,12 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         generation,
         workload: spec.workload.clone(),
         ports: spec.ports(),
+        // Only the first revision can be one that runs already.
+        adopt: if target.stable.is_none() && target.rollout.is_none() {
+            release.metadata.adopted.clone()
+        } else {
+            None
+        },
     });
     target.spec_generation = generation;
     target.preview_hosts = spec.strategy.preview_hosts().to_vec();
@@ -252,6 +258,7 @@ fn name_revision(
             image: image.clone(),
             ports: resolve.ports.clone(),
             service: service.clone(),
+            adopted: resolve.adopt.clone(),
         };
         let message = format!(
             "revision {} is {} as {}",

@@ -44,6 +44,8 @@ pub struct Spec {
     pub generation: u64,
     /// Deletion was asked for.
     pub deleted: bool,
+    /// What serves is to stay when it is deleted.
+    pub orphan: bool,
     /// The release, or why it cannot be used.
     pub body: Result<Box<Release>, Vec<String>>,
 }

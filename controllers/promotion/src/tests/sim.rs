@@ -102,6 +102,7 @@ impl Sim {
             uid: release.metadata.uid.clone().unwrap(),
             generation: release.metadata.generation.unwrap(),
             deleted: release.metadata.deleted_at.is_some(),
+            orphan: false,
             body: Ok(Box::new(release)),
         });
     }

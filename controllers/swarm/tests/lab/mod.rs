@@ -351,6 +351,7 @@ impl Lab {
             image,
             ports: vec![8080],
             service: resolution.service.unwrap(),
+            adopted: None,
         };
         self.records.insert(id.clone(), record);
         id

@@ -214,7 +214,15 @@ pub(super) fn constrain(schema: &mut Value) {
             definition.insert("format".to_owned(), json!(format));
         }
     }
-    for field in ["uid", "generation", "createdAt", "deletedAt", "changedBy"] {
+    for field in [
+        "uid",
+        "generation",
+        "createdAt",
+        "deletedAt",
+        "changedBy",
+        "adopted",
+        "orphan",
+    ] {
         if let Some(property) = property(schema, "Metadata", field) {
             property.insert("readOnly".to_owned(), json!(true));
         }

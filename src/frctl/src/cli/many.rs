@@ -1,4 +1,4 @@
-//! Words that can be said to many releases at once.
+//! Words that can be said to many releases at once, or to what is no release yet.
 
 use clap::Args;
 
@@ -43,4 +43,29 @@ pub(crate) struct Hold {
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub(crate) why: Option<String>,
+}
+
+/// `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// The service's name or id
+    pub(crate) service: String,
+    /// The release's name [default: the service's, in lower case, with - for what a name may not have]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A host name that leads to it; may be repeated [default: none, as for a worker]
+    #[arg(long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// The container's port [default: the only one that is published]
+    #[arg(long, requires = "hosts")]
+    pub(crate) port: Option<u16>,
+    /// Take it out of the stack that owns it
+    #[arg(long)]
+    pub(crate) from_stack: bool,
+    /// What it writes may be written by several tasks, and two revisions, side by side
+    #[arg(long)]
+    pub(crate) shared: bool,
+    /// Change nothing; print the manifest that it would have
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

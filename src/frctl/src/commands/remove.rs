@@ -17,7 +17,9 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
     let mut deleting = Vec::new();
     for name in &options.names {
         let key = session.key(name)?;
-        let request = client.request(Method::DELETE, &Client::release(&key));
+        let query = if options.orphan { "?orphan=true" } else { "" };
+        let path = format!("{}{query}", Client::release(&key));
+        let request = client.request(Method::DELETE, &path);
         match client.send(request).await.map_err(Error::from) {
             Ok(_) => {
                 term::line(&format!("release {key} deleting"))?;

@@ -162,6 +162,7 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
         generation: 4,
         workload,
         ports: vec![8080],
+        adopt: None,
     });
     assert_eq!(
         wait::ended(&resolving, 4),

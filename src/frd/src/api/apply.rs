@@ -3,7 +3,7 @@
 use fm_api::event::Severity;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey};
-use fm_api::release::{OnNewRevision, Release, ReleaseSpec};
+use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
 use fm_api::validate;
 use fm_store::{Expect, Listing, StoreError, Txn};
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ pub(super) struct Wish {
     /// Go on where a rule of the release says no.
     pub(super) force: bool,
     pub(super) if_generation: Option<u64>,
+    /// The service that its first revision runs in already.
+    pub(super) adopted: Option<Adopted>,
 }
 
 /// What is to be stored.
@@ -267,6 +269,10 @@ fn decide(
     });
     metadata.created_at = Some(stored.and_then(|stored| stored.created_at).unwrap_or(now));
     metadata.deleted_at = None;
+    metadata.adopted = match known {
+        Some(known) => known.metadata.adopted.clone(),
+        None => wish.adopted.clone(),
+    };
     metadata.changed_by = match known {
         Some(known) if !spec_changed => known.metadata.changed_by.clone(),
         _ => Some(wish.who.clone()),

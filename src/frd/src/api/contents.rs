@@ -26,6 +26,12 @@ pub(super) struct Query {
     dry_run: Option<DryRun>,
 }
 
+impl Query {
+    pub(super) const fn is_dry(&self) -> bool {
+        self.dry_run.is_some()
+    }
+}
+
 pub(super) async fn keep(
     State(api): State<Shared>,
     Key(key): Key,
@@ -42,7 +48,7 @@ pub(super) async fn keep(
     let contents = api.here.contents.as_ref().ok_or_else(|| {
         ApiError::refused("this frd has no Docker to keep configs and secrets in; ask one at a manager of the Swarm")
     })?;
-    let dry_run = query.dry_run.is_some();
+    let dry_run = query.is_dry();
     let all = |kind, asked| each(contents, &key, kind, asked, dry_run);
     Ok(Json(ContentHashes {
         secrets: all(Kind::Secret, asked.secrets).await?,

@@ -8,8 +8,8 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use fm_api::event::Event;
 use fm_api::http::{
-    ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody, OperationAccepted,
-    ReadyBody, UndoRequest, VersionBody, View,
+    AdoptRequest, ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody,
+    OperationAccepted, ReadyBody, UndoRequest, VersionBody, View,
 };
 use fm_api::operation::Operation;
 use fm_api::release::Release;
@@ -21,8 +21,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, agents, contents, events, health, metrics, openapi, operations, read, releases, signals,
-    traffic, undo,
+    Api, adopt, agents, contents, events, health, metrics, openapi, operations, read, releases,
+    signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -209,6 +209,18 @@ fn of_one_release() -> Vec<Door> {
         .answers::<ApplyResult>(),
         door(
             Method::POST,
+            below!("/adopt"),
+            "Makes a running Swarm service the release's first revision, without restarting a task",
+            post(adopt::adopt),
+        )
+        .asks(&[(
+            "dryRun",
+            "`server`: say what would come of it, and change nothing",
+        )])
+        .takes::<AdoptRequest>()
+        .answers::<ApplyResult>(),
+        door(
+            Method::POST,
             below!("/contents"),
             "Keeps contents of configs and secrets in Swarm, and answers their hashes",
             post(contents::keep),
@@ -225,6 +237,10 @@ fn of_one_release() -> Vec<Door> {
             "Deletes the release: traffic first, then services",
             delete(releases::delete),
         )
+        .asks(&[(
+            "orphan",
+            "`true`: the service of the stable revision stays, and is nobody's",
+        )])
         .answers::<DeleteResult>(),
         door(
             Method::GET,

@@ -5,6 +5,7 @@
 //! Owner of the stored releases and operations: it alone writes them, each by compare-and-swap. What must never happen: a
 //! release stored that does not validate; a change stored over one that was not read; an operation stored twice.
 
+mod adopt;
 mod agents;
 mod apply;
 mod body;
@@ -63,6 +64,10 @@ pub struct Here {
     pub agent: Option<Agent>,
     /// Where configs and secrets are kept; absent: not from here.
     pub contents: Option<fm_swarm::Contents>,
+    /// Where running services are read; absent: not from here.
+    pub services: Option<fm_swarm::Services>,
+    /// Whether HAProxy reaches tasks inside their networks.
+    pub overlay: bool,
 }
 
 /// The haproxy agent of this process.

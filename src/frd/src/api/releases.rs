@@ -77,6 +77,7 @@ pub(super) async fn put(
         dry_run: query.dry_run.is_some(),
         force: query.force,
         if_generation: if_match(&headers)?,
+        adopted: None,
     };
     let result = api.apply(wish).await?;
     let status = match result.result {
@@ -101,7 +102,15 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
                 return Err(ApiError::invalid(&what, vec![problem]));
             }
         }
-        for field in ["uid", "generation", "createdAt", "deletedAt", "changedBy"] {
+        for field in [
+            "uid",
+            "generation",
+            "createdAt",
+            "deletedAt",
+            "changedBy",
+            "adopted",
+            "orphan",
+        ] {
             metadata.remove(field);
         }
     }
@@ -134,9 +143,16 @@ fn without_content(release: &Release) -> Vec<Problem> {
     lacking.map(problem).collect()
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct DeleteQuery {
+    orphan: bool,
+}
+
 pub(super) async fn delete(
     State(api): State<Shared>,
     Key(key): Key,
+    Params(query): Params<DeleteQuery>,
     Who(who): Who,
 ) -> Result<(StatusCode, Json<DeleteResult>), ApiError> {
     let _one_at_a_time = api.changes.lock().await;
@@ -151,7 +167,11 @@ pub(super) async fn delete(
             return Ok(deleting());
         }
         let expect = Expect::Unchanged(key.release(), entry.revision);
-        let txn = match marked(&entry.value, &api.ctx.clock.now().to_string()) {
+        if query.orphan {
+            api.check_orphan(&key).await?;
+        }
+        let now = api.ctx.clock.now().to_string();
+        let txn = match marked(&entry.value, &now, query.orphan) {
             Some(value) => Txn::new()
                 .expect(expect)
                 .put(key.release(), encode(&value)?),
@@ -160,7 +180,11 @@ pub(super) async fn delete(
         };
         match api.ctx.store.commit(txn).await {
             Ok(_) => {
-                let message = format!("{who} asked for its deletion");
+                let message = if query.orphan {
+                    format!("{who} asked for its deletion; stable's service stays")
+                } else {
+                    format!("{who} asked for its deletion")
+                };
                 api.recorder
                     .record(Some(&key), Severity::Normal, "DeletionRequested", message)
                     .await;
@@ -185,10 +209,13 @@ fn deleting() -> (StatusCode, Json<DeleteResult>) {
 }
 
 /// The stored object with the time of its deletion, also when the rest of it does not parse.
-fn marked(value: &[u8], now: &str) -> Option<Value> {
+fn marked(value: &[u8], now: &str, orphan: bool) -> Option<Value> {
     let mut value: Value = serde_json::from_slice(value).ok()?;
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
     metadata.insert("deletedAt".to_owned(), now.into());
+    if orphan {
+        metadata.insert("orphan".to_owned(), true.into());
+    }
     Some(value)
 }
 

@@ -63,6 +63,7 @@ pub(super) async fn undo(
         dry_run: false,
         force: request.force,
         if_generation: Some(stored.generation),
+        adopted: None,
     };
     let mut result = api.apply(wish).await?;
     let now = api.ctx.clock.now();

@@ -24,6 +24,7 @@ fn wish(release: Release) -> Wish {
         dry_run: false,
         force: false,
         if_generation: None,
+        adopted: None,
     }
 }
 
