@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod many;
 
-pub(crate) use many::{Abort, Adopt, Hold};
+pub(crate) use many::{Abort, Adopt, Hold, Import};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,
@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Metrics(Metrics),
     /// Show what happened
     Events(Events),
+    /// Turn a Compose file into manifests, and say what could not be carried over
+    Import(Import),
     /// Check manifests without a server; exit code 1 if any has a problem
     Validate(Files),
     /// Explain a field of the manifest, such as spec.strategy.canary.steps

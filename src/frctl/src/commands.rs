@@ -7,6 +7,7 @@ mod doctor;
 mod edit;
 mod events;
 mod get;
+mod import;
 mod log_stats;
 mod metrics;
 mod offline;
@@ -51,6 +52,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Metrics(command) => metrics::run(session, &command).await,
         Command::Top(options) => top::run(session, &options).await,
         Command::Events(options) => events::run(session, &options).await,
+        Command::Import(options) => import::run(session, &options),
         Command::Validate(files) => offline::validate(session, &files),
         Command::Explain(options) => offline::explain(session, options.path.as_deref()),
         Command::Scale(options) => edit::scale(session, &options).await,

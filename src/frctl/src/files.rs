@@ -63,6 +63,18 @@ pub(crate) fn drafts(files: &Files) -> Result<Vec<Source<Draft>>> {
     Ok(sources)
 }
 
+/// A file's text, or standard input's.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let bytes = if path.as_os_str() == "-" {
+        limited(io::stdin().lock())
+    } else {
+        fs::File::open(path).and_then(limited)
+    };
+    let bytes = bytes
+        .map_err(|error| Error::new(format!("{} cannot be read", path.display())).because(error))?;
+    String::from_utf8(bytes).map_err(|_| Error::new(format!("{} is no text", path.display())))
+}
+
 /// The one release of a file that must hold just one.
 pub(crate) fn single(path: &Path) -> Result<Release, Vec<Problem>> {
     let files = Files {

@@ -4,6 +4,7 @@ mod changes;
 mod cli;
 mod client;
 mod commands;
+mod compose;
 mod contents;
 mod error;
 mod files;

@@ -1,5 +1,7 @@
 //! Words that can be said to many releases at once, or to what is no release yet.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 /// `rollout abort`.
@@ -68,4 +70,19 @@ pub(crate) struct Adopt {
     /// Change nothing; print the manifest that it would have
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A Compose file, or - for standard input; `${VARIABLES}` are taken from the environment
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// The stack's name, which stands before the names of its networks, volumes, configs and secrets
+    /// [default: the file's folder]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stack: Option<String>,
+    /// Services with ports are reached at SERVICE.DOMAIN
+    #[arg(long, value_name = "DOMAIN", default_value = "localhost")]
+    pub(crate) domain: String,
 }

@@ -1,0 +1,334 @@
+//! A Compose file as releases: what can be carried over, and a note on everything that cannot. Pure.
+//!
+//! What must never happen: a field that is left out without a note.
+
+mod deploy;
+mod details;
+mod fields;
+mod merge;
+mod service;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// What does not stand in the file.
+pub(crate) struct Options<'a> {
+    /// The releases' namespace.
+    pub(crate) namespace: &'a str,
+    /// The stack's name: networks, volumes, configs and secrets without a name of their own have it before theirs.
+    pub(crate) stack: &'a str,
+    /// Services with ports are reached at `SERVICE.DOMAIN`.
+    pub(crate) domain: &'a str,
+    /// The variables that the file may use.
+    pub(crate) variables: &'a dyn Fn(&str) -> Option<String>,
+    /// The text of a file that this one names, or why there is none.
+    pub(crate) files: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+/// What became of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Imported {
+    /// Manifests, as they are written.
+    pub(crate) releases: Vec<Value>,
+    /// What was not carried over, or must be seen to, each with its place.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The releases that a Compose file's services come to.
+///
+/// # Errors
+/// When it is no Compose file.
+pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, String> {
+    let mut file: Value = serde_saphyr::from_str(&merge::octal(text))
+        .map_err(|error| format!("it cannot be read: {error}"))?;
+    let mut notes = Vec::new();
+    fill(&mut file, options, &mut notes);
+    merge::keys(&mut file);
+    merge::extends(&mut file, &mut notes);
+    let Some(file) = file.as_object() else {
+        return Err("it is no mapping".to_owned());
+    };
+    let Some(services) = file.get("services").and_then(Value::as_object) else {
+        return Err("it has no `services`".to_owned());
+    };
+    let names = Names::of(file, options.stack);
+    let mut releases = Vec::new();
+    for (name, service) in services {
+        match service.as_object() {
+            Some(service) => {
+                let mut made = service::Service::new(name, service, &names, options);
+                releases.extend(made.release());
+                notes.append(&mut made.notes);
+            }
+            None => notes.push(format!(
+                "services.{name}: it is no mapping and was left out"
+            )),
+        }
+    }
+    for key in file.keys() {
+        let known = [
+            "services", "networks", "volumes", "configs", "secrets", "version", "name",
+        ];
+        if !known.contains(&key.as_str()) && !key.starts_with("x-") {
+            notes.push(format!("{key}: is not carried over"));
+        }
+    }
+    notes.extend(names.notes(file));
+    notes.sort();
+    notes.dedup();
+    Ok(Imported { releases, notes })
+}
+
+/// The real names of networks, volumes, configs and secrets.
+struct Names {
+    real: BTreeMap<(&'static str, String), String>,
+    /// Configs and secrets whose content the file names: how.
+    own: BTreeMap<(&'static str, String), (&'static str, Value)>,
+    stack: String,
+}
+
+const KINDS: [&str; 4] = ["networks", "volumes", "configs", "secrets"];
+
+impl Names {
+    fn of(file: &Map<String, Value>, stack: &str) -> Self {
+        let mut real = BTreeMap::new();
+        let mut own = BTreeMap::new();
+        for kind in KINDS {
+            for (name, one) in file
+                .get(kind)
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
+                let given = one.get("name").or_else(|| one.get("external")?.get("name"));
+                let external = one.get("external").is_some_and(|e| e != &json!(false));
+                let found = match (given.and_then(Value::as_str), external) {
+                    (Some(given), _) => given.to_owned(),
+                    (None, true) => name.clone(),
+                    (None, false) => format!("{stack}_{name}"),
+                };
+                real.insert((kind, name.clone()), found);
+                for (theirs, ours) in [
+                    ("file", "file"),
+                    ("environment", "env"),
+                    ("content", "content"),
+                ] {
+                    if let Some(value) = one
+                        .get(theirs)
+                        .filter(|_| kind == "configs" || kind == "secrets")
+                    {
+                        own.insert((kind, name.clone()), (ours, value.clone()));
+                    }
+                }
+            }
+        }
+        Self {
+            real,
+            own,
+            stack: stack.to_owned(),
+        }
+    }
+
+    fn real(&self, kind: &'static str, name: &str) -> String {
+        let known = self.real.get(&(kind, name.to_owned()));
+        known
+            .cloned()
+            .unwrap_or_else(|| format!("{}_{name}", self.stack))
+    }
+
+    /// Objects that a stack makes and a release only uses.
+    fn notes(&self, file: &Map<String, Value>) -> Vec<String> {
+        let mut notes = Vec::new();
+        for ((kind, name), real) in &self.real {
+            let one = file.get(*kind).and_then(|all| all.get(name));
+            let external = one
+                .and_then(|one| one.get("external"))
+                .is_some_and(|external| external != &json!(false));
+            // Configs and secrets with a content of their own are the release's own.
+            let own = ["file", "environment", "content"];
+            let own = one.is_some_and(|one| own.iter().any(|way| one.get(way).is_some()));
+            if !external && !own && *kind != "volumes" {
+                let what = kind.trim_end_matches('s');
+                notes.push(format!(
+                    "{kind}.{name}: the {what} {real} must exist in Swarm (`docker {what} create`); releases use it and do not make it"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+/// Fills `${VARIABLE}`, `${VARIABLE:-default}` and `$VARIABLE` in, everywhere; `$$` is a dollar sign.
+fn fill(value: &mut Value, options: &Options<'_>, notes: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.contains('$') => *text = filled(text, options, notes),
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, options, notes)),
+        Value::Object(map) => map.values_mut().for_each(|item| fill(item, options, notes)),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn filled(text: &str, options: &Options<'_>, notes: &mut Vec<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let (name, default, after) = match after.strip_prefix('{').and_then(|s| s.split_once('}')) {
+            Some((inside, after)) => {
+                let end = inside.find([':', '-', '?', '+']).unwrap_or(inside.len());
+                let (name, rest) = inside.split_at(end);
+                let default = rest.trim_start_matches(':').strip_prefix('-');
+                (name, default, after)
+            }
+            None => {
+                let end = after
+                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(after.len());
+                let (name, after) = after.split_at(end);
+                (name, None, after)
+            }
+        };
+        match (options.variables)(name).filter(|value| !value.is_empty()) {
+            Some(value) => out.push_str(&value),
+            None => match default {
+                Some(default) => out.push_str(default),
+                None => notes.push(format!(
+                    "${name}: the variable is not set and is left empty"
+                )),
+            },
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn imported(name: &str) -> Imported {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let files = |name: &str| {
+            std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string())
+        };
+        let options = Options {
+            namespace: "default",
+            stack: "shop",
+            domain: "example.com",
+            variables: &|_| None,
+            files: &files,
+        };
+        import(&text, &options).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    #[test]
+    fn whatever_is_written_is_valid_and_can_be_applied() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+            if !name.ends_with(".yaml") {
+                continue;
+            }
+            for release in imported(&name).releases {
+                // As a user would: through the text.
+                let text = crate::session::yaml(&release).unwrap();
+                for document in fm_api::manifest::read(&name, text.as_bytes()) {
+                    document.unwrap_or_else(|problems| panic!("{name}: {problems:?}\n{text}"));
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen >= 14, "{seen}");
+    }
+
+    #[test]
+    fn what_a_service_says_is_carried_over_and_the_rest_is_named() {
+        let made = imported("01-shop.yaml");
+        let web = made
+            .releases
+            .iter()
+            .find(|r| r["metadata"]["name"] == "web")
+            .unwrap();
+        let workload = &web["spec"]["workload"];
+        assert_eq!(web["spec"]["replicas"], 4);
+        assert_eq!(workload["image"], "registry.example.com/shop/web:1.4.2");
+        assert_eq!(
+            workload["configs"][0],
+            json!({ "name": "nginx", "file": "./nginx.conf", "target": "/etc/nginx/nginx.conf", "mode": "0440" })
+        );
+        assert_eq!(
+            workload["secrets"][0],
+            json!({ "source": "db_password", "target": "db_password" })
+        );
+        assert_eq!(workload["secrets"][1]["mode"], "0400");
+        assert_eq!(
+            workload["resources"]["reservations"],
+            json!({ "cpus": 0.5, "memory": "512Mi" })
+        );
+        assert_eq!(workload["aliases"], json!(["shop", "web"]));
+        assert_eq!(workload["networks"], json!(["shop_back", "shop_front"]));
+        assert_eq!(workload["logging"]["options"]["max-size"], "10m");
+        assert_eq!(workload["serviceLabels"]["traefik.enable"], "true");
+        assert_eq!(workload["restart"]["delay"], "5s");
+        assert_eq!(
+            web["spec"]["routes"],
+            json!([{ "hosts": ["web.example.com"], "port": 80 }])
+        );
+        let notes = made.notes.join("\n");
+        for said in [
+            "9090/udp",
+            "update_config",
+            "more than the limit was reserved",
+            "max_attempts",
+            "shop_front must exist",
+        ] {
+            assert!(notes.contains(said), "{said}: {notes}");
+        }
+        let made = imported("04-extends.yaml");
+        let named = |name: &str| {
+            made.releases
+                .iter()
+                .find(|r| r["metadata"]["name"] == name)
+                .unwrap()["spec"]["workload"]
+                .clone()
+        };
+        let (api, jobs) = (named("api"), named("jobs"));
+        assert_eq!(
+            api["env"],
+            json!({ "A": "1", "B": "2", "COMMON": "yes", "QUOTED": "a b" })
+        );
+        assert_eq!(
+            api["ulimits"]["nproc"],
+            json!({ "soft": 65535, "hard": 65535 })
+        );
+        assert_eq!(jobs["command"], json!(["/bin/jobs", "--all"]));
+        assert_eq!(jobs["hosts"]["v6.internal"], "::1");
+        assert_eq!(
+            jobs["capabilities"],
+            json!({ "add": ["NET_BIND_SERVICE"], "drop": ["ALL"] })
+        );
+        let left = imported("03-global.yaml");
+        assert_eq!(left.releases.len(), 1);
+        assert!(
+            left.notes.iter().any(|note| note.contains("`global`")),
+            "{:?}",
+            left.notes
+        );
+        let own = imported("09-inline.yaml").releases.remove(0);
+        assert_eq!(
+            own["spec"]["workload"]["configs"][0]["content"],
+            "listen 80\nupstream ${HOST}\n"
+        );
+    }
+}

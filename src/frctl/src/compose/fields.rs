@@ -1,0 +1,145 @@
+//! Compose's ways of writing a value, as ours.
+
+use serde_json::{Map, Value, json};
+
+/// A text, or a number or a truth value as one.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A command line: a list as it stands, a text split as a shell would.
+pub(super) fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().filter_map(text).collect(),
+        Value::String(line) => split(line),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    }
+}
+
+fn split(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut begun) = (Vec::new(), String::new(), false);
+    let mut quote = None;
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, quote) {
+            ('\\', None | Some('"')) => word.extend(letters.next()),
+            (c, Some(open)) if c == open => quote = None,
+            (c @ ('"' | '\''), None) => (quote, begun) = (Some(c), true),
+            (c, None) if c.is_whitespace() => {
+                if begun || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            (c, _) => word.push(c),
+        }
+    }
+    if begun || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// `KEY: value`, or a list of `KEY=value`; a name without a value is given to `missing`.
+pub(super) fn pairs(value: &Value, mut missing: impl FnMut(&str)) -> Map<String, Value> {
+    let mut all = Map::new();
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match text(value) {
+                    Some(text) => drop(all.insert(key.clone(), json!(text))),
+                    None => missing(key),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items.iter().filter_map(text) {
+                match item.split_once('=') {
+                    Some((key, value)) => drop(all.insert(key.to_owned(), json!(value))),
+                    None => missing(&item),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    all
+}
+
+/// `50M`, `1gb` or bytes, as `50Mi`, `1Gi` or bytes: Compose's units are powers of 1024.
+pub(super) fn memory(value: &Value) -> Option<String> {
+    let text = text(value)?.to_lowercase();
+    let text = text.strip_suffix('b').unwrap_or(&text);
+    let text = text.strip_suffix('i').unwrap_or(text);
+    let (number, unit) = match text.chars().last()? {
+        'k' => (text.get(..text.len() - 1)?, "Ki"),
+        'm' => (text.get(..text.len() - 1)?, "Mi"),
+        'g' => (text.get(..text.len() - 1)?, "Gi"),
+        _ => (text, ""),
+    };
+    let whole: f64 = number.trim().parse().ok()?;
+    if unit.is_empty() {
+        // Only binary units are written: rounded up to whole Ki.
+        return Some(format!("{}Ki", (whole / 1024.0).ceil()));
+    }
+    if whole.fract() == 0.0 {
+        return Some(format!("{whole}{unit}"));
+    }
+    let smaller = match unit {
+        "Gi" => "Mi",
+        "Mi" => "Ki",
+        _ => return None,
+    };
+    Some(format!("{}{smaller}", (whole * 1024.0).round()))
+}
+
+/// The container's port and its protocol, of `[[ip:]published:]target[/protocol]` or the long form.
+pub(super) fn port(value: &Value) -> Option<(u16, String)> {
+    if let Some(long) = value.as_object() {
+        let protocol = long.get("protocol").and_then(text);
+        let target = text(long.get("target")?)?.parse().ok()?;
+        return Some((target, protocol.unwrap_or_else(|| "tcp".to_owned())));
+    }
+    let short = text(value)?;
+    let (ports, protocol) = short.rsplit_once('/').unwrap_or((&short, "tcp"));
+    let target = ports.rsplit(':').next()?;
+    Some((target.parse().ok()?, protocol.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_compose_means_them() {
+        for (given, wanted) in [
+            ("50M", "50Mi"),
+            ("1gb", "1Gi"),
+            ("1.5g", "1536Mi"),
+            ("2048", "2Ki"),
+        ] {
+            assert_eq!(memory(&json!(given)).as_deref(), Some(wanted));
+        }
+        for (given, wanted) in [
+            (json!("8080:80"), Some((80, "tcp"))),
+            (json!("127.0.0.1:53:53/udp"), Some((53, "udp"))),
+            (json!(3000), Some((3000, "tcp"))),
+            (
+                json!({ "target": 80, "published": 8080 }),
+                Some((80, "tcp")),
+            ),
+            (json!("8000-8010"), None),
+        ] {
+            let read = port(&given);
+            assert_eq!(read.as_ref().map(|(port, of)| (*port, of.as_str())), wanted);
+        }
+        assert_eq!(
+            words(&json!("sh -c 'echo \"a b\"' x\\ y \"\"")),
+            ["sh", "-c", "echo \"a b\"", "x y", ""]
+        );
+    }
+}
