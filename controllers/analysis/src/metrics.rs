@@ -6,7 +6,6 @@
 
 pub mod compare;
 pub mod flight;
-pub mod http;
 mod influx;
 pub mod job;
 pub mod mann_whitney;
@@ -17,6 +16,7 @@ mod sentence;
 pub mod standings;
 mod web;
 
-pub use http::{Access, Credential, Login, Secret};
+pub use fm_web as http;
+pub use fm_web::{Access, Credential, Login, Secret};
 pub use job::StoreJobs;
 pub use providers::{Measure, Nobody, Providers, Question};

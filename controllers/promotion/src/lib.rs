@@ -13,10 +13,12 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fm_api::freeze::Freeze;
 use fm_api::keys::{self, ReleaseKey};
 use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Recorder};
 use fm_store::{Fence, StoreError};
@@ -24,11 +26,20 @@ use fm_store::{Fence, StoreError};
 /// The name under which it is elected.
 pub const NAME: &str = "promotion";
 
+/// How it is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Times in which no share of any release rises.
+    pub freeze: Vec<Freeze>,
+    /// Who has which role, for people.
+    pub roles: BTreeMap<String, String>,
+}
+
 /// Runs until the context's shutdown.
 ///
 /// # Errors
 /// When the store refuses for a reason that trying again will not change.
-pub async fn run(ctx: Context) -> Result<(), StoreError> {
+pub async fn run(ctx: Context, options: Options) -> Result<(), StoreError> {
     let prefixes = [
         "releases",
         "operations",
@@ -44,6 +55,7 @@ pub async fn run(ctx: Context) -> Result<(), StoreError> {
         recorder: Recorder::new(&ctx, NAME),
         ctx: ctx.clone(),
         cache: cache.clone(),
+        options,
     });
     fm_runtime::run_elected(&ctx, NAME, &cache, None, promotion).await
 }
@@ -52,6 +64,7 @@ struct Promotion {
     ctx: Context,
     cache: Cache,
     recorder: Recorder,
+    options: Options,
 }
 
 #[async_trait]
@@ -62,7 +75,7 @@ impl Reconciler for Promotion {
         fence: Option<&Fence>,
     ) -> Result<Next, ReconcileError> {
         let now = self.ctx.clock.now();
-        let seen = observe::world(&self.cache, key, fresh_seed())?;
+        let seen = observe::world(&self.cache, key, &self.options, fresh_seed())?;
         let plan = plan::step(&seen.world, now);
         tracing::debug!(release = %key, why = ?plan.why, changed = plan.target.is_some(), "planned");
         act::carry_out(&self.ctx, &self.recorder, key, &seen, &plan, fence).await?;

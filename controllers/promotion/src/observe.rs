@@ -13,6 +13,7 @@ use fm_runtime::{Cache, ReconcileError, decode};
 use fm_store::Entry;
 use serde::de::DeserializeOwned;
 
+use crate::Options;
 use crate::plan::{Spec, World};
 
 /// The snapshot, with what a write of it must expect unchanged.
@@ -29,6 +30,7 @@ pub(crate) struct Seen {
 pub(crate) fn world(
     cache: &Cache,
     key: &ReleaseKey,
+    options: &Options,
     fresh_seed: u32,
 ) -> Result<Seen, ReconcileError> {
     let target = cache.get(&key.target());
@@ -66,6 +68,9 @@ pub(crate) fn world(
             })
             .collect(),
         verdict: read(cache, &key.verdict()),
+        gates: read(cache, &key.observed_gates()),
+        freezes: options.freeze.clone(),
+        roles: options.roles.clone(),
         status: read(cache, &key.status()),
         fresh_seed,
     };

@@ -45,7 +45,7 @@ mod on_a_real_store {
                 shutdown: shutdown.clone(),
                 resync: Duration::from_secs(10),
             };
-            tokio::spawn(fm_promotion::run(ctx));
+            tokio::spawn(fm_promotion::run(ctx, fm_promotion::Options::default()));
             let key = ReleaseKey::new("default", "shop");
             Self {
                 store,

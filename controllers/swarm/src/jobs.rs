@@ -8,7 +8,7 @@ mod log;
 mod plan;
 mod render;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -53,9 +53,18 @@ pub(crate) struct Known {
 
 /// What the store holds of one release's jobs.
 struct Held {
-    run: Option<String>,
+    /// What jobs may belong to now.
+    runs: BTreeSet<String>,
     requests: BTreeMap<String, JobRequest>,
     answered: BTreeMap<String, String>,
+}
+
+/// The analysis run, and the gates that are due.
+fn runs(target: Target) -> BTreeSet<String> {
+    let gates = target.due.into_iter().map(|due| due.id);
+    gates
+        .chain(target.analysis.map(|analysis| analysis.run))
+        .collect()
 }
 
 impl Jobs {
@@ -80,7 +89,7 @@ impl Jobs {
             Err(error) => return self.unseen(key, fence, &held, &error).await,
         };
         let actions = plan(&Seen {
-            run: held.run.as_deref(),
+            runs: &held.runs,
             requests: &held.requests,
             answered: &held.answered,
             services: &services,
@@ -112,7 +121,7 @@ impl Jobs {
         let requests = self.store.list(&asked).await?.entries;
         let answered = self.store.list(&answers).await?.entries;
         Ok(Held {
-            run: target.and_then(|target| Some(target.analysis?.run)),
+            runs: target.map(runs).unwrap_or_default(),
             requests: listed(asked, requests)
                 .filter_map(|(name, entry)| Some((name, decode(&entry).ok()?)))
                 .collect(),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct JobRequest {
     /// Of this one measurement: another id is another job.
     pub id: String,
-    /// The analysis run it belongs to (`AnalysisTarget::run`); with the run the job ends.
+    /// The analysis run it belongs to (`AnalysisTarget::run`), or the id of the gate that is due (`Due::id`); with either
+    /// the job ends.
     pub run: String,
     /// The image.
     pub image: String,
@@ -32,6 +33,10 @@ pub struct JobRequest {
     /// Swarm networks that it joins.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// A revision's Swarm service spec whose tasks it resembles: their environment, networks, mounts, secrets, configs,
+    /// limits and placement; what is given here comes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<serde_json::Value>,
     /// The most of its log that is read, in bytes.
     pub limit: u64,
     /// When it is given up.

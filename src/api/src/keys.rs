@@ -95,6 +95,11 @@ impl ReleaseKey {
     pub fn observed_job(&self, measurement: &str) -> String {
         format!("{ROOT}observed/{self}/jobs/{measurement}")
     }
+    /// Where the gates controller writes what gates have said.
+    #[must_use]
+    pub fn observed_gates(&self) -> String {
+        format!("{ROOT}observed/{self}/gates")
+    }
     /// The prefix of the release's operations.
     #[must_use]
     pub fn operations_prefix(&self) -> String {
@@ -274,6 +279,7 @@ mod tests {
             key.verdict(),
             key.outliers(),
             key.observed_swarm(),
+            key.observed_gates(),
             key.observed_haproxy("edge-1"),
             key.operation("x"),
             key.revision(&revision),

@@ -10,9 +10,12 @@
 //! | `observed/<ns>/<name>/haproxy/<instance>` | [`observed::HaproxyObserved`] | each haproxy agent |
 //! | `verdicts/<ns>/<name>` | [`verdict::Verdict`] | analysis |
 //! | `jobs/<ns>/<name>/<metric>/<side>` | [`job::JobRequest`] | analysis |
+//! | `jobs/<ns>/<name>/_beforeTraffic/<gate>` | [`job::JobRequest`] | gates |
+//! | `observed/<ns>/<name>/gates` | [`gates::GatesObserved`] | gates |
 //! | `observed/<ns>/<name>/jobs/<metric>/<side>` | [`job::JobObserved`] | swarm |
 //! | `status/<ns>/<name>` | [`status::Status`] | promotion |
 //! | `events/<id>` | [`event::Event`] | all |
+//! | `notifications/<channel>` | up to where a channel was told | notify |
 //! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
 //! | `nodes/<instance>` | [`observed::NodeAgent`] | each node agent |
 //! | `outliers/<ns>/<name>` | [`outlier::Outliers`] | analysis |
@@ -21,6 +24,8 @@ pub mod criteria;
 pub mod defaults;
 pub mod event;
 pub mod explain;
+pub mod freeze;
+pub mod gates;
 pub mod http;
 pub mod job;
 pub mod keys;

@@ -21,6 +21,12 @@ pub struct Operation {
     /// With `hold`: for how long; absent: an hour.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub period: Option<Span>,
+    /// With `promote`: no freeze window holds this rollout any more; `why` is then required.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub override_freeze: bool,
+    /// With `abort`: also where a job has made it irreversible; `why` is then required.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
     /// Only for the rollout of this revision; absent: whichever runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<crate::keys::RevisionId>,
@@ -30,9 +36,20 @@ pub struct Operation {
     /// Who asks; set by the server.
     #[serde(default)]
     pub by: String,
+    /// Which roles that person has; set by the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// When; set by the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What can be asked of a rollout. `undo` is no operation of promotion: the API writes an earlier workload as the new spec.

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
+use crate::freeze::Freeze;
+use crate::gates::{BeforeTraffic, Webhook};
 use crate::quantity::Span;
 use crate::workload::Workload;
 
@@ -117,6 +119,18 @@ pub struct ReleaseSpec {
     /// How the canary is judged.
     #[serde(default)]
     pub analysis: Analysis,
+    /// Programs that Swarm runs once per revision before its first request: a migration, or a test. In this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub before_traffic: Vec<BeforeTraffic>,
+    /// Addresses that are told where a rollout stands, and that it may wait for. In this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub webhooks: Vec<Webhook>,
+    /// Times in which no share rises and nothing is promoted, besides those of frd's configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub freeze: Vec<Freeze>,
     /// What to do with a canary that fails.
     #[serde(default)]
     pub on_failure: OnFailure,

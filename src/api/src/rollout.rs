@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
+use crate::freeze::Freeze;
+use crate::gates::{BeforeTraffic, Webhook};
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{OnFailure, OnNewRevision, Rollback, Route};
@@ -62,12 +64,47 @@ pub struct Rollout {
     /// Which clients are the canary's under affinity. Eight hex digits.
     #[serde(default)]
     pub seed: String,
+    /// It goes back to a revision that is warm: nothing is asked on the way.
+    #[serde(default)]
+    pub warm: bool,
+    /// Ids of the gates that have let it pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
+    /// Somebody's word that no freeze window holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thawed: Option<Thawed>,
+}
+
+/// Somebody's word that no freeze window holds a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Thawed {
+    /// When.
+    pub at: Timestamp,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What jobs have done with a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ran {
+    /// Names of the jobs that have run to a good end; they are not run again.
+    #[serde(default)]
+    pub jobs: Vec<String>,
+    /// The one after which there is no way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
 }
 
 /// Where a rollout stands inside its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
+    /// What must be asked or run before the first task starts.
+    Preparing,
     /// Tasks for the step's weight are starting.
     Scaling,
     /// The weight was decided and is not yet in force on every live agent.
@@ -234,6 +271,15 @@ pub struct Settings {
     pub progress_deadline: Span,
     /// How many finished rollouts are kept.
     pub history_limit: u32,
+    /// Programs that run before traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_traffic: Vec<BeforeTraffic>,
+    /// Addresses that are told, and asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
+    /// Times without a rise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Freeze>,
     /// The routes as written; the target's own follow once stable publishes their ports.
     pub routes: Vec<Route>,
     /// Who changed the spec.
@@ -294,4 +340,7 @@ pub struct HistoryEntry {
     pub reason: String,
     /// One sentence with the evidence.
     pub why: String,
+    /// Somebody said that no freeze window holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thawed: Option<Thawed>,
 }

@@ -97,6 +97,9 @@ pub struct StepStatus {
     /// Whether a person must agree.
     #[serde(default)]
     pub approval: bool,
+    /// The role that this person must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 /// A revision, for people.
@@ -197,6 +200,14 @@ pub mod reasons {
     pub const INCONCLUSIVE: &str = "Inconclusive";
     /// A person must agree.
     pub const APPROVAL: &str = "WaitsForApproval";
+    /// A webhook must say yes, or a job before traffic must end well.
+    pub const GATE: &str = "WaitsForGate";
+    /// A freeze window: no share rises, nothing is promoted.
+    pub const FROZEN: &str = "Frozen";
+    /// A webhook failed.
+    pub const WEBHOOK_FAILED: &str = "WebhookFailed";
+    /// A job that must end well before traffic did not.
+    pub const BEFORE_TRAFFIC_FAILED: &str = "BeforeTrafficFailed";
     /// Somebody, or a rule, has stopped the rollout.
     pub const PAUSED: &str = "Paused";
     /// The canary is stable now, and not yet on every live agent.

@@ -58,11 +58,24 @@ pub struct Step {
 }
 
 /// Who lets a step pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Approval {
-    /// A person, with `frctl rollout promote`.
+    /// Any person, with `frctl rollout promote`.
     Manual,
+    /// A person who has this role in frd's configuration, with `frctl rollout promote`.
+    Role(String),
+}
+
+impl Approval {
+    /// The role that is asked for.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        match self {
+            Approval::Manual => None,
+            Approval::Role(role) => Some(role),
+        }
+    }
 }
 
 /// Evidence that a step asks for.
@@ -219,7 +232,7 @@ impl Course {
             (None, Some(both)) => Some(Self {
                 kind: Kind::BlueGreen,
                 steps: vec![
-                    step(Weight::ZERO, both.hold, both.approval),
+                    step(Weight::ZERO, both.hold, both.approval.clone()),
                     step(Weight::FULL, both.watch, None),
                 ],
                 capacity: Capacity::Full,

@@ -10,10 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
+use crate::gates::Due;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{Adopted, Affinity, Drift, MatchRule, OnControlLoss, Route};
-use crate::rollout::{Failed, Held, HistoryEntry, Leaving, PreviewTarget, Rollout, Settings};
+use crate::rollout::{Failed, Held, HistoryEntry, Leaving, PreviewTarget, Ran, Rollout, Settings};
 use crate::workload::Workload;
 
 /// What is wanted of a release this instant.
@@ -92,6 +93,12 @@ pub struct Target {
     /// Nothing is repaired, promoted or moved meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// Gates that are asked now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due: Vec<Due>,
+    /// What jobs have done with each revision. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ran: BTreeMap<RevisionId, Ran>,
     /// Deletion was asked for: traffic goes first, then services, then this target.
     #[serde(default)]
     pub deleting: bool,

@@ -434,6 +434,82 @@ fn many_mistakes_are_told_within_bounds() {
 }
 
 #[test]
+fn gates_that_make_no_sense_are_refused() {
+    let mut said = String::new();
+    for (what, lines) in [
+        (
+            "an impossible day",
+            "freeze: [{ cron: \"0 0 31 2 *\", duration: 1h }]",
+        ),
+        (
+            "for ever",
+            "freeze: [{ cron: \"0 0 * * *\", duration: 24h }]",
+        ),
+        (
+            "no cron",
+            "freeze: [{ cron: \"0 25 * * *\", duration: 1h }]",
+        ),
+        (
+            "no length",
+            "freeze: [{ cron: \"0 0 * * *\", duration: 0s }]",
+        ),
+        (
+            "backwards",
+            "freeze: [{ from: \"2026-12-27T00:00\", to: \"2026-12-24T00:00\" }]",
+        ),
+        (
+            "no time",
+            "freeze: [{ from: tomorrow, to: \"2026-12-24T00:00\" }]",
+        ),
+        (
+            "both",
+            "freeze: [{ cron: \"0 0 * * *\", duration: 1h, from: \"2026-12-24T00:00\" }]",
+        ),
+        (
+            "no zone",
+            "freeze: [{ cron: \"0 0 * * *\", duration: 1h, timeZone: Europe/Berlinn }]",
+        ),
+        (
+            "no address",
+            "webhooks: [{ name: a, when: beforeRollout, url: \"ftp://x/\" }]",
+        ),
+        (
+            "a login",
+            "webhooks: [{ name: a, when: beforeRollout, url: \"http://u:secret@x/\" }]",
+        ),
+        (
+            "no moment",
+            "webhooks: [{ name: a, when: beforeLunch, url: \"http://x/\" }]",
+        ),
+        (
+            "no step there",
+            "webhooks: [{ name: a, when: beforeStep, step: 9, url: \"http://x/\" }]",
+        ),
+        (
+            "no step at all",
+            "webhooks: [{ name: a, when: beforePromotion, step: 1, url: \"http://x/\" }]",
+        ),
+        (
+            "a variable that is none",
+            "webhooks: [{ name: a, when: beforeStep, url: \"http://x/\", metadata: { b: \"{{imgae}}\" } }]",
+        ),
+        ("twice", "beforeTraffic: [{ name: a }, { name: a }]"),
+        (
+            "a variable that is not closed",
+            "beforeTraffic: [{ name: a, args: [\"{{revision\"] }]",
+        ),
+        (
+            "no time to run",
+            "beforeTraffic: [{ name: a, timeout: 0s }]",
+        ),
+    ] {
+        let text = with("  replicas: 4\n", &format!("  replicas: 4\n  {lines}\n"));
+        said.push_str(&format!("{what}\n{}\n\n", told(text.as_bytes())));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
 fn a_large_release_is_refused() {
     let long: Vec<String> = (0..8)
         .map(|n| format!("V{n}: {}", "x".repeat(60_000)))

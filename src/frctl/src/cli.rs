@@ -406,7 +406,7 @@ pub(crate) struct Operation {
     /// NAME or NAMESPACE/NAME
     pub(crate) name: String,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", visible_alias = "reason")]
     pub(crate) why: Option<String>,
     /// The operation's id: asking twice with the same id is asking once [default: a new one]
     #[arg(long)]
@@ -421,6 +421,9 @@ pub(crate) struct Promote {
     /// Pass every wait, not one
     #[arg(long)]
     pub(crate) full: bool,
+    /// In an emergency: no freeze window holds this rollout any more. --why is kept in its history
+    #[arg(long, requires = "why", conflicts_with = "full")]
+    pub(crate) override_freeze: bool,
 }
 
 /// `rollout undo`.

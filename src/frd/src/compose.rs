@@ -113,6 +113,7 @@ fn start(
             contents: contents(ctx, settings),
             services: fm_swarm::Services::new(&settings.docker).ok(),
             overlay: matches!(settings.endpoints, cli::Endpoints::Overlay),
+            roles: settings.roles.clone(),
         },
     );
     let part = |name| (name, ctx.clone(), health.clone());
@@ -121,7 +122,13 @@ fn start(
     tasks.spawn(supervise(name, context, known, api::run_finalizer));
     if runs(Controller::Promotion) {
         let (name, context, known) = part(Controller::Promotion.name());
-        tasks.spawn(supervise(name, context, known, fm_promotion::run));
+        let options = fm_promotion::Options {
+            freeze: settings.freeze.clone(),
+            roles: settings.roles.told(),
+        };
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            fm_promotion::run(ctx, options.clone())
+        }));
     }
     if runs(Controller::Swarm) {
         let options = swarm(settings);
@@ -146,6 +153,24 @@ fn start(
         let pulls = Arc::clone(&sources.pulls);
         tasks.spawn(supervise(name, context, known, move |ctx: Context| {
             fm_analysis::run(ctx, Arc::clone(&pulls), Arc::clone(&measure))
+        }));
+    }
+    if runs(Controller::Gates) {
+        let options = fm_gates::Options {
+            access: settings.webhooks.clone(),
+            observe_only: settings.observe_only,
+        };
+        let (name, context, known) = part(Controller::Gates.name());
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            fm_gates::run(ctx, options.clone())
+        }));
+    }
+    // Whichever daemon's file names channels may tell them; one at a time does.
+    if !settings.notifications.is_empty() {
+        let channels = Arc::new(settings.notifications.clone());
+        let (name, context, known) = part(fm_notify::NAME);
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            fm_notify::run(ctx, Arc::clone(&channels))
         }));
     }
     if runs(Controller::Node) {

@@ -1,11 +1,13 @@
 //! The file that `--config` names. Unknown keys are refused, and each error says file, line and field.
 
 pub(crate) mod logs;
+pub(crate) mod notifications;
 pub(crate) mod sinks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fm_api::freeze::Freeze;
 use serde::Deserialize;
 
 use crate::cli::{Endpoints, LogFormat};
@@ -35,7 +37,11 @@ pub(crate) struct File {
     pub(crate) metrics: Metrics,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) metric_addresses: Option<Vec<String>>,
+    pub(crate) webhook_addresses: Option<Vec<String>>,
+    pub(crate) freeze: Vec<Freeze>,
+    pub(crate) roles: BTreeMap<String, Role>,
     pub(crate) sinks: Vec<sinks::Sink>,
+    pub(crate) notifications: Vec<notifications::Notification>,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -47,7 +53,17 @@ pub(crate) struct Provider {
     pub(crate) basic: Option<Basic>,
     pub(crate) header: Option<Header>,
     pub(crate) ca: Option<PathBuf>,
+    /// Signs the calls of webhooks.
+    pub(crate) signing_key: Option<Secret>,
     pub(crate) addresses: Vec<String>,
+}
+
+/// Who has a role: users and groups of this machine, by name.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Role {
+    pub(crate) users: Vec<String>,
+    pub(crate) groups: Vec<String>,
 }
 
 /// Where a secret is: exactly one of the two.
@@ -225,6 +241,11 @@ impl File {
             }
         }
         self.logs.resolve(folder);
+        for channel in &mut self.notifications {
+            maybe(&mut channel.url.file);
+            let key = channel.signing_key.as_mut();
+            key.into_iter().for_each(|key| maybe(&mut key.file));
+        }
         for bind in &mut self.binds {
             maybe(&mut bind.crt);
         }
@@ -236,7 +257,8 @@ impl File {
             let bearer = provider.bearer.as_mut().map(|secret| &mut secret.file);
             let basic = provider.basic.as_mut().map(|basic| &mut basic.file);
             let header = provider.header.as_mut().map(|header| &mut header.file);
-            for file in [bearer, basic, header].into_iter().flatten() {
+            let signing = provider.signing_key.as_mut().map(|key| &mut key.file);
+            for file in [bearer, basic, header, signing].into_iter().flatten() {
                 maybe(file);
             }
         }
@@ -356,6 +378,32 @@ log: { level: debug, format: json }
                 error.starts_with("frd.yaml:2:") && error.contains(wanted),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_wrong_notification_is_refused_with_its_place() {
+        for (entry, wanted) in [
+            ("name: a", "either webhook or slack"),
+            ("name: A b, slack: { url: { env: X } }", "no name"),
+            (
+                "name: a, slack: { url: { env: X } }, template: '{{reson}}'",
+                "{{reson}} is no variable",
+            ),
+            (
+                "name: a, slack: { url: { env: X } }, template: '{{reason'",
+                "not closed",
+            ),
+            (
+                "name: a, slack: { url: { env: X } }, limit: { count: 0, per: 1m }",
+                "count from 1",
+            ),
+            ("name: a, slack: { url: 'http://x' }", "mapping"),
+        ] {
+            let text = format!("notifications:\n  - {{ {entry} }}\n");
+            let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("frd.yaml:2:"), "{error}");
+            assert!(error.contains(wanted), "{error}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod compose;
 mod config;
 pub mod logging;
+pub mod roles;
 pub mod settings;
 pub mod sinks;
 pub mod source;

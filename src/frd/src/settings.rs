@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fm_analysis::metrics::Access;
+use fm_api::freeze::Freeze;
 use fm_haproxy::{Bind, Mode};
+use fm_notify::Channel;
 use fm_swarm::RegistryLogin;
 
 use crate::cli::{Arguments, Endpoints, LogFormat};
 pub use crate::config::logs::Ways;
 use crate::config::{self, File};
+use crate::roles::Roles;
 use crate::sinks::Sink;
 
 const DATA_DIR: &str = "/var/lib/fridaymorning";
@@ -60,6 +63,14 @@ pub struct Settings {
     pub registries: BTreeMap<String, RegistryLogin>,
     /// Whom metrics may ask, and with which logins.
     pub access: Access,
+    /// Whom webhooks may be sent to, with the same logins.
+    pub webhooks: Access,
+    /// Times in which no share of any release rises.
+    pub freeze: Vec<Freeze>,
+    /// Who may approve what.
+    pub roles: Roles,
+    /// Where events are told.
+    pub notifications: Vec<Channel>,
     /// The daemon's own log.
     pub log: Log,
     /// Where signals are written to.
@@ -90,15 +101,18 @@ pub enum Controller {
     Analysis,
     /// Measures the tasks of this node.
     Node,
+    /// Asks webhooks, and has jobs run before traffic.
+    Gates,
 }
 
 impl Controller {
-    const ALL: [Controller; 5] = [
+    const ALL: [Controller; 6] = [
         Controller::Promotion,
         Controller::Swarm,
         Controller::Haproxy,
         Controller::Analysis,
         Controller::Node,
+        Controller::Gates,
     ];
 
     /// Its name.
@@ -110,6 +124,7 @@ impl Controller {
             Controller::Haproxy => "haproxy",
             Controller::Analysis => "analysis",
             Controller::Node => "node",
+            Controller::Gates => "gates",
         }
     }
 }
@@ -159,6 +174,8 @@ impl Settings {
         let logins = std::mem::take(&mut file.providers);
         let access = providers::access(logins, file.metric_addresses.take());
         let access = access.map_err(Wrong::File)?;
+        let allowed = file.webhook_addresses.take();
+        let webhooks = providers::webhooks(&access, allowed).map_err(Wrong::File)?;
         let (haproxy, owned_dir) = haproxy(&flags, &file)?;
         let haproxy_dir = flags.haproxy_dir.or(owned_dir);
         let chosen = haproxy_dir.is_some();
@@ -188,6 +205,10 @@ impl Settings {
             telemetry: network::telemetry(file.telemetry.listen)?,
             sinks: providers::sinks(file.sinks, &access).map_err(Wrong::File)?,
             access,
+            webhooks,
+            freeze: freeze(file.freeze)?,
+            notifications: providers::notifications(file.notifications).map_err(Wrong::File)?,
+            roles: Roles::read(file.roles).map_err(Wrong::File)?,
             log: Log {
                 level: flags
                     .log_level
@@ -237,7 +258,7 @@ fn controllers(flags: &Arguments, file: &File) -> Result<BTreeSet<Controller>, W
             }
             (other, None) => {
                 return Err(wrong(format!(
-                    "there is no controller `{other}`; allowed: all, none, promotion, swarm, haproxy, analysis, node"
+                    "there is no controller `{other}`; allowed: all, none, promotion, swarm, haproxy, analysis, gates, node"
                 )));
             }
         }
@@ -408,6 +429,19 @@ pub(crate) fn host_name() -> String {
         .unwrap_or_default()
 }
 
+fn freeze(windows: Vec<Freeze>) -> Result<Vec<Freeze>, Wrong> {
+    for (at, window) in windows.iter().enumerate() {
+        window.check().map_err(|wrong| {
+            let dot = if wrong.field.is_empty() { "" } else { "." };
+            Wrong::File(format!(
+                "freeze[{at}]{dot}{}: {}; allowed: {}",
+                wrong.field, wrong.what, wrong.allowed
+            ))
+        })?;
+    }
+    Ok(windows)
+}
+
 fn registries(
     file: BTreeMap<String, config::Registry>,
 ) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
@@ -428,6 +462,8 @@ fn registries(
         })
         .collect()
 }
+
+pub(crate) use providers::secret;
 
 mod network;
 mod providers;

@@ -14,6 +14,32 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
     id_in(&String::from_utf8_lossy(&text), name)
 }
 
+/// The groups of the user with this name, its first one included.
+pub(crate) fn groups_of(user: &str) -> Vec<String> {
+    let read = |path| std::fs::read(Path::new(path)).unwrap_or_default();
+    let (users, groups) = (read("/etc/passwd"), read("/etc/group"));
+    groups_in(
+        &String::from_utf8_lossy(&users),
+        &String::from_utf8_lossy(&groups),
+        user,
+    )
+}
+
+fn groups_in(users: &str, groups: &str, user: &str) -> Vec<String> {
+    let first = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == user).then(|| fields.nth(2))?
+    });
+    let member = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _password) = (fields.next()?, fields.next()?);
+        let (id, members) = (fields.next()?, fields.next().unwrap_or_default());
+        let listed = members.split(',').any(|member| member.trim() == user);
+        (listed || first == Some(id)).then(|| name.to_owned())
+    };
+    groups.lines().filter_map(member).collect()
+}
+
 fn name_in(text: &str, id: u32) -> Option<String> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -48,5 +74,12 @@ mod tests {
     fn a_group_is_found_by_name() {
         assert_eq!(id_in(TEXT, "ann"), Some(1000));
         assert_eq!(id_in(TEXT, "broken"), None);
+    }
+
+    #[test]
+    fn a_user_is_in_its_first_group_and_where_it_is_listed() {
+        let groups = "root:x:0:\nann:x:1000:\noncall:x:7:bob,ann\nstaff:x:8:bob\nbroken\n";
+        assert_eq!(groups_in(TEXT, groups, "ann"), ["ann", "oncall"]);
+        assert!(groups_in(TEXT, groups, "eve").is_empty());
     }
 }

@@ -177,3 +177,26 @@ async fn stands(store: &SharedStore, fence: &Fence) -> Result<bool, StoreError> 
     gone(watch, &fence.key, Some(fence.revision)).await;
     Ok(true)
 }
+
+/// Does this work whenever this process is elected to, until shutdown; it is dropped where it stands when leadership is lost.
+pub async fn run_leading<F, W>(ctx: &Context, name: &'static str, work: F)
+where
+    F: Fn(Fence) -> W,
+    W: Future<Output = ()>,
+{
+    while !ctx.shutdown.is_cancelled() {
+        let mut leadership = tokio::select! {
+            biased;
+            () = ctx.shutdown.cancelled() => break,
+            leadership = elect(ctx, name, TTL) => leadership,
+        };
+        let fence = leadership.fence.clone();
+        tokio::select! {
+            biased;
+            () = ctx.shutdown.cancelled() => {}
+            why = leadership.hold() => tracing::warn!(controller = name, why, "no longer leading"),
+            () = work(fence) => {}
+        }
+        leadership.release().await;
+    }
+}

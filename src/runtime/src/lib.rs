@@ -17,6 +17,7 @@ pub use cache::{Cache, Changes, decode};
 pub use context::Context;
 pub use controller::{Wake, run_elected, run_unelected};
 pub use events::Recorder;
+pub use leader::run_leading;
 pub use presence::announce;
 
 use std::sync::Arc;

@@ -115,7 +115,7 @@ impl Providers {
     #[must_use]
     pub fn new(access: Access, jobs: Option<Arc<dyn Jobs>>) -> Self {
         Self {
-            client: Client::new(access),
+            client: Client::new(access, "metricAddresses"),
             jobs,
         }
     }

@@ -128,6 +128,7 @@ async fn tls_and_logins_are_asked_for_and_a_wrong_one_is_an_error() {
     let password = folder.join("password");
     std::fs::write(&password, "hunter2\n").unwrap();
     let login = |ca: Option<&str>| Login {
+        signing_key: None,
         credential: Some(Credential::Basic {
             username: "frd".into(),
             password: Secret::File(password.clone()),

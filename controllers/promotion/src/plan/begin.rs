@@ -8,9 +8,10 @@ use fm_api::strategy::Course;
 use fm_api::target::{RevisionTarget, Slot};
 
 use super::draft::Draft;
+use super::gates::Moment;
 use super::rollout::{Move, missing, not_yet_routed, switch};
 use super::why::Why;
-use super::{preview, removal, taking_back};
+use super::{gates, preview, removal, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -103,6 +104,11 @@ fn rollout(
 ) -> Rollout {
     let steps = course.steps.len();
     let first = draft.target.stable.is_none();
+    let stage = if !warm && gates::prepares(draft, wanted) {
+        Stage::Preparing
+    } else {
+        Stage::Scaling
+    };
     Rollout {
         revision: wanted.clone(),
         generation: draft.target.spec_generation,
@@ -111,7 +117,7 @@ fn rollout(
         plan: course,
         // The first has nothing to be compared with; a warm one has served before: going back is one change of weight.
         step: if first || warm { steps } else { 0 },
-        stage: Stage::Scaling,
+        stage,
         stage_since: draft.now,
         paused: None,
         passed: Vec::new(),
@@ -129,6 +135,9 @@ fn rollout(
         blind_since: None,
         failed_before: draft.service(wanted).map_or(0, |seen| seen.failed_tasks),
         seed: format!("{:08x}", draft.world.fresh_seed),
+        warm,
+        gates: Vec::new(),
+        thawed: None,
     }
 }
 
@@ -170,6 +179,9 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
     let Some(rollout) = draft.target.rollout.clone() else {
         return Move::Again;
     };
+    if rollout.stage == Stage::Preparing {
+        return gates::preparing(draft);
+    }
     let needed = draft.replicas();
     let seen = draft.swarm_problem().is_none();
     let ready = seen && draft.ready(&rollout.revision) >= needed;
@@ -178,6 +190,9 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
         return Move::Wait(Why::NoAgent);
     }
     if ready && (!routed || draft.healthy_somewhere(&rollout.revision) >= needed) {
+        if let Some(stopped) = gates::pass(draft, Moment::Promotion) {
+            return stopped;
+        }
         switch(draft);
         return Move::Again;
     }

@@ -6,7 +6,7 @@ use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::observed::{HaproxyObserved, SwarmObserved, SwarmRevision};
 use fm_api::quantity::Span;
-use fm_api::rollout::{Rollout, Settings};
+use fm_api::rollout::{Rollout, Settings, Stage};
 use fm_api::status::OperationAnswer;
 use fm_api::target::{RevisionRecord, Slot, Target};
 use fm_api::verdict::Verdict;
@@ -27,6 +27,8 @@ pub(super) struct Draft<'a> {
     pub(super) notices: Vec<Notice>,
     pub(super) answers: Vec<OperationAnswer>,
     pub(super) answered: Vec<String>,
+    /// The gate that is waited for.
+    pub(super) asked: Option<String>,
     wakes: Vec<Timestamp>,
 }
 
@@ -41,6 +43,7 @@ impl<'a> Draft<'a> {
             notices: Vec::new(),
             answers: Vec::new(),
             answered: Vec::new(),
+            asked: None,
             wakes: Vec::new(),
         }
     }
@@ -172,6 +175,9 @@ impl<'a> Draft<'a> {
     /// Tasks the canary needs for where it stands.
     pub(super) fn needed(&self, rollout: &Rollout) -> u32 {
         let replicas = self.replicas();
+        if rollout.stage == Stage::Preparing {
+            return 0;
+        }
         if rollout.full {
             return replicas;
         }

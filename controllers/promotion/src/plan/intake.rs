@@ -83,6 +83,9 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         on_new_revision: spec.on_new_revision,
         progress_deadline: spec.progress_deadline,
         history_limit: spec.history_limit,
+        before_traffic: spec.before_traffic.clone(),
+        webhooks: spec.webhooks.clone(),
+        freeze: spec.freeze.clone(),
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });

@@ -14,6 +14,7 @@
 mod begin;
 mod delete;
 mod draft;
+mod gates;
 mod hold;
 mod intake;
 mod operations;

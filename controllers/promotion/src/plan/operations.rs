@@ -4,11 +4,11 @@ use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::operation::{Operation, Verb};
 use fm_api::release::Approval;
-use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Wait};
+use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Thawed, Wait};
 use fm_api::status::{OperationAnswer, reasons};
 
 use super::draft::Draft;
-use super::{hold, preview, rollout, taking_back};
+use super::{gates, hold, preview, rollout, taking_back};
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -96,8 +96,9 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     match operation.verb {
         Verb::Hold => Ok(hold::begin(draft, operation, by(operation))),
         Verb::EndHold => Ok(hold::end(draft)),
-        Verb::Promote if operation.full => promote_full(draft),
-        Verb::Promote => promote(draft),
+        Verb::Promote if operation.override_freeze => thaw(draft, operation),
+        Verb::Promote if operation.full => promote_full(draft, operation),
+        Verb::Promote => promote(draft, operation),
         Verb::Abort => abort(draft, operation),
         Verb::Retry => retry(draft),
         Verb::Pause => pause(draft, operation),
@@ -137,22 +138,82 @@ fn running(draft: &Draft<'_>) -> Result<Stage, String> {
         Some(rollout) => match rollout.stage {
             Stage::RollingBack => Err("the rollout is being taken back".to_owned()),
             Stage::Draining => Err("it is promoted already; undo goes back".to_owned()),
-            stage @ (Stage::Scaling | Stage::Shifting | Stage::Holding) => Ok(stage),
+            stage @ (Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding) => {
+                Ok(stage)
+            }
         },
     }
 }
 
-fn promote(draft: &mut Draft<'_>) -> Answer {
+/// No freeze window holds the rollout any more.
+fn thaw(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    running(draft)?;
+    let now = draft.now;
+    let Some(why) = operation.why.clone() else {
+        return Err("a freeze is overridden with a reason (--why)".to_owned());
+    };
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    run.thawed = Some(Thawed {
+        at: now,
+        by: by(operation),
+        why: why.clone(),
+    });
+    let message = format!("{} overrides freeze windows: {why}", by(operation));
+    draft.note(Severity::Warning, "FreezeOverridden", message);
+    Ok("no freeze window holds this rollout any more; that is kept in its history".to_owned())
+}
+
+/// Whether who asks may pass this approval.
+fn may_approve(
+    draft: &Draft<'_>,
+    approval: &Approval,
+    operation: &Operation,
+) -> Result<(), String> {
+    let Some(role) = approval.role() else {
+        return Ok(());
+    };
+    if operation.roles.iter().any(|has| has == role) {
+        return Ok(());
+    }
+    let who = match draft.world.roles.get(role) {
+        Some(who) => format!("which {who} may"),
+        None => "which nobody may: frd's configuration does not have it (roles)".to_owned(),
+    };
+    Err(format!(
+        "it needs the role {role}, {who}, and {} does not have",
+        by(operation)
+    ))
+}
+
+/// Passes a webhook that is asked to agree, and did not yet.
+fn confirm(draft: &mut Draft<'_>) -> Option<Answer> {
+    let due = gates::confirming(draft)?;
+    let run = draft.target.rollout.as_mut()?;
+    run.gates.push(due.id.clone());
+    Some(Ok(format!("it goes on without the yes of {}", due.name())))
+}
+
+fn promote(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     let stage = running(draft)?;
     let now = draft.now;
     let evidence_missing = !rollout::evidence_given(draft);
-    let Some(run) = &mut draft.target.rollout else {
+    let Some(run) = draft.target.rollout.clone() else {
         return Err("no rollout runs".to_owned());
     };
     if run.paused.is_some() {
         return Err("the rollout is paused: resume it first, or promote in full".to_owned());
     }
+    if stage != Stage::Holding
+        && let Some(answer) = confirm(draft)
+    {
+        return answer;
+    }
     match stage {
+        Stage::Preparing => {
+            return Err("what comes before the first task cannot be passed".to_owned());
+        }
         Stage::Scaling => return Err("tasks are starting; that cannot be passed".to_owned()),
         Stage::Shifting => {
             return Err(
@@ -163,18 +224,23 @@ fn promote(draft: &mut Draft<'_>) -> Answer {
     }
     let step = run.plan.steps.get(run.step);
     let hold = step.map(|step| step.hold).unwrap_or_default();
-    let approval = step.is_some_and(|step| step.approval == Some(Approval::Manual));
+    let approval = step.and_then(|step| step.approval.clone());
     let wait =
         if !run.passed.contains(&Wait::Hold) && now < super::draft::after(run.stage_since, hold) {
             Wait::Hold
         } else if evidence_missing {
             Wait::Evidence
-        } else if approval && !run.passed.contains(&Wait::Approval) {
+        } else if let Some(approval) = approval
+            && !run.passed.contains(&Wait::Approval)
+        {
+            may_approve(draft, &approval, operation)?;
             Wait::Approval
         } else {
             return Err("nothing is waited for that could be passed".to_owned());
         };
-    run.passed.push(wait);
+    if let Some(run) = &mut draft.target.rollout {
+        run.passed.push(wait);
+    }
     Ok(match wait {
         Wait::Hold => "the hold is passed".to_owned(),
         Wait::Evidence => "it goes on without the evidence".to_owned(),
@@ -182,8 +248,19 @@ fn promote(draft: &mut Draft<'_>) -> Answer {
     })
 }
 
-fn promote_full(draft: &mut Draft<'_>) -> Answer {
+fn promote_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     running(draft)?;
+    let left = draft.target.rollout.as_ref().map(|run| {
+        let steps = run.plan.steps.iter().skip(run.step);
+        steps
+            .filter_map(|step| step.approval.clone())
+            .collect::<Vec<_>>()
+    });
+    for approval in left.unwrap_or_default() {
+        may_approve(draft, &approval, operation)?;
+    }
+    // Who passes every wait passes the one for somebody else's yes, too.
+    let _ = confirm(draft);
     let Some(run) = &mut draft.target.rollout else {
         return Err("no rollout runs".to_owned());
     };
@@ -222,7 +299,12 @@ fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
             "there is no stable revision to go back to; apply another, or delete the release"
                 .to_owned(),
         ),
-        Some(_) => {
+        Some(run) => {
+            if let Some(job) = gates::irreversible(draft, &run.revision)
+                && !operation.force
+            {
+                return Err(taking_back::no_way_back(&job));
+            }
             let ending = Ending {
                 outcome: Outcome::Aborted,
                 reason: reasons::ABORTED.to_owned(),

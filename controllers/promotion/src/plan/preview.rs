@@ -294,6 +294,7 @@ pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending
         outcome: ending.outcome,
         reason: ending.reason,
         why: ending.why,
+        thawed: None,
     };
     draft.target.history.push(entry);
 }

@@ -142,6 +142,7 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
         .chain(target.wanted.clone())
         .collect();
     target.failed.retain(|revision, _| kept.contains(revision));
+    target.ran.retain(|revision, _| kept.contains(revision));
     target.expired.retain(|revision, _| kept.contains(revision));
     draft
         .world

@@ -8,13 +8,15 @@ use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Approval, Require};
 use fm_api::rollout::{Rollout, Stage, Wait};
+use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use fm_api::target::{AnalysisTarget, StepNow};
 use fm_api::verdict::{Decision, Reason, Standing};
 
 use super::draft::{Draft, after};
+use super::gates::Moment;
 use super::why::{At, Scaling, Why};
-use super::{begin, hold, intake, removal, taking_back, traffic};
+use super::{begin, gates, hold, intake, removal, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -58,7 +60,7 @@ fn one(draft: &mut Draft<'_>) -> Move {
     match stage {
         Stage::RollingBack => return taking_back::step(draft),
         Stage::Draining => return switching(draft),
-        Stage::Scaling | Stage::Shifting | Stage::Holding => {}
+        Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding => {}
     }
     keep_capacity(draft);
     taking_back::watch_progress(draft);
@@ -72,8 +74,16 @@ fn one(draft: &mut Draft<'_>) -> Move {
         return taking_back::fail(draft, ending);
     }
     if let Some(ending) = taking_back::superseded(draft) {
-        taking_back::begin(draft, ending);
-        return Move::Again;
+        let revision = draft.target.rollout.as_ref().map(|r| r.revision.clone());
+        let locked = revision.and_then(|revision| gates::irreversible(draft, &revision));
+        if locked.is_none() {
+            taking_back::begin(draft, ending);
+            return Move::Again;
+        }
+        // A newer one waits until this one is stable; stable itself would be a way back.
+        if ending.reason == reasons::STABLE_REAPPLIED && !overruled {
+            return taking_back::fail(draft, ending);
+        }
     }
     if let Some(pause) = draft.target.rollout.as_ref().and_then(|r| r.paused.clone()) {
         return Move::Wait(Why::Paused {
@@ -85,6 +95,7 @@ fn one(draft: &mut Draft<'_>) -> Move {
         return Move::Wait(why);
     }
     match stage {
+        Stage::Preparing => gates::preparing(draft),
         Stage::Scaling => scaling(draft),
         Stage::Shifting => shifting(draft),
         Stage::Holding | Stage::Draining | Stage::RollingBack => holding(draft),
@@ -98,7 +109,7 @@ fn keep_capacity(draft: &mut Draft<'_>) {
     let canary = draft.target.rollout.as_ref().and_then(|rollout| {
         let moving = matches!(
             rollout.stage,
-            Stage::Scaling | Stage::Shifting | Stage::Holding
+            Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding
         );
         moving.then(|| (rollout.revision.clone(), draft.needed(rollout)))
     });
@@ -189,6 +200,19 @@ fn scaling(draft: &mut Draft<'_>) -> Move {
     let rises = weight.is_none_or(|weight| weight > now_in);
     if rises && let Some(why) = traffic::frozen(draft) {
         return Move::Wait(why);
+    }
+    let moments = [
+        (rollout.step < rollout.plan.steps.len()).then_some(Moment::Step(rollout.step)),
+        gates::promotes(&rollout).then_some(Moment::Promotion),
+    ];
+    for moment in moments
+        .into_iter()
+        .flatten()
+        .filter(|_| rises || weight == Some(Weight::ZERO))
+    {
+        if let Some(stopped) = gates::pass(draft, moment) {
+            return stopped;
+        }
     }
     match weight {
         None => switch(draft),
@@ -288,8 +312,15 @@ fn holding(draft: &mut Draft<'_>) -> Move {
     if !evidence_given(draft) {
         return Move::Wait(await_evidence(draft, at(None)));
     }
-    if step.approval == Some(Approval::Manual) && !passed(Wait::Approval) {
-        return Move::Wait(Why::Approval(at(None)));
+    if step.approval.is_some() && !passed(Wait::Approval) {
+        return Move::Wait(Why::Approval {
+            at: at(None),
+            role: step
+                .approval
+                .as_ref()
+                .and_then(Approval::role)
+                .map(str::to_owned),
+        });
     }
     if !draft.complete(&rollout.revision, draft.needed(&rollout)) {
         return Move::Wait(missing(draft, &rollout));

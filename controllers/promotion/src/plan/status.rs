@@ -2,6 +2,7 @@
 
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
+use fm_api::release::Approval;
 use fm_api::rollout::{PreviewTarget, Rollout, Settings, Stage};
 use fm_api::status::{
     Condition, Phase, PreviewStatus, RevisionStatus, Status, StepStatus, conditions, reasons,
@@ -76,6 +77,11 @@ fn steps(rollout: &Rollout) -> Vec<StepStatus> {
             weight: step.weight,
             hold: step.hold,
             approval: step.approval.is_some(),
+            role: step
+                .approval
+                .as_ref()
+                .and_then(Approval::role)
+                .map(str::to_owned),
         })
         .collect()
 }
@@ -110,7 +116,9 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::AgentGone { .. }
         | Why::Holding(_)
         | Why::Evidence(_)
-        | Why::Approval(_)
+        | Why::Approval { .. }
+        | Why::Gate(_)
+        | Why::Frozen { .. }
         | Why::Switching { .. }
         | Why::TakingBack { .. }
         | Why::Returning { .. }
@@ -120,7 +128,10 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
     let stage = draft.target.rollout.as_ref().map(|rollout| rollout.stage);
     match stage {
         Some(Stage::RollingBack) => Phase::RollingBack,
-        Some(Stage::Draining | Stage::Scaling | Stage::Shifting | Stage::Holding) | None => {
+        Some(
+            Stage::Preparing | Stage::Draining | Stage::Scaling | Stage::Shifting | Stage::Holding,
+        )
+        | None => {
             if draft.target.stable.is_some() {
                 Phase::Progressing
             } else {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
-use super::{delete, hold, intake, operations, preview, removal, rollout, status};
+use super::{delete, gates, hold, intake, operations, preview, removal, rollout, status};
 
 /// What is to be written, in one transaction, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +147,7 @@ fn settle(draft: &mut Draft<'_>) -> Why {
 }
 
 fn finish(mut draft: Draft<'_>, why: Why, remove: bool) -> Plan {
+    gates::tidy(&mut draft);
     let forget = removal::forget(&mut draft);
     let world = draft.world;
     let status = (!remove).then(|| status::derive(&draft, &why));

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::draft::{Draft, after};
 use super::rollout::Move;
 use super::why::Why;
-use super::{removal, returning, traffic};
+use super::{gates, removal, returning, traffic};
 
 /// So many tasks that fail before the revision ever serves are a crash loop.
 const CRASH_LOOP: u32 = 3;
@@ -219,10 +219,17 @@ pub(super) fn superseded(draft: &Draft<'_>) -> Option<Ending> {
 
 /// A rule's word: back, or stop where it is, as the spec says.
 pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
+    let revision = draft.target.rollout.as_ref().map(|r| r.revision.clone());
+    let locked = revision.and_then(|revision| gates::irreversible(draft, &revision));
     let pause = draft
         .settings()
         .is_some_and(|settings| settings.on_failure == OnFailure::Pause);
-    if !pause {
+    let why = match locked {
+        Some(job) => format!("{}; {}", ending.why, no_way_back(&job)),
+        None if pause => ending.why.clone(),
+        None => String::new(),
+    };
+    if why.is_empty() {
         begin(draft, ending);
         return Move::Again;
     }
@@ -236,18 +243,18 @@ pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
         rollout.paused = Some(Pause {
             at: now,
             by: None,
-            why: ending.why.clone(),
+            why: why.clone(),
         });
-        draft.note(
-            Severity::Warning,
-            &ending.reason,
-            format!("stopped: {}", ending.why),
-        );
+        draft.note(Severity::Warning, &ending.reason, format!("stopped: {why}"));
     }
-    Move::Wait(Why::Paused {
-        by: None,
-        why: ending.why,
-    })
+    Move::Wait(Why::Paused { by: None, why })
+}
+
+/// What people are told where a job forbids going back.
+pub(super) fn no_way_back(job: &str) -> String {
+    format!(
+        "the job {job} is not reversible, so it is not taken back by itself (`rollout abort --force` does it)"
+    )
 }
 
 /// Begins to take the canary back. Nothing is waited for.
@@ -373,7 +380,7 @@ pub(super) fn close(draft: &mut Draft<'_>) {
         return;
     };
     draft.target.canary = None;
-    let ending = rollout.ending.unwrap_or(Ending {
+    let ending = rollout.ending.clone().unwrap_or(Ending {
         outcome: Outcome::Promoted,
         reason: reasons::PROMOTED.to_owned(),
         why: "it serves everything".to_owned(),
@@ -383,13 +390,15 @@ pub(super) fn close(draft: &mut Draft<'_>) {
         revision: rollout.revision.clone(),
         number: record.map_or(0, |record| record.number),
         image: record.map(|r| r.workload.image.clone()).unwrap_or_default(),
-        by: rollout.by,
+        by: rollout.by.clone(),
         started_at: rollout.started_at,
         ended_at: draft.now,
         outcome: ending.outcome,
         reason: ending.reason,
         why: ending.why,
+        thawed: rollout.thawed.clone(),
     };
+    gates::tell(draft, &rollout, &entry);
     let (severity, word) = match entry.outcome {
         Outcome::Promoted => (Severity::Normal, "Promoted"),
         Outcome::RolledBack => (Severity::Warning, "RolledBack"),

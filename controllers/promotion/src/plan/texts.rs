@@ -6,7 +6,7 @@ use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
-use super::why::{At, PreviewUp, Scaling, Why};
+use super::why::{At, GateWait, PreviewUp, Scaling, Why};
 
 impl Why {
     /// The stable, documented word.
@@ -30,7 +30,9 @@ impl Why {
             Why::Holding(_) => reasons::HOLDING,
             Why::Evidence(_) => reasons::EVIDENCE,
             Why::Inconclusive { .. } => reasons::INCONCLUSIVE,
-            Why::Approval(_) => reasons::APPROVAL,
+            Why::Approval { .. } => reasons::APPROVAL,
+            Why::Gate(_) => reasons::GATE,
+            Why::Frozen { .. } => reasons::FROZEN,
             Why::Paused { .. } => reasons::PAUSED,
             Why::Switching { .. } => reasons::SWITCHING,
             Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
@@ -58,6 +60,8 @@ impl Why {
             Why::Held { held, .. } => Some(held.until),
             Why::Returning { until, .. } => Some(*until),
             Why::Scaling(scaling) => scaling.deadline,
+            Why::Gate(gate) => gate.until,
+            Why::Frozen { until, .. } => Some(*until),
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
             | Why::Evidence(_)
@@ -72,7 +76,7 @@ impl Why {
             | Why::AgentBehind { .. }
             | Why::AgentGone { .. }
             | Why::Inconclusive { .. }
-            | Why::Approval(_)
+            | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::FirstFails { .. }
             | Why::StableBroken { .. }
@@ -89,7 +93,7 @@ impl Why {
     pub fn waits_for_person(&self) -> bool {
         match self {
             Why::Inconclusive { .. }
-            | Why::Approval(_)
+            | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::InvalidSpec { .. }
             | Why::SpecMissing
@@ -109,6 +113,8 @@ impl Why {
             | Why::AgentGone { .. }
             | Why::Holding(_)
             | Why::Evidence(_)
+            | Why::Gate(_)
+            | Why::Frozen { .. }
             | Why::Switching { .. }
             | Why::TakingBack { .. }
             | Why::Returning { .. }
@@ -149,7 +155,9 @@ impl Why {
             Why::Holding(at) => at.holding(),
             Why::Evidence(at) => at.evidence(),
             Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
-            Why::Approval(at) => at.approval(),
+            Why::Approval { at, role } => at.approval(role.as_deref()),
+            Why::Gate(gate) => gate.sentence(),
+            Why::Frozen { until, message } => sentence_of_freeze(*until, message.as_deref()),
             Why::Paused { by, why } => paused(by.as_deref(), why),
             Why::FirstFails { why, .. } => format!("{FIRST_FAILS}: {}", plain(why)),
             Why::Switching { revision, cause } => {
@@ -329,9 +337,10 @@ impl At {
         format!("{stands}: the analysis is inconclusive ({said}); promote or abort")
     }
 
-    fn approval(&self) -> String {
+    fn approval(&self, role: Option<&str>) -> String {
         let (stands, then) = (self.stands(), self.then());
-        format!("{stands} until somebody promotes it, then {then}")
+        let role = role.map_or_else(String::new, |role| format!(" with the role {role}"));
+        format!("{stands} until somebody{role} promotes it, then {then}")
     }
 
     fn holding(&self) -> String {
@@ -349,6 +358,33 @@ impl At {
             self.then()
         )
     }
+}
+
+impl GateWait {
+    fn sentence(&self) -> String {
+        let title = &self.title;
+        let says = match (&self.said, self.confirms) {
+            (Some(said), true) => format!(", which does not say yes yet ({})", plain(said)),
+            (Some(said), false) => format!(", which failed so far ({})", plain(said)),
+            (None, true) => " to say yes".to_owned(),
+            (None, false) => String::new(),
+        };
+        let next = self.next.map_or_else(String::new, |at| {
+            format!("; it is asked again at {}", clock(at))
+        });
+        let until = self
+            .until
+            .map_or_else(String::new, |at| format!("; it is given up at {}", day(at)));
+        format!("waits for {title}{says}{next}{until}")
+    }
+}
+
+fn sentence_of_freeze(until: Timestamp, message: Option<&str>) -> String {
+    let why = message.map_or_else(String::new, |why| format!(" ({})", plain(why)));
+    format!(
+        "frozen until {}{why}: no share rises and nothing is promoted",
+        day(until)
+    )
 }
 
 fn sentence_of_hold(held: &Held, harm: Option<&str>) -> String {

@@ -74,7 +74,21 @@ pub enum Why {
         sentence: String,
     },
     /// A person must agree.
-    Approval(At),
+    Approval {
+        /// Where.
+        at: At,
+        /// The role that this person must have.
+        role: Option<String>,
+    },
+    /// A webhook, or a job, must say yes.
+    Gate(GateWait),
+    /// A freeze window: no share rises, nothing is promoted.
+    Frozen {
+        /// Until when at least.
+        until: Timestamp,
+        /// Why, in the window's words.
+        message: Option<String>,
+    },
     /// Somebody, or a rule, stopped it.
     Paused {
         /// Who; absent: a rule.
@@ -223,4 +237,19 @@ pub struct At {
     pub hold: Span,
     /// The strategy.
     pub kind: Kind,
+}
+
+/// A gate that did not say yes yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateWait {
+    /// Which.
+    pub title: String,
+    /// It is asked until it says yes.
+    pub confirms: bool,
+    /// What it said last.
+    pub said: Option<String>,
+    /// When it is asked again.
+    pub next: Option<Timestamp>,
+    /// When it is given up.
+    pub until: Option<Timestamp>,
 }

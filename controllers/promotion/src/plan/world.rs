@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fm_api::freeze::Freeze;
+use fm_api::gates::GatesObserved;
 use fm_api::keys::RevisionId;
 use fm_api::observed::{HaproxyObserved, SwarmObserved};
 use fm_api::operation::Operation;
@@ -29,6 +31,12 @@ pub struct World {
     pub haproxy: BTreeMap<String, HaproxyObserved>,
     /// What analysis concludes.
     pub verdict: Option<Verdict>,
+    /// What gates have said.
+    pub gates: Option<GatesObserved>,
+    /// Times without a rise, of all releases.
+    pub freezes: Vec<Freeze>,
+    /// Who has which role, for people.
+    pub roles: BTreeMap<String, String>,
     /// The status as it is stored; only answers and times are carried over from it.
     pub status: Option<Status>,
     /// Drawn anew for each look; used when a rollout begins.

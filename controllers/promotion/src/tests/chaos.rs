@@ -1,11 +1,13 @@
 //! Anything that can happen to a release, in any order.
 
+use fm_api::gates::{GateVerdict, When};
 use fm_api::operation::Verb;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::Approval;
 use fm_api::verdict::Decision;
 use proptest::prelude::*;
 
+use super::gates::{frozen_now, hook, job};
 use super::previews::preview;
 use super::sim::{Sim, release};
 use super::strategies::blue_green;
@@ -31,6 +33,10 @@ pub(super) enum Act {
     Spoil,
     Unroute,
     Route,
+    Gates(GateVerdict),
+    Ask2(bool),
+    Gated(u8),
+    Freeze(bool),
 }
 
 const EDGES: [&str; 2] = ["edge", "edge-2"];
@@ -73,6 +79,10 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Spoil),
         1 => Just(Act::Unroute),
         1 => Just(Act::Route),
+        4 => prop_oneof![3 => Just(GateVerdict::Yes), 1 => Just(GateVerdict::No), 1 => Just(GateVerdict::Open)].prop_map(Act::Gates),
+        1 => any::<bool>().prop_map(Act::Ask2),
+        1 => (0..4_u8).prop_map(Act::Gated),
+        1 => any::<bool>().prop_map(Act::Freeze),
     ]
 }
 
@@ -146,12 +156,36 @@ pub(super) fn perform(sim: &mut Sim, act: &Act) {
             let asked = asked.then_some(Approval::Manual);
             let strategy = &mut release.spec.strategy;
             if let Some(canary) = &mut strategy.canary {
-                canary.steps[0].approval = asked;
+                canary.steps[0].approval = asked.clone();
             }
             if let Some(both) = &mut strategy.blue_green {
                 both.approval = asked;
             }
         }),
+        Act::Gates(verdict) => sim.gates(*verdict),
+        // A freeze overridden, or an abort that is not forced.
+        Act::Ask2(thaw) => {
+            sim.ask(if *thaw { Verb::Promote } else { Verb::Abort }, false);
+            if let Some(asked) = sim.world.operations.last_mut() {
+                asked.override_freeze = *thaw;
+                asked.force = false;
+                asked.why = Some("because".to_owned());
+            }
+        }
+        Act::Gated(n) => sim.apply(|release| {
+            let whens: &[When] = match n {
+                0 => &[],
+                1 => &[When::BeforeStep, When::AfterRollback],
+                2 => &[When::ConfirmRollout, When::ConfirmPromotion],
+                _ => &[When::BeforeRollout, When::ConfirmStep, When::AfterPromotion],
+            };
+            release.spec.webhooks = whens.iter().map(|when| hook(*when)).collect();
+            let jobs = (*n > 1).then(|| job(*n == 2));
+            release.spec.before_traffic = jobs.into_iter().collect();
+        }),
+        Act::Freeze(on) => {
+            sim.world.freezes = on.then(frozen_now).into_iter().collect();
+        }
         Act::Spoil => sim.spoil(),
         Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
         Act::Route => {
@@ -168,6 +202,7 @@ pub(super) fn calm(sim: &mut Sim) {
     }
     sim.dead.clear();
     sim.world.operations.clear();
+    sim.world.freezes.clear();
     sim.ask(Verb::EndHold, false);
     sim.apply(|_| {});
     sim.run(40);

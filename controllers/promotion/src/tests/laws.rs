@@ -1,5 +1,6 @@
 //! The laws, checked on every plan of every test, and under anything that can happen in any order.
 
+use fm_api::gates::When;
 use fm_api::observed::TrafficInForce;
 use fm_api::operation::Verb;
 use fm_api::quantity::{Span, Weight};
@@ -36,6 +37,7 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     previews_have_no_share_and_an_end(new, now);
     held_is_left_alone(before, old, new);
     the_way_back_only_falls(before, old, new);
+    nothing_rises_past_a_gate(before, old, new, now);
 }
 
 /// A canary that is taken back never gains, unless stable cannot serve.
@@ -57,6 +59,36 @@ fn the_way_back_only_falls(world: &World, old: &Target, new: &Target) {
         ready.is_none_or(|stable| stable.ready.is_empty()),
         "{before:?} rose to {after:?}"
     );
+}
+
+/// No share rises in a freeze, and none past a webhook that did not say yes.
+fn nothing_rises_past_a_gate(world: &World, old: &Target, new: &Target, now: Timestamp) {
+    let (Some(rollout), Some(split)) = (&new.rollout, &new.traffic) else {
+        return;
+    };
+    let had = old
+        .traffic
+        .as_ref()
+        .map_or(Weight::ZERO, |split| split.weight);
+    let same = (old.rollout.as_ref()).is_some_and(|was| was.seed == rollout.seed);
+    if rollout.stage != Stage::Shifting || rollout.warm || split.weight <= had || !same {
+        return;
+    }
+    let frozen = world
+        .freezes
+        .iter()
+        .any(|window| window.until(now).is_some());
+    assert!(!frozen || rollout.thawed.is_some(), "frozen: {rollout:?}");
+    let settings = new.settings.as_ref().unwrap();
+    for hook in settings
+        .webhooks
+        .iter()
+        .filter(|hook| hook.when == When::BeforeStep)
+    {
+        let id = format!("-beforeStep-{}-{}", rollout.step + 1, hook.name);
+        let asked = rollout.gates.iter().any(|gate| gate.ends_with(&id));
+        assert!(asked || rollout.overruled, "{id}: {rollout:?}");
+    }
 }
 
 /// While somebody holds it nothing moves, but back to stable at somebody's word.
@@ -278,13 +310,16 @@ fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timesta
     };
     let trial = matches!(
         rollout.stage,
-        Stage::Scaling | Stage::Shifting | Stage::Holding
+        Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding
     );
     if !trial || old.stable.is_none() || new.deleting {
         return;
     }
     let aborted = world.operations.iter().any(|op| {
-        op.verb == Verb::Abort && !old.answered.contains(&op.id) && op.revision.is_none()
+        op.verb == Verb::Abort
+            && op.force
+            && !old.answered.contains(&op.id)
+            && op.revision.is_none()
     });
     let run = new
         .analysis
@@ -298,6 +333,10 @@ fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timesta
         && !rollout.overruled
         && new.rollout.as_ref().is_none_or(|r| !r.overruled)
         && new.held.is_none()
+        && new
+            .ran
+            .get(&rollout.revision)
+            .is_none_or(|ran| ran.irreversible.is_none())
         && new
             .settings
             .as_ref()

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod failures;
+mod gates;
 mod laws;
 mod places;
 mod previews;

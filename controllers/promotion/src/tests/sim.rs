@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fm_api::gates::{GateAnswer, GateVerdict, GatesObserved};
 use fm_api::keys::RevisionId;
 use fm_api::observed::{
     Endpoint, FailureKind, HaproxyObserved, HaproxyRevision, Resolution, SwarmObserved,
@@ -131,10 +132,13 @@ impl Sim {
             id: id.clone(),
             verb,
             full,
+            override_freeze: false,
+            force: verb == Verb::Abort,
             period: None,
             revision: None,
             why: None,
             by: "bob".to_owned(),
+            roles: Vec::new(),
             at: Some(self.now),
         });
         id
@@ -376,6 +380,32 @@ impl Sim {
             measured: Vec::new(),
             outliers: Vec::new(),
             state: serde_json::Value::Null,
+        });
+    }
+
+    /// Every gate that is due answers so.
+    pub(super) fn gates(&mut self, verdict: GateVerdict) {
+        let Some(target) = &self.world.target else {
+            self.world.gates = None;
+            return;
+        };
+        let answer = GateAnswer {
+            verdict,
+            attempts: 1,
+            said: match verdict {
+                GateVerdict::Yes => "HTTP 200".to_owned(),
+                GateVerdict::Open | GateVerdict::No => "HTTP 403: not yet".to_owned(),
+            },
+            at: self.now,
+            next: None,
+        };
+        let answers = target
+            .due
+            .iter()
+            .map(|due| (due.id.clone(), answer.clone()));
+        self.world.gates = Some(GatesObserved {
+            uid: target.uid.clone(),
+            answers: answers.collect(),
         });
     }
 

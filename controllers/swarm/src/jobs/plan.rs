@@ -2,7 +2,7 @@
 //!
 //! What must never happen: one request that is run twice at once, or answered by another one's end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::job::JobRequest;
 use jiff::Timestamp;
@@ -11,8 +11,8 @@ use crate::world::{Task, TaskState};
 
 /// What the store and Docker show of one release's jobs.
 pub(crate) struct Seen<'a> {
-    /// The run that the release's target is in; absent: in none, so no job is wanted.
-    pub(crate) run: Option<&'a str>,
+    /// The analysis run that the release's target is in, and the gates that are due: a job of anything else is over.
+    pub(crate) runs: &'a BTreeSet<String>,
     /// By measurement.
     pub(crate) requests: &'a BTreeMap<String, JobRequest>,
     /// The id of the last request that was answered, by measurement.
@@ -69,7 +69,7 @@ pub(crate) enum End {
 pub(crate) fn plan(seen: &Seen<'_>) -> Vec<Action> {
     let open = |measurement: &str, id: &str| {
         let request = seen.requests.get(measurement);
-        request.is_some_and(|r| r.id == id && seen.run == Some(r.run.as_str()))
+        request.is_some_and(|r| r.id == id && seen.runs.contains(&r.run))
             && seen.answered.get(measurement).map(String::as_str) != Some(id)
     };
     let wanted = (seen.requests.iter()).filter(|(measurement, r)| open(measurement, &r.id));

@@ -37,10 +37,18 @@ pub fn names() -> String {
 /// The variables of a text that do not exist, or that are not closed.
 #[must_use]
 pub fn unknown(text: &str) -> Vec<String> {
+    unknown_beside(text, |name| {
+        VARIABLES.iter().any(|(known, _)| *known == name)
+    })
+}
+
+/// The same where there are other variables.
+#[must_use]
+pub fn unknown_beside(text: &str, known: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     walk(text, &mut |part| {
         if let Part::Variable(name) = part
-            && !VARIABLES.iter().any(|(known, _)| *known == name)
+            && !known(name)
         {
             found.push(format!("{{{{{name}}}}}"));
         }

@@ -122,6 +122,43 @@ const TEXTS: &[Text] = &[
     text("JobSource", "env{}=", LINES, 16_384, LINES_WORDS),
     text("JobSource", "networks[]", OBJECT, 128, OBJECT_WORDS),
     text("JobSource", "jsonPath", LINE, 512, JSON_PATH_WORDS),
+    text("Webhook", "name", NAME, 40, NAME_WORDS_40),
+    text("Webhook", "url", URL, 4096, URL_WORDS),
+    text("Webhook", "authRef", OBJECT, 64, OBJECT_WORDS),
+    text(
+        "Webhook",
+        "headers{}",
+        r"^[A-Za-z0-9-]{1,64}$",
+        64,
+        "letters, digits and `-`, at most 64",
+    ),
+    text("Webhook", "headers{}=", LINE, 1024, LINE_WORDS),
+    text("Webhook", "metadata{}", LABEL, 253, LABEL_WORDS),
+    text("Webhook", "metadata{}=", LINES, 4096, LINES_WORDS),
+    text("BeforeTraffic", "name", NAME, 40, NAME_WORDS_40),
+    text(
+        "BeforeTraffic",
+        "image",
+        r"^[!-~]+$",
+        512,
+        "`name:tag`, `registry:port/name:tag`, `name@sha256:…` or `sha256:…`",
+    ),
+    text("BeforeTraffic", "registryAuth", OBJECT, 64, OBJECT_WORDS),
+    text("BeforeTraffic", "command[]", LINES, 16_384, LINES_WORDS),
+    text("BeforeTraffic", "args[]", LINES, 16_384, LINES_WORDS),
+    text(
+        "BeforeTraffic",
+        "env{}",
+        r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+        256,
+        "letters, digits, `_`, `.` and `-`, no digit first",
+    ),
+    text("BeforeTraffic", "env{}=", LINES, 16_384, LINES_WORDS),
+    text("Freeze", "cron", LINE, 256, "such as `0 18 * * fri`"),
+    text("Freeze", "from", LINE, 64, "such as `2026-12-24T00:00`"),
+    text("Freeze", "to", LINE, 64, "such as `2026-12-27T00:00`"),
+    text("Freeze", "timeZone", LINE, 64, "such as `Europe/Berlin`"),
+    text("Freeze", "message", LINE, 256, LINE_WORDS),
     text("Route", "hosts[]", HOST, 253, HOST_WORDS),
     text(
         "Preview",
@@ -193,6 +230,8 @@ const COUNTS: &[(&str, &str, u64)] = &[
     ("JobSource", "command", 64),
     ("JobSource", "args", 64),
     ("JobSource", "networks", 8),
+    ("BeforeTraffic", "command", 64),
+    ("BeforeTraffic", "args", 64),
     ("Healthcheck", "test", 64),
     ("Placement", "constraints", 32),
     ("Placement", "preferences", 8),
@@ -239,6 +278,20 @@ fn exclusive(schema: &mut Value) {
     if let Some(affinity) = definition(schema, "Affinity") {
         affinity.insert("minProperties".to_owned(), json!(1));
         affinity.insert("maxProperties".to_owned(), json!(1));
+    }
+    if let Some(approval) = definition(schema, "Approval") {
+        let words = json!("`manual`, or `{ role: NAME }` with a role of frd's configuration");
+        approval.insert("patternErrorMessage".to_owned(), words);
+        let kinds = approval.get_mut("oneOf").and_then(Value::as_array_mut);
+        for kind in kinds.into_iter().flatten() {
+            if let Some(role) = kind
+                .pointer_mut("/properties/role")
+                .and_then(Value::as_object_mut)
+            {
+                role.insert("pattern".to_owned(), json!(OBJECT));
+                role.insert("maxLength".to_owned(), json!(64));
+            }
+        }
     }
     if let Some(weight) = definition(schema, "Weight") {
         weight.insert("minimum".to_owned(), json!(0.01));

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::quantity::Span;
 use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require, Rollback};
 
-use super::{LARGEST, metrics, preview, routes, workload};
+use super::{LARGEST, gates, metrics, preview, routes, workload};
 
 const DAY: Span = Span::secs(86_400);
 pub(super) const MONTH: Span = Span::secs(30 * 86_400);
@@ -35,6 +35,7 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     analysis(&mut found, &spec.analysis);
     saturation(&mut found, spec);
     metrics::problems(&mut found, spec);
+    gates::problems(&mut found, spec);
     span(
         &mut found,
         "spec.progressDeadline",

@@ -210,6 +210,7 @@ impl<'a> Finding<'a> {
                 one_strategy(instance)
             }
             Kind::MinProperties { .. } | Kind::MaxProperties { .. } => one_of(instance),
+            Kind::OneOfNotValid { .. } => format!("{} is not known", what(instance)),
             Kind::Enum { options } => self.no_such_word(text, instance, options),
             Kind::Format { format } => match format.as_str() {
                 SPAN => quantity(text.parse::<crate::quantity::Span>().err()),

@@ -16,8 +16,11 @@ pub(crate) struct Abort {
     /// With --all: in every namespace
     #[arg(short = 'A', long, requires = "all")]
     pub(crate) all_namespaces: bool,
+    /// Also where a job has made it irreversible. --why is kept in its history
+    #[arg(long, requires = "why")]
+    pub(crate) force: bool,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", visible_alias = "reason")]
     pub(crate) why: Option<String>,
     /// The operation's id: asking twice with the same id is asking once [default: a new one]
     #[arg(long)]

@@ -32,8 +32,12 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
         Rollout::Abort(options) => return abort(session, options).await,
         Rollout::Promote(options) => {
             let (name, asked) = plain(Verb::Promote, options.operation);
-            let full = options.full;
-            (name, Asked { full, ..asked })
+            let asked = Asked {
+                full: options.full,
+                override_freeze: options.override_freeze,
+                ..asked
+            };
+            (name, asked)
         }
         Rollout::Retry(options) => plain(Verb::Retry, options),
         Rollout::Pause(options) => plain(Verb::Pause, options),
@@ -47,6 +51,8 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
 struct Asked {
     verb: Verb,
     full: bool,
+    override_freeze: bool,
+    force: bool,
     period: Option<Span>,
     why: Option<String>,
     id: Option<String>,
@@ -57,6 +63,8 @@ impl Asked {
         Self {
             verb,
             full: false,
+            override_freeze: false,
+            force: false,
             period: None,
             why: options.why,
             id: options.id,
@@ -68,6 +76,8 @@ async fn abort(session: &Session, options: cli::Abort) -> Result<Exit> {
     let asked = Asked {
         verb: Verb::Abort,
         full: false,
+        override_freeze: false,
+        force: options.force,
         period: None,
         why: options.why,
         id: options.id,
@@ -91,6 +101,8 @@ pub(super) async fn hold(session: &Session, options: cli::Hold) -> Result<Exit> 
             Verb::Hold
         },
         full: false,
+        override_freeze: false,
+        force: false,
         period: (!options.end).then_some(options.period),
         why: options.why,
         id: None,
@@ -202,7 +214,13 @@ async fn history(session: &Session, name: &str) -> Result<Exit> {
 async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
     let client = session.client()?;
     let key = session.key(name)?;
-    let Asked { full, period, .. } = *asked;
+    let Asked {
+        full,
+        override_freeze,
+        force,
+        period,
+        ..
+    } = *asked;
     let operation = Operation {
         id: asked
             .id
@@ -210,10 +228,13 @@ async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
         verb: asked.verb,
         full,
+        override_freeze,
+        force,
         period,
         revision: None,
         why: asked.why.clone(),
         by: String::new(),
+        roles: Vec::new(),
         at: None,
     };
     let asked = asked.verb;

@@ -3,7 +3,7 @@
 use fm_api::event::Event;
 use fm_api::http::View;
 use fm_api::observed::SwarmObserved;
-use fm_api::release::Release;
+use fm_api::release::{Approval, Release, ReleaseSpec};
 use fm_api::signals::Top;
 use fm_api::status::Status;
 
@@ -99,6 +99,50 @@ fn jobs(view: &View, look: &Look) -> Vec<String> {
     lines
 }
 
+fn approval(asked: Option<&Approval>) -> String {
+    match asked {
+        None => String::new(),
+        Some(Approval::Manual) => ", approval".to_owned(),
+        Some(Approval::Role(role)) => format!(", approval by {role}"),
+    }
+}
+
+fn gates(spec: &ReleaseSpec) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    for job in &spec.before_traffic {
+        let back = if job.reversible {
+            ""
+        } else {
+            ", not reversible"
+        };
+        all.push(("job", format!("{} before traffic{back}", job.name)));
+    }
+    for hook in &spec.webhooks {
+        let step = hook
+            .step
+            .map_or_else(String::new, |step| format!(" {step}"));
+        all.push((
+            "webhook",
+            format!("{} {}{step}", hook.name, hook.when.word()),
+        ));
+    }
+    for window in &spec.freeze {
+        let when = match (&window.cron, &window.duration, &window.from, &window.to) {
+            (Some(cron), Some(duration), _, _) => format!("`{cron}` for {duration}"),
+            (_, _, Some(from), Some(to)) => format!("{from} to {to}"),
+            _ => continue,
+        };
+        let why = window.message.as_deref().unwrap_or_default();
+        all.push((
+            "freeze",
+            format!("{when}, {} {why}", window.time_zone)
+                .trim()
+                .to_owned(),
+        ));
+    }
+    all
+}
+
 fn spec(release: &Release, look: &Look) -> Vec<String> {
     let (meta, spec) = (&release.metadata, &release.spec);
     let mut lines = Vec::new();
@@ -119,14 +163,14 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
             .steps
             .iter()
             .map(|step| {
-                let approval = step.approval.map_or("", |_| ", approval");
+                let approval = approval(step.approval.as_ref());
                 format!("{} for {}{approval}", percent(step.weight), step.hold)
             })
             .collect();
         say("steps", &steps.join(" → "));
     }
     if let Some(both) = &spec.strategy.blue_green {
-        let approval = both.approval.map_or("", |_| ", approval");
+        let approval = approval(both.approval.as_ref());
         let text = format!(
             "whole beside stable for {}{approval} → the switch, watched for {} → the old one warm for {}",
             both.hold, both.watch, both.keep_previous
@@ -147,6 +191,9 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
             preview.limit
         );
         say("preview", &text);
+    }
+    for (label, text) in gates(spec) {
+        say(label, &text);
     }
     say("time", &estimate(release, None));
     if !meta.labels.is_empty() {

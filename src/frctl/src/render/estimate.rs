@@ -51,7 +51,7 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
     let approvals = canary
         .steps
         .iter()
-        .filter(|step| step.approval == Some(Approval::Manual))
+        .filter(|step| step.approval.is_some())
         .count() as u64;
     if approvals > 0 {
         text.push_str(&format!(
@@ -64,9 +64,12 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
 
 fn blue_green(both: &BlueGreen) -> String {
     let least = jiff::SignedDuration::from_secs_f64(both.hold.as_secs_f64());
-    let approval = match both.approval {
-        Some(Approval::Manual) => "; a person must agree to the switch",
-        None => "",
+    let approval = match &both.approval {
+        Some(Approval::Manual) => "; a person must agree to the switch".to_owned(),
+        Some(Approval::Role(role)) => {
+            format!("; a person with the role {role} must agree to the switch")
+        }
+        None => String::new(),
     };
     format!(
         "the switch comes {} after whole capacity is up at the earliest, and can be taken back by itself for {}{approval}",

@@ -3,6 +3,7 @@
 //! It says what the strategy comes to with what is known now: the image is not resolved, and evidence is not foreseen.
 
 use fm_api::criteria::OnInconclusive;
+use fm_api::gates::{Webhook, When};
 use fm_api::http::{ApplyOutcome, View};
 use fm_api::quantity::Span;
 use fm_api::release::{
@@ -66,6 +67,9 @@ pub(crate) fn plan(
         }
     }
     let stable = view.and_then(|view| view.target.as_ref()?.stable.as_ref());
+    if spec.strategy.preview.is_none() {
+        all.extend(opening(spec));
+    }
     if let Some(preview) = &spec.strategy.preview {
         all.extend(previews(spec, preview));
     } else if stable.is_none() {
@@ -151,6 +155,11 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
             ));
             before = needed;
         }
+        if index == 0 {
+            what.extend(jobs(spec, true));
+        }
+        let hooks = [When::ConfirmStep, When::BeforeStep];
+        what.extend(asked(spec, &hooks, Some(index + 1)));
         if !spec.routes.is_empty() {
             what.push(format!("{} of the requests", percent(step.weight)));
         }
@@ -162,9 +171,7 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
             what.push("until it is shown to be as good as stable".to_owned());
         }
         what.extend(metrics(spec, index + 1));
-        if step.approval == Some(Approval::Manual) {
-            what.push("until somebody promotes it".to_owned());
-        }
+        what.extend(approval(step.approval.as_ref()));
         all.push(planned(format!("step {} of {number}", index + 1), what));
     }
     all.push(planned("promotion", promotion(spec)));
@@ -195,8 +202,12 @@ fn promotion(spec: &ReleaseSpec) -> Vec<String> {
         tasks(spec.replicas),
         spec.workload.image
     ));
+    what.extend(asked(spec, &BEFORE_ALL, None));
     what
 }
+
+/// Asked before it gets everything.
+const BEFORE_ALL: [When; 2] = [When::ConfirmPromotion, When::BeforePromotion];
 
 fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
     let drain = spec.routes.iter().map(|route| route.timeouts.drain).max();
@@ -210,6 +221,7 @@ fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
             tasks(spec.replicas.saturating_mul(2))
         ));
     }
+    what.extend(asked(spec, &[When::AfterPromotion], None));
     what.push(match drain {
         Some(drain) => {
             format!("the old revision's connections end, in {drain} at most, and its service goes")
@@ -234,6 +246,13 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
     if spec.rollback.connections == Connections::Close {
         what.push("its upgraded connections (WebSockets) are closed then".to_owned());
     }
+    if let Some(job) = spec.before_traffic.iter().find(|job| !job.reversible) {
+        what.push(format!(
+            "once the job {} has run it stops where it is instead, and a person decides",
+            job.name
+        ));
+    }
+    what.extend(asked(spec, &[When::AfterRollback], None));
     if spec.keep_failed > Span::ZERO {
         what.push(format!(
             "its tasks stay for {} to be looked at",
@@ -245,6 +264,60 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
         spec.progress_deadline
     ));
     what
+}
+
+fn approval(asked: Option<&Approval>) -> Option<String> {
+    let role = match asked? {
+        Approval::Manual => String::new(),
+        Approval::Role(role) => format!(" with the role {role}"),
+    };
+    Some(format!("until somebody{role} promotes it"))
+}
+
+/// What gates ask at a place.
+fn asked(spec: &ReleaseSpec, when: &[When], step: Option<usize>) -> Vec<String> {
+    let here = |hook: &&Webhook| {
+        let number = step.and_then(|step| u32::try_from(step).ok());
+        when.contains(&hook.when) && (hook.step.is_none() || hook.step == number)
+    };
+    let say = |hook: &Webhook| match hook.when.confirms() {
+        true => format!("when the webhook {} says yes", hook.name),
+        false if hook.when.is_after() => format!("the webhook {} is told", hook.name),
+        false => format!("the webhook {} is called, and must answer well", hook.name),
+    };
+    spec.webhooks.iter().filter(here).map(say).collect()
+}
+
+fn jobs(spec: &ReleaseSpec, with_tasks: bool) -> Vec<String> {
+    let jobs = spec.before_traffic.iter();
+    let jobs = jobs.filter(|job| job.with_tasks == with_tasks);
+    jobs.map(|job| {
+        let back = if job.reversible {
+            ""
+        } else {
+            "; from then on it is not taken back by itself"
+        };
+        format!(
+            "the job {} runs and must end well, unless it has for this revision{back}",
+            job.name
+        )
+    })
+    .collect()
+}
+
+/// What comes before the first task.
+fn opening(spec: &ReleaseSpec) -> Option<Planned> {
+    let mut what = Vec::new();
+    if !spec.freeze.is_empty() {
+        what.push("no freeze window holds it, now and before each rise".to_owned());
+    }
+    what.extend(asked(
+        spec,
+        &[When::ConfirmRollout, When::BeforeRollout],
+        None,
+    ));
+    what.extend(jobs(spec, false));
+    (!what.is_empty()).then(|| planned("first", what))
 }
 
 /// Metrics that are measured in this step alone.
@@ -273,9 +346,9 @@ fn switch(spec: &ReleaseSpec, both: &BlueGreen) -> Vec<Planned> {
         whole.push(format!("at least {}", both.hold));
     }
     whole.extend(metrics(spec, 1));
-    if both.approval == Some(Approval::Manual) {
-        whole.push("until somebody promotes it".to_owned());
-    }
+    whole.extend(approval(both.approval.as_ref()));
+    whole.extend(jobs(spec, true));
+    whole.extend(asked(spec, &BEFORE_ALL, None));
     let mut after = vec!["all requests go to it, in one change of weight".to_owned()];
     after.push(format!(
         "the old revision stands by whole for {}",

@@ -219,6 +219,7 @@ fn what_each_strategy_would_do() {
     let examples = [
         include_str!("../../../../manifests/shop.yaml"),
         include_str!("../../../../manifests/blue-green.yaml"),
+        include_str!("../../../../manifests/gates.yaml"),
         include_str!("../../../../manifests/preview.yaml"),
         include_str!("../../../../manifests/worker.yaml"),
     ];

@@ -104,6 +104,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
+/// The id of who asks.
+pub(super) struct Uid(pub(super) Option<u32>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Uid {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(Self(peer.uid))
+    }
+}
+
 /// The generation that `If-Match` asks for.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = headers.get("if-match") else {

@@ -37,6 +37,7 @@ use tokio::sync::Mutex;
 
 pub use finalize::run as run_finalizer;
 
+use crate::roles::Roles;
 use crate::sinks::Outlets;
 use crate::source::Sources;
 use crate::supervise::Health;
@@ -68,6 +69,8 @@ pub struct Here {
     pub services: Option<fm_swarm::Services>,
     /// Whether HAProxy reaches tasks inside their networks.
     pub overlay: bool,
+    /// Who may approve what.
+    pub roles: Roles,
 }
 
 /// The haproxy agent of this process.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
-use super::extract::{Key, Who};
+use super::extract::{Key, Uid, Who};
 use super::stored::{decode, encode, no_release};
 
 /// Operations that may wait at once for one release: beyond it something else is wrong.
@@ -43,10 +43,12 @@ pub(super) async fn ask(
     State(api): State<Shared>,
     Key(key): Key,
     Who(who): Who,
+    Uid(uid): Uid,
     body: Body,
 ) -> Result<(StatusCode, Json<OperationAccepted>), ApiError> {
     let mut operation = read(body::json(body).await?, api.ids)?;
     operation.by = who;
+    operation.roles = uid.map(|uid| api.here.roles.of(uid)).unwrap_or_default();
     operation.at = Some(api.ctx.clock.now());
     let stored = api.existing(&key).await?;
     let accepted = (
@@ -102,6 +104,7 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
         // Who asks and when is for the server to say.
         object.remove("by");
         object.remove("at");
+        object.remove("roles");
     }
     let operation: Operation = serde_json::from_value(value)
         .map_err(|error| ApiError::invalid(WHAT, vec![Problem::new("", error.to_string())]))?;
@@ -112,6 +115,21 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
     }
     if operation.full && operation.verb != Verb::Promote {
         problems.push(Problem::new("full", "only `promote` can be full").allowed("false"));
+    }
+    if operation.override_freeze && (operation.verb != Verb::Promote || operation.full) {
+        let wrong = "only a plain `promote` overrides a freeze";
+        problems.push(Problem::new("overrideFreeze", wrong).allowed("false"));
+    }
+    if operation.force && operation.verb != Verb::Abort {
+        problems.push(Problem::new("force", "only `abort` can be forced").allowed("false"));
+    }
+    let unsaid = operation
+        .why
+        .as_ref()
+        .is_none_or(|why| why.trim().is_empty());
+    if unsaid && (operation.override_freeze || operation.force) {
+        let wrong = "overriding a freeze, or forcing an abort, needs a reason";
+        problems.push(Problem::new("why", wrong).allowed("a reason, which is kept"));
     }
     if operation.period.is_some() && operation.verb != Verb::Hold {
         problems.push(Problem::new("for", "only `hold` has a time").allowed("nothing"));

@@ -48,6 +48,7 @@ pub(super) async fn undo(
     let record = choose(&key, &request, &target, &records, wanted.as_ref())?.clone();
     if !request.force {
         not_failed(&key, &record, &target)?;
+        reversible(&key, &record, &target, &records)?;
     }
     let ports = release.spec.ports();
     release.spec.workload = record.workload.clone();
@@ -167,6 +168,33 @@ fn before<'a>(
         .chain(promoted)
         .filter(|revision| Some(*revision) != wanted)
         .find_map(|revision| records.iter().find(|record| record.id == *revision))
+}
+
+/// Refuses to go back behind a revision for which a job did what cannot be undone.
+fn reversible(
+    key: &ReleaseKey,
+    record: &RevisionRecord,
+    target: &Target,
+    records: &[RevisionRecord],
+) -> Result<(), ApiError> {
+    let behind = |id: &RevisionId| {
+        let known = records.iter().find(|known| known.id == *id);
+        known.is_some_and(|known| known.number > record.number)
+    };
+    let job = target.ran.iter().find_map(|(id, ran)| {
+        let job = ran.irreversible.as_ref()?;
+        let served = target.history.iter();
+        let served = served.filter(|entry| entry.outcome == Outcome::Promoted);
+        let served = served.map(|entry| &entry.revision).any(|known| known == id);
+        (served && behind(id)).then_some(job)
+    });
+    match job {
+        None => Ok(()),
+        Some(job) => Err(ApiError::refused(format!(
+            "{key}: the job {job} of a later revision is not reversible, so there is no way back to revision {}; `--force` goes there all the same",
+            record.number
+        ))),
+    }
 }
 
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {

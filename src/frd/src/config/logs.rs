@@ -237,14 +237,6 @@ fn destination(forward: SendOn, instance: &str) -> Result<Destination, String> {
 }
 
 fn key(secret: Secret) -> Result<Vec<u8>, String> {
-    let text = match (secret.file, secret.env) {
-        (Some(file), None) => std::fs::read_to_string(&file)
-            .map_err(|error| format!("{}: {error}", file.display()))?,
-        (None, Some(name)) => std::env::var(&name).map_err(|error| format!("${name}: {error}"))?,
-        _ => return Err("allowed: either file or env".to_owned()),
-    };
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err("the key is empty".to_owned()),
-        key => Ok(key.as_bytes().to_vec()),
-    }
+    let place = crate::settings::secret("", secret.file, secret.env)?;
+    Ok(place.read_now()?.into_bytes())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use fm_analysis::metrics::{Access, Credential, Login, Secret};
 use fm_api::criteria::metrics::origin;
+use fm_notify::Channel;
 
 use crate::config;
 use crate::sinks::{Kind, Sink};
@@ -25,6 +26,41 @@ pub(super) fn access(
         allowed.map(|list| origins(&list).map_err(|wrong| format!("metricAddresses{wrong}")));
     Ok(Access {
         logins: file.into_iter().map(login).collect::<Result<_, Wrong>>()?,
+        allowed: allowed.transpose()?,
+    })
+}
+
+/// Where events are told.
+pub(super) fn notifications(
+    file: Vec<config::notifications::Notification>,
+) -> Result<Vec<Channel>, Wrong> {
+    let mut names = BTreeSet::new();
+    let one = |(at, channel): (usize, config::notifications::Notification)| {
+        let wrong = |why: String| format!("notifications[{at}]{why}");
+        if !names.insert(channel.name.clone()) {
+            return Err(wrong(format!(".name: `{}` is taken already", channel.name)));
+        }
+        let url = secret(".url", channel.url.file, channel.url.env).map_err(wrong)?;
+        let key = channel
+            .signing_key
+            .map(|key| secret(".signingKey", key.file, key.env).map_err(wrong));
+        Ok(Channel {
+            name: channel.name,
+            url,
+            shape: channel.shape,
+            signing_key: key.transpose()?,
+            rule: channel.rule,
+        })
+    };
+    file.into_iter().enumerate().map(one).collect()
+}
+
+/// The same logins, for webhooks.
+pub(super) fn webhooks(access: &Access, allowed: Option<Vec<String>>) -> Result<Access, Wrong> {
+    let allowed =
+        allowed.map(|list| origins(&list).map_err(|wrong| format!("webhookAddresses{wrong}")));
+    Ok(Access {
+        logins: access.logins.clone(),
         allowed: allowed.transpose()?,
     })
 }
@@ -57,14 +93,22 @@ fn login(provider: config::Provider) -> Result<Login, Wrong> {
     let ca = provider.ca.map(|path| {
         std::fs::read(&path).map_err(|error| format!(".ca: {}: {error}", path.display()))
     });
+    let signing_key = provider
+        .signing_key
+        .map(|key| secret(".signingKey", key.file, key.env));
     Ok(Login {
+        signing_key: signing_key.transpose()?,
         credential: given.pop(),
         ca: ca.transpose()?,
         origins: origins(&provider.addresses).map_err(|wrong| format!(".addresses{wrong}"))?,
     })
 }
 
-fn secret(field: &str, file: Option<PathBuf>, env: Option<String>) -> Result<Secret, Wrong> {
+pub(crate) fn secret(
+    field: &str,
+    file: Option<PathBuf>,
+    env: Option<String>,
+) -> Result<Secret, Wrong> {
     match (file, env) {
         (Some(path), None) => match std::fs::File::open(&path) {
             Ok(_) => Ok(Secret::File(path)),

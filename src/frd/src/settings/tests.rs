@@ -19,7 +19,7 @@ fn with_file(text: &str, flags: &[&str]) -> Result<Settings, String> {
 fn without_flags_everything_is_on_this_machine() {
     let settings = read(&[]).unwrap();
     assert!(matches!(&settings.store, Store::Embedded(path) if path == Path::new(DATA_DIR)));
-    assert_eq!(settings.controllers.len(), 5);
+    assert_eq!(settings.controllers.len(), 6);
     assert_eq!(settings.socket, Path::new("/run/fridaymorning/frd.sock"));
     assert_eq!(
         settings.haproxy_dir,

@@ -40,6 +40,7 @@ impl Jobs for StoreJobs {
             args: job.args,
             env: job.env,
             networks: job.networks,
+            like: None,
             limit: job.limit,
             until: job.until,
         };

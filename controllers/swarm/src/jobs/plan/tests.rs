@@ -46,7 +46,7 @@ fn planned(
     let requests = requested.map(|id| (name(), request(id)));
     let answered = answered.map(|id| (name(), id.to_owned()));
     plan(&Seen {
-        run,
+        runs: &run.map(str::to_owned).into_iter().collect(),
         requests: &requests.into_iter().collect(),
         answered: &answered.into_iter().collect(),
         services,

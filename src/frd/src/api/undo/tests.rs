@@ -40,6 +40,7 @@ fn promoted(number: u64, outcome: Outcome) -> HistoryEntry {
         outcome,
         reason: String::new(),
         why: String::new(),
+        thawed: None,
     }
 }
 

@@ -1,16 +1,20 @@
-//! The HTTP client of the providers, with their logins.
+//! The HTTP client for other systems, with their logins.
 //!
 //! What must never happen: a secret in a log line, an error or a verdict; a secret sent to another host than was asked for; an
 //! answer beyond its limit kept in memory; a redirect followed to another host.
+
+mod sign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use fm_api::criteria::metrics::origin;
-use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
+
+pub use reqwest::Url;
+pub use sign::sign;
 
 /// No more redirects than this are followed, all on one host.
 const REDIRECTS: usize = 5;
@@ -35,6 +39,8 @@ pub struct Login {
     pub ca: Option<Vec<u8>>,
     /// The only origins it is sent to; empty: wherever a manifest says.
     pub origins: BTreeSet<String>,
+    /// What signs the calls of webhooks.
+    pub signing_key: Option<Secret>,
 }
 
 /// What is shown to a server. It holds where the secret is, never the secret.
@@ -68,24 +74,31 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// Reads it.
+    /// Reads it, without holding up anybody else.
     ///
     /// # Errors
     /// When it is not there; the text never holds it.
     pub async fn read(&self) -> Result<String, String> {
+        let secret = self.clone();
+        tokio::task::spawn_blocking(move || secret.read_now())
+            .await
+            .map_err(|error| error.to_string())?
+    }
+
+    /// Reads it at once.
+    ///
+    /// # Errors
+    /// When it is not there; the text never holds it.
+    pub fn read_now(&self) -> Result<String, String> {
         let text = match self {
             Secret::File(path) => {
                 let shown = path.display();
-                let size = tokio::fs::metadata(path)
-                    .await
-                    .map_err(|e| format!("{shown}: {e}"))?
-                    .len();
+                let wrong = |error: std::io::Error| format!("{shown}: {error}");
+                let size = std::fs::metadata(path).map_err(wrong)?.len();
                 if size > LONGEST_SECRET {
                     return Err(format!("{shown}: {size} bytes are no secret"));
                 }
-                tokio::fs::read_to_string(path)
-                    .await
-                    .map_err(|e| format!("{shown}: {e}"))?
+                std::fs::read_to_string(path).map_err(wrong)?
             }
             Secret::Env(name) => {
                 std::env::var(name).map_err(|_| format!("the environment has no {name}"))?
@@ -100,33 +113,51 @@ impl Secret {
 }
 
 /// One request.
-pub(super) struct Request<'a> {
-    pub(super) url: Url,
+pub struct Request<'a> {
+    /// Where.
+    pub url: Url,
     /// Posted with this content type; absent: GET.
-    pub(super) body: Option<(&'static str, String)>,
-    pub(super) headers: Option<&'a BTreeMap<String, String>>,
-    pub(super) auth_ref: Option<&'a str>,
-    pub(super) limit: u64,
+    pub body: Option<(&'static str, String)>,
+    /// Headers that are no secret.
+    pub headers: Option<&'a BTreeMap<String, String>>,
+    /// The login, by its name.
+    pub auth_ref: Option<&'a str>,
+    /// The most of the answer that is read, in bytes.
+    pub limit: u64,
 }
 
 /// The client.
-pub(super) struct Client {
+pub struct Client {
     access: Access,
+    /// Which setting says who may be asked.
+    setting: &'static str,
     /// By login; the empty name is none. Made when it is first needed: the system's certificates take memory.
     clients: BTreeMap<String, OnceLock<Result<reqwest::Client, String>>>,
 }
 
 impl Client {
-    pub(super) fn new(access: Access) -> Self {
+    /// For these; `setting` is what their allowed addresses are called in frd's configuration.
+    #[must_use]
+    pub fn new(access: Access, setting: &'static str) -> Self {
         let names = access.logins.keys().cloned().chain([String::new()]);
         Self {
             clients: names.map(|name| (name, OnceLock::new())).collect(),
             access,
+            setting,
         }
     }
 
+    /// The login of this name.
+    #[must_use]
+    pub fn login(&self, name: &str) -> Option<&Login> {
+        self.access.logins.get(name)
+    }
+
     /// Asks; gives the answer's status and body.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<(u16, Vec<u8>), String> {
+    ///
+    /// # Errors
+    /// When it may not be asked, or does not answer as it should.
+    pub async fn send(&self, request: Request<'_>) -> Result<(u16, Vec<u8>), String> {
         let to = origin(request.url.as_str())?;
         if self
             .access
@@ -135,7 +166,8 @@ impl Client {
             .is_some_and(|allowed| !allowed.contains(&to))
         {
             return Err(format!(
-                "{to} is not among the addresses that frd may ask (metricAddresses)"
+                "{to} is not among the addresses that frd may ask ({})",
+                self.setting
             ));
         }
         let name = request.auth_ref.unwrap_or_default();
@@ -280,20 +312,25 @@ pub fn words(error: &reqwest::Error) -> String {
 }
 
 /// The start of a body, for people.
-pub(super) fn start(body: &[u8]) -> String {
+#[must_use]
+pub fn start(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..120).unwrap_or(body))
         .trim()
         .to_owned()
 }
 
 /// Reads an address that a manifest gave.
-pub(super) fn url(address: &str) -> Result<Url, String> {
+///
+/// # Errors
+/// Why it is none.
+pub fn url(address: &str) -> Result<Url, String> {
     origin(address)?;
     Url::parse(address).map_err(|error| format!("this is no address: {error}"))
 }
 
 /// Pairs as a form.
-pub(super) fn form(pairs: &[(&str, &str)]) -> String {
+#[must_use]
+pub fn form(pairs: &[(&str, &str)]) -> String {
     // The address is only there to carry them.
     Url::parse_with_params("http://form", pairs)
         .ok()

@@ -1,0 +1,151 @@
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn event(reason: &str, severity: Severity) -> Event {
+    Event {
+        id: "01".to_owned(),
+        at: at(0),
+        namespace: "prod".to_owned(),
+        name: "shop".to_owned(),
+        severity,
+        reason: reason.to_owned(),
+        message: "it serves".to_owned(),
+        source: "promotion".to_owned(),
+    }
+}
+
+fn rule() -> Rule {
+    Rule {
+        severity: Severity::Normal,
+        reasons: Vec::new(),
+        namespaces: Vec::new(),
+        template: "{{namespace}}/{{release}} {{reason}}: {{message}}".to_owned(),
+        limit: 2,
+        per: Span::secs(10),
+    }
+}
+
+#[test]
+fn an_event_is_chosen_by_severity_reason_and_namespace() {
+    let good = event("Promoted", Severity::Normal);
+    let bad = event("RolledBack", Severity::Warning);
+    let mut rule = rule();
+    assert!(rule.takes(&good) && rule.takes(&bad));
+    rule.severity = Severity::Warning;
+    assert!(!rule.takes(&good) && rule.takes(&bad));
+    rule.reasons = vec!["CrashLoop".to_owned()];
+    assert!(!rule.takes(&bad));
+    rule.reasons.push("RolledBack".to_owned());
+    rule.namespaces = vec!["test".to_owned()];
+    assert!(!rule.takes(&bad));
+    assert_eq!(rule.text(&bad), "prod/shop RolledBack: it serves");
+}
+
+#[test]
+fn a_template_that_does_not_render_is_refused() {
+    assert_eq!(wrong("{{reason}} at {{ at }}"), None);
+    assert_eq!(wrong("{{reson}}").unwrap(), "{{reson}} is no variable");
+    assert_eq!(wrong("{{reason").unwrap(), "`{{reason` is not closed");
+}
+
+#[test]
+fn beyond_the_limit_events_are_counted_and_told_as_one() {
+    let rule = rule();
+    let events: Vec<(u64, Event)> = (1..=7)
+        .map(|n| {
+            (
+                n,
+                event(
+                    if n < 5 { "StepReached" } else { "Promoted" },
+                    Severity::Normal,
+                ),
+            )
+        })
+        .collect();
+    let mut lane = Lane::after((1, "01".to_owned()), &rule, at(0));
+    let mut sent = Vec::new();
+    let mut now = 0;
+    loop {
+        let step = lane.next(&rule, &events, at(now));
+        match &step {
+            Step::Wait(None) => break,
+            Step::Wait(Some(until)) => {
+                now = until.as_second() - at(0).as_second() + 1;
+                continue;
+            }
+            Step::Send { place, .. } => sent.push(place.0.to_string()),
+            Step::Summary(text) => sent.push(text.clone()),
+        }
+        lane.done(&step);
+    }
+    assert_eq!(
+        sent,
+        [
+            "2",
+            "3",
+            "4 more were left out to keep the limit: 3 Promoted, 1 StepReached"
+        ]
+    );
+    assert_eq!(lane.told.0, 7);
+}
+
+#[test]
+fn several_that_were_stored_at_once_are_all_told() {
+    let rule = rule();
+    let mut events = vec![
+        (4, event("A", Severity::Normal)),
+        (4, event("B", Severity::Normal)),
+    ];
+    events[1].1.id = "02".to_owned();
+    let mut lane = Lane::after((3, String::new()), &rule, at(0));
+    for reason in ["A", "B"] {
+        let step = lane.next(&rule, &events, at(0));
+        assert!(
+            matches!(&step, Step::Send { event, .. } if event.reason == reason),
+            "{step:?}"
+        );
+        lane.done(&step);
+    }
+    assert_eq!(lane.next(&rule, &events, at(0)), Step::Wait(None));
+}
+
+#[test]
+fn what_was_before_is_not_told_and_what_failed_is_told_again() {
+    let rule = rule();
+    let events = [
+        (3, event("A", Severity::Normal)),
+        (9, event("B", Severity::Normal)),
+    ];
+    let mut lane = Lane::after((5, String::new()), &rule, at(0));
+    let first = lane.next(&rule, &events, at(0));
+    assert_eq!(lane.next(&rule, &events, at(0)), first, "not done yet");
+    lane.done(&first);
+    assert_eq!(lane.next(&rule, &events, at(0)), Step::Wait(None));
+}
+
+#[test]
+fn a_channel_that_was_away_for_long_is_told_what_is_new() {
+    let mut rule = rule();
+    rule.limit = 10_000;
+    let many = u64::try_from(MOST_WAITING).unwrap() + 100;
+    let events: Vec<_> = (1..=many)
+        .map(|n| (n, event("A", Severity::Normal)))
+        .collect();
+    let mut lane = Lane::after((0, String::new()), &rule, at(0));
+    let step = lane.next(&rule, &events, at(0));
+    assert!(
+        matches!(&step, Step::Summary(text) if text.starts_with("100 more")),
+        "{step:?}"
+    );
+    lane.done(&step);
+    assert!(matches!(
+        lane.next(&rule, &events, at(0)),
+        Step::Send {
+            place: (101, _),
+            ..
+        }
+    ));
+}
