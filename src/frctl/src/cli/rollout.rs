@@ -1,0 +1,82 @@
+//! The grammar of `rollout …`: a person's word on a rollout.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{Abort, Named, span};
+
+/// `rollout …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Say where it stands; with -w follow it to its end
+    Status(RolloutStatus),
+    /// List finished rollouts
+    History(Named),
+    /// Let it pass what it waits for
+    Promote(Promote),
+    /// Take the canary back; with --all every canary
+    Abort(Abort),
+    /// Try a failed or aborted revision again, from the first step
+    Retry(Operation),
+    /// Stop where it is
+    Pause(Operation),
+    /// Undo a pause
+    Resume(Operation),
+    /// Go back to an earlier workload: a switch while its tasks are warm, else a rollout like any other
+    Undo(Undo),
+    /// New tasks of the same revision
+    Restart(Operation),
+}
+
+/// `rollout status`.
+#[derive(Debug, Args)]
+pub(crate) struct RolloutStatus {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Follow it until it is promoted (0), taken back (3) or waits for a person (5)
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// With -w: how long, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
+    pub(crate) timeout: Duration,
+}
+
+/// A word on a rollout.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Operation {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", visible_alias = "reason")]
+    pub(crate) why: Option<String>,
+    /// The operation's id: asking twice with the same id is asking once [default: a new one]
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+}
+
+/// `rollout promote`.
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    pub(crate) operation: Operation,
+    /// Pass every wait, not one
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// In an emergency: no freeze window holds this rollout any more. --why is kept in its history
+    #[arg(long, requires = "why", conflicts_with = "full")]
+    pub(crate) override_freeze: bool,
+}
+
+/// `rollout undo`.
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// A revision's id or number, see `frctl rollout history` [default: the last one promoted before the current]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<String>,
+    /// Even to a revision that failed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
