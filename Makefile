@@ -51,7 +51,7 @@ schemas: ## writes schemas/ anew
 	WRITE_SCHEMAS=1 $(CARGO) test --locked --quiet --workspace --test schemas
 
 deny: ## licences, sources, bans; advisories where their database can be reached
-	@command -v cargo-deny >/dev/null 2>&1 || { echo "check: installing cargo-deny"; $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --quiet --profile dev; }
+	@command -v cargo-deny >/dev/null 2>&1 || { echo "check: installing cargo-deny"; CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --quiet --profile dev; }
 	$(CARGO) deny --locked --log-level error check bans licenses sources
 	@$(CARGO) deny --locked --log-level error check advisories 2>target/advisories.log || { \
 		if grep -qiE 'failed to fetch|could not resolve|dns|network|connect' target/advisories.log; then \

@@ -2,6 +2,7 @@
 
 mod describe;
 mod estimate;
+mod evidence;
 mod frame;
 pub(crate) mod log_stats;
 mod measured;

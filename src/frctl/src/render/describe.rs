@@ -7,7 +7,8 @@ use fm_api::release::{Approval, Release, ReleaseSpec};
 use fm_api::signals::Top;
 use fm_api::status::Status;
 
-use super::frame::{Frame, evidence, frame, judged, labelled};
+use super::evidence::evidence;
+use super::frame::{Frame, frame, judged, labelled};
 use super::{estimate, history, percent};
 use crate::text::{Look, clean, count, wrap};
 

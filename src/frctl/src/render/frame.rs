@@ -4,10 +4,11 @@ use fm_api::event::{Event, Severity};
 use fm_api::http::View;
 use fm_api::status::{Phase, RevisionStatus, Status};
 use fm_api::strategy::{Course, Kind};
-use fm_api::verdict::{Decision, MetricVerdict, Side, Verdict};
+use fm_api::verdict::{Side, Verdict};
 
+use super::evidence::evidence;
 use super::{NO_STATUS, percent, phase, share};
-use crate::text::{Look, bar, count, image, pad, short, wrap};
+use crate::text::{Look, count, image, pad, short, wrap};
 
 /// What the picture shows.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Columns of the labels at the left.
-const LABEL: usize = 10;
+pub(super) const LABEL: usize = 10;
 /// Events shown at most.
 const EVENTS: usize = 6;
 
@@ -396,88 +397,6 @@ fn problems(view: &View, status: &Status, look: &Look) -> Vec<String> {
         if let Some(problem) = &seen.problem {
             say("haproxy", &format!("{instance}: {problem}"));
         }
-    }
-    lines
-}
-
-/// The evidence of each criterion toward both ends, and the sentence.
-pub(super) fn evidence(verdict: &Verdict, look: &Look) -> Vec<String> {
-    let mut lines = Vec::new();
-    for metric in &verdict.metrics {
-        lines.extend(bars(metric, look));
-    }
-    lines.extend(super::measured::lines(verdict, look));
-    let decision = match verdict.decision {
-        Decision::Wait => look.paint.cyan("wait"),
-        Decision::Promote => look.paint.green("promote"),
-        Decision::Rollback => look.paint.red("rollback"),
-        Decision::Inconclusive => look.paint.yellow("inconclusive"),
-    };
-    lines.extend(labelled(
-        "verdict",
-        &format!("{decision}: {}", verdict.sentence),
-        look,
-    ));
-    if verdict.lost_lines > 0 {
-        let lost = format!(
-            "{} lost in this rollout",
-            count(verdict.lost_lines, "log line")
-        );
-        lines.extend(labelled("", &lost, look));
-    }
-    lines
-}
-
-fn bars(metric: &MetricVerdict, look: &Look) -> Vec<String> {
-    let mut lines = Vec::new();
-    let columns = look.columns().saturating_sub(LABEL + 9 + 26).clamp(8, 40);
-    let name = match metric.name.as_str() {
-        "clientErrors" => "4xx",
-        name => name,
-    };
-    let mut label = name;
-    let sides = [
-        ("rollback", metric.log_e_harm, metric.harm_threshold, true),
-        ("promote", metric.log_e_ni, metric.ni_threshold, false),
-    ];
-    for (toward, log_e, threshold, harm) in sides {
-        if threshold <= 0.0 {
-            continue;
-        }
-        let fraction = log_e / threshold;
-        let drawn = bar(fraction, columns);
-        let drawn = if harm {
-            look.paint.red(&drawn)
-        } else {
-            look.paint.green(&drawn)
-        };
-        let reached = if fraction >= 1.0 { ", reached" } else { "" };
-        lines.push(format!(
-            "{}{}{drawn} {log_e:.1} of {threshold:.1}{reached}",
-            look.paint.dim(&pad(label, LABEL)),
-            pad(toward, 9),
-        ));
-        label = "";
-    }
-    if lines.is_empty() {
-        let word = match metric.decision {
-            Decision::Wait | Decision::Promote => "within its limit",
-            Decision::Rollback => "broken",
-            Decision::Inconclusive => "not known",
-        };
-        lines.extend(labelled(name, word, look));
-    } else {
-        let what = match metric.name.as_str() {
-            "latency" => "slow requests, ",
-            "clientErrors" => "refused requests, ",
-            _ => "",
-        };
-        let difference = format!(
-            "{what}canary minus stable: {:+.2} to {:+.2} percentage points (95 %)",
-            metric.lower * 100.0,
-            metric.upper * 100.0
-        );
-        lines.extend(labelled("", &difference, look));
     }
     lines
 }
