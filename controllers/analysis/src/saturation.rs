@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
 use fm_api::target::AnalysisTarget;
-use fm_telemetry::usage::NodeUsage;
+use fm_telemetry::usage::{NodeUsage, TaskUsage};
 use jiff::{SignedDuration, Timestamp};
 
-/// Fewer measurements of a task decide nothing: a single one may be a moment's burst.
+/// Fewer moments of a task decide nothing: a single one may be a burst.
 const ENOUGH: usize = 3;
-/// Nodes measure so often.
+/// Where a node must ask Docker it measures so often.
 const EVERY: SignedDuration = SignedDuration::from_secs(5);
+/// Measurements closer than this are one moment: most nodes measure each second.
+const MOMENT: SignedDuration = SignedDuration::from_secs(4);
 
 /// What was measured lately, by revision and task.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,11 +24,33 @@ pub struct Saturation {
     tasks: BTreeMap<(RevisionId, String), VecDeque<Moment>>,
 }
 
-/// One measurement of one task.
+/// What was measured of one task in a few seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Moment {
-    at: Timestamp,
+    begin: Timestamp,
+    last: Timestamp,
+    count: u32,
+    /// Sums of the shares.
     full: [Option<f64>; 2],
+}
+
+impl Moment {
+    fn of(task: &TaskUsage) -> Self {
+        Self {
+            begin: task.at,
+            last: task.at,
+            count: 1,
+            full: [task.cpu.share(), task.memory.share()],
+        }
+    }
+
+    fn add(&mut self, task: &TaskUsage) {
+        self.last = task.at;
+        self.count += 1;
+        for (sum, share) in (self.full.iter_mut()).zip([task.cpu.share(), task.memory.share()]) {
+            *sum = sum.zip(share).map(|(sum, share)| sum + share);
+        }
+    }
 }
 
 /// What the guards make of it.
@@ -93,17 +117,17 @@ impl Saturation {
                 .tasks
                 .entry((side.clone(), task.task.clone()))
                 .or_default();
-            if warm && lately.back().is_none_or(|last| last.at < task.at) {
-                lately.push_back(Moment {
-                    at: task.at,
-                    full: [task.cpu.share(), task.memory.share()],
-                });
+            match lately.back_mut() {
+                _ if !warm => {}
+                Some(moment) if task.at <= moment.last => {}
+                Some(moment) if task.at.duration_since(moment.begin) < MOMENT => moment.add(task),
+                _ => lately.push_back(Moment::of(task)),
             }
         }
         let window = criteria.guards.window.0.to_signed();
         self.tasks.retain(|(side, _), lately| {
             while let Some(oldest) = lately.front()
-                && now.duration_since(oldest.at) > window
+                && now.duration_since(oldest.last) > window
             {
                 lately.pop_front();
             }
@@ -118,10 +142,13 @@ impl Saturation {
         let possible = window.as_secs() / EVERY.as_secs();
         let enough = usize::try_from(possible).unwrap_or(ENOUGH).clamp(1, ENOUGH);
         let mean = |lately: &VecDeque<Moment>| {
-            let values = lately.iter().filter_map(|moment| moment.full[of.place()]);
-            let (count, sum) =
-                values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
-            (count >= enough).then(|| sum / count as f64)
+            let moments =
+                (lately.iter()).filter_map(|moment| Some((moment.full[of.place()]?, moment.count)));
+            let (many, sum, count) = moments
+                .fold((0, 0.0, 0), |(many, sums, counts), (sum, count)| {
+                    (many + 1, sums + sum, counts + count)
+                });
+            (many >= enough).then(|| sum / f64::from(count))
         };
         let tasks = self
             .tasks
@@ -190,7 +217,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use fm_api::criteria::Analysis;
-    use fm_telemetry::usage::{Amount, TaskUsage};
+    use fm_telemetry::usage::Amount;
 
     use super::*;
 
@@ -357,6 +384,32 @@ mod tests {
         };
         let full = Saturation::default().judge(&without, quarter);
         assert_eq!(full, Fullness::default(), "no guard asks");
+    }
+
+    #[test]
+    fn seconds_are_no_more_evidence_than_the_moments_that_they_make() {
+        let (mut saturation, target) = (Saturation::default(), target());
+        for (second, share, broken) in [
+            // Three seconds of a burst are one moment.
+            (20, 1.0, false),
+            (21, 1.0, false),
+            (22, 1.0, false),
+            (23, 0.5, false),
+            (24, 0.9, false),
+            (27, 1.0, false),
+            // The third moment: the mean of all seven is 0.914.
+            (28, 1.0, true),
+        ] {
+            let usage = NodeUsage {
+                tasks: vec![uses("bbbb", "t1", second, Some(share))],
+                ..NodeUsage::default()
+            };
+            saturation.take("default/shop", &target, &[usage], at(second));
+            let full = saturation.judge(&target, Weight::percent(25));
+            assert_eq!(full.broken.is_some(), broken, "at second {second}");
+        }
+        let full = saturation.fullest(&target, &target.canary, Resource::Cpu);
+        assert!((full.unwrap() - 6.4 / 7.0).abs() < 1e-9);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The node agent: measures what the tasks of its node use of their limits.
 //!
 //! ```text
-//! Docker's stats of this node's containers ─▶ observe ─▶ plan ─▶ what is served to whoever decides and shows
+//! control groups, or Docker's stats, of this node's containers ─▶ observe ─▶ plan ─▶ what is served to whoever decides and shows
 //! ```
 //!
 //! One runs on each node, as Docker tells of its own containers only. It decides nothing and changes nothing. Owner of
 //! `nodes/<instance>`, by which the others find it. What must never happen: Docker held up by our questions; a task of
 //! somebody else measured; a share of a limit that is none.
 
+mod control_groups;
 mod observe;
 pub mod plan;
 
@@ -21,8 +22,11 @@ use tokio::sync::watch;
 
 use crate::observe::Docker;
 
-/// Time between two measurements.
-const EVERY: Duration = Duration::from_secs(5);
+/// Time between two measurements of what can be read without Docker.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// At one of so many, Docker is asked what has come and gone, and for what only it can read.
+const LOOK: u32 = 5;
 
 /// How long the agent counts as alive without a sign of life.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -65,12 +69,20 @@ async fn measure(ctx: &Context, mut docker: Docker, instance: &str, local: &Loca
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut away: Option<String> = None;
+    let mut since = 0;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = ctx.shutdown.cancelled() => return,
         }
-        let usage = docker.look(instance).await;
+        let now = ctx.clock.now();
+        if since % LOOK != 0 {
+            since += 1;
+            local.set(docker.again(instance, now).await);
+            continue;
+        }
+        since = 1;
+        let usage = docker.look(instance, now).await;
         match (&usage.problem, &away) {
             (Some(problem), None) => {
                 tracing::warn!(

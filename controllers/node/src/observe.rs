@@ -1,7 +1,8 @@
 //! Asks Docker for the containers of this node and what they use.
 //!
 //! Docker answers for its own containers only, and each answer may take it a second: the questions are asked a few at a
-//! time, each with a limit. Owner of what was read last, by container.
+//! time, each with a limit, and only for containers whose control groups cannot be read from here. Owner of what was
+//! read last, by container.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use fm_telemetry::usage::{NodeUsage, TaskUsage};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use crate::control_groups::{Group, Kernel};
 use crate::plan::{self, Container, Reading, label};
 
 const LIMIT: Duration = Duration::from_secs(4);
@@ -27,16 +29,30 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Docker {
     library: bollard::Docker,
     store: SharedStore,
+    kernel: Kernel,
     known: HashMap<String, Known>,
     /// Containers that another store's daemon has made in the same Swarm.
     strangers: HashSet<String>,
+    /// Why the last look saw nothing.
+    problem: Option<String>,
 }
 
 /// A container of ours, and what was last read of it.
 struct Known {
     container: Container,
+    /// Where it can be read without Docker.
+    group: Option<Group>,
     last: Option<Reading>,
     usage: Option<TaskUsage>,
+}
+
+impl Known {
+    fn take(&mut self, now: Reading) {
+        if let Some(before) = self.last {
+            self.usage = plan::usage(&self.container, before, now).or(self.usage.take());
+        }
+        self.last = Some(now);
+    }
 }
 
 impl Docker {
@@ -51,18 +67,27 @@ impl Docker {
         Ok(Self {
             library,
             store,
+            kernel: Kernel::default(),
             known: HashMap::new(),
             strangers: HashSet::new(),
+            problem: None,
         })
     }
 
-    /// Measures every task of ours on this node. One that cannot be read now keeps what was said of it before.
-    pub(crate) async fn look(&mut self, instance: &str) -> NodeUsage {
-        let problem = self.measure().await.err().map(|error| error.to_string());
-        if problem.is_some() {
+    /// Looks for what has come and gone, and measures every task of ours on this node. One that cannot be read now keeps
+    /// what was said of it before.
+    pub(crate) async fn look(&mut self, instance: &str, now: Timestamp) -> NodeUsage {
+        self.problem = self.measure().await.err().map(|error| error.to_string());
+        if self.problem.is_some() {
             // What they use now is not known.
             self.known.clear();
         }
+        self.again(instance, now).await
+    }
+
+    /// Measures again those that can be read without Docker.
+    pub(crate) async fn again(&mut self, instance: &str, now: Timestamp) -> NodeUsage {
+        self.read_groups(now).await;
         let mut tasks: Vec<TaskUsage> = (self.known.values())
             .filter_map(|known| known.usage.clone())
             .collect();
@@ -70,7 +95,25 @@ impl Docker {
         NodeUsage {
             instance: instance.to_owned(),
             tasks,
-            problem,
+            problem: self.problem.clone(),
+        }
+    }
+
+    /// A container without files has ended: the next look forgets it.
+    async fn read_groups(&mut self, now: Timestamp) {
+        let groups = (self.known.iter())
+            .filter_map(|(id, known)| Some((id.clone(), known.group.clone()?)))
+            .collect::<Vec<_>>();
+        let read = move || {
+            let readings = groups.into_iter();
+            readings
+                .filter_map(|(id, group)| Some((id, group.read(now)?)))
+                .collect::<Vec<_>>()
+        };
+        for (id, reading) in tokio::task::spawn_blocking(read).await.unwrap_or_default() {
+            if let Some(known) = self.known.get_mut(&id) {
+                known.take(reading);
+            }
         }
     }
 
@@ -91,17 +134,13 @@ impl Docker {
                     None => continue,
                 }
                 // It may have ended since.
-                if let Ok(container) = self.limited(&id, container).await {
-                    let fresh = Known {
-                        container,
-                        last: None,
-                        usage: None,
-                    };
-                    self.known.insert(id, fresh);
+                if let Ok(known) = self.inspected(&id, container).await {
+                    self.known.insert(id, known);
                 }
             }
         }
-        let ids: Vec<String> = self.known.keys().cloned().collect();
+        let asked = self.known.iter().filter(|(_, known)| known.group.is_none());
+        let ids: Vec<String> = asked.map(|(id, _)| id.clone()).collect();
         let library = &self.library;
         let asked = ids.into_iter().map(|id| async move {
             let read = read(library, &id).await;
@@ -115,10 +154,7 @@ impl Docker {
         drop(readings);
         for (id, reading) in taken {
             if let (Some(known), Some(now)) = (self.known.get_mut(&id), reading) {
-                if let Some(before) = known.last {
-                    known.usage = plan::usage(&known.container, before, now);
-                }
-                known.last = Some(now);
+                known.take(now);
             }
         }
         Ok(())
@@ -146,11 +182,18 @@ impl Docker {
         Some(target.is_some_and(|target| target.uid == container.uid))
     }
 
-    async fn limited(&self, id: &str, container: Container) -> Result<Container, Error> {
+    /// Its limits, and where it can be read.
+    async fn inspected(&self, id: &str, container: Container) -> Result<Known, Error> {
         let seen = self.library.inspect_container(id, None).await?;
         let limits = seen.host_config.unwrap_or_default();
         let (cpus, memory) = (limits.nano_cpus, limits.memory);
-        Ok(container.limited(cpus.unwrap_or_default(), memory.unwrap_or_default()))
+        let pid = seen.state.and_then(|state| state.pid);
+        Ok(Known {
+            container: container.limited(cpus.unwrap_or_default(), memory.unwrap_or_default()),
+            group: pid.and_then(|pid| self.kernel.group(pid, id)),
+            last: None,
+            usage: None,
+        })
     }
 }
 

@@ -39,8 +39,8 @@ impl CounterSource for Handle {
     }
 }
 
-/// Nodes measure every five seconds: asking more often tells nothing new.
-const USAGE_AGE: SignedDuration = SignedDuration::from_millis(1_800);
+/// Nodes measure once a second: asking more often tells nothing new.
+const USAGE_AGE: SignedDuration = SignedDuration::from_millis(900);
 
 /// Each agent's answer at one instant.
 #[derive(Debug)]
@@ -139,9 +139,9 @@ mod tests {
             (0, 100, 1, 1, "nothing is known"),
             (99, 100, 1, 1, "it is young enough"),
             (100, 100, 2, 1, "it is too old; what tasks use is not"),
-            (900, 900, 2, 1, "another reader takes an older one"),
-            (950, 0, 3, 1, "this one wants it fresh"),
-            (1_850, 100, 4, 2, "what tasks use is old too"),
+            (800, 800, 2, 1, "another reader takes an older one"),
+            (850, 0, 3, 1, "this one wants it fresh"),
+            (950, 50, 4, 2, "what tasks use is old too"),
             (500, 900, 5, 3, "the clock was put back"),
         ] {
             pulls.get(at(ms), age(oldest)).await;

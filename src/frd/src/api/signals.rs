@@ -22,7 +22,7 @@ use super::stored::decode;
 
 /// Seconds that `/v1/top` looks back.
 const WINDOW: i64 = 10;
-/// … and for what tasks use, which nodes measure every five seconds: a late measurement must not look like none.
+/// … and for what tasks use, which some nodes measure every five seconds only: a late measurement must not look like none.
 const MEASURED: i64 = 16;
 
 #[derive(Debug, Clone, Default, Deserialize)]
