@@ -18,6 +18,7 @@ test   promtool          prometheus         checks /metrics and the rules; takes
 test   influxd           influxdb           takes in the line-protocol sink; metrics ask it
 test   /usr/share/doc/python3-venv  python3-venv  a Python of its own for fluent-logger, a real client of Forward
 test   npm               npm                installs the JavaScript client and server of Forward
+test   docker-registry   docker-registry    holds images that are given only to who logs in
 bench  wrk               wrk                measures throughput
 fuzz   g++               g++                builds libFuzzer
 '

@@ -8,6 +8,7 @@ pub mod etcd;
 pub mod image;
 pub mod load;
 pub mod prometheus;
+pub mod registry;
 pub mod stack;
 
 use std::path::PathBuf;
