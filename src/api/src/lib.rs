@@ -20,6 +20,7 @@
 //! | `nodes/<instance>` | [`observed::NodeAgent`] | each node agent |
 //! | `outliers/<ns>/<name>` | [`outlier::Outliers`] | analysis |
 
+pub mod branch;
 pub mod criteria;
 pub mod defaults;
 pub mod event;

@@ -177,6 +177,12 @@ pub(crate) struct Files {
     /// Folders inside folders too
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
+    /// Fill in templates for a branch: ${branch} becomes a short name that no other branch has, ${hash} its last part
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+    /// Fill in templates: ${KEY} becomes VALUE; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 /// `apply`.
@@ -232,8 +238,14 @@ pub(crate) struct Named {
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// Releases, NAME or NAMESPACE/NAME
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present_any = ["branch", "keep_branches"])]
     pub(crate) names: Vec<String>,
+    /// Releases that were applied with --branch NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "names")]
+    pub(crate) branch: Option<String>,
+    /// Releases of branches that are gone: the file has those that are left, one a line
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["names", "branch"])]
+    pub(crate) keep_branches: Option<PathBuf>,
     /// The service of the stable revision stays, without labels of ours; HAProxy no longer leads to it
     #[arg(long)]
     pub(crate) orphan: bool,

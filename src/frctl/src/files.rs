@@ -10,6 +10,7 @@ use fm_api::release::Release;
 
 use crate::cli::Files;
 use crate::error::{Error, Result};
+use crate::template::Template;
 
 /// More than any manifest may have: what is longer is refused by its reader, and need not be in memory whole.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -25,15 +26,22 @@ pub(crate) struct Source<T> {
 
 /// Every document of every file, in order, validated here.
 pub(crate) fn read(files: &Files) -> Result<Vec<Source<Release>>> {
+    let (drafts, template) = drafts(files)?;
     let validated = |source: Source<Draft>| Source {
-        document: source.document.and_then(|draft| draft.validate()),
+        document: source.document.and_then(|draft| {
+            let mut release = draft.validate()?;
+            template.mark_release(&mut release);
+            Ok(release)
+        }),
         name: source.name,
     };
-    Ok(drafts(files)?.into_iter().map(validated).collect())
+    Ok(drafts.into_iter().map(validated).collect())
 }
 
-/// Every document of every file, in order, read as text alone: for the server to validate.
-pub(crate) fn drafts(files: &Files) -> Result<Vec<Source<Draft>>> {
+/// Every document of every file, in order, read as text alone: for the server to validate. And what templates were
+/// filled in with, which marks them.
+pub(crate) fn drafts(files: &Files) -> Result<(Vec<Source<Draft>>, Template)> {
+    let mut template = Template::new(files)?;
     let mut sources = Vec::new();
     let mut stdin_read = false;
     for path in &files.files {
@@ -43,7 +51,7 @@ pub(crate) fn drafts(files: &Files) -> Result<Vec<Source<Draft>>> {
             }
             let bytes = limited(io::stdin().lock())
                 .map_err(|error| Error::new("standard input cannot be read").because(error))?;
-            push("<stdin>", &bytes, &mut sources);
+            push("<stdin>", bytes, &mut template, &mut sources);
         } else if path.is_dir() {
             let found = folder(path, files.recursive)?;
             if found.is_empty() {
@@ -54,13 +62,14 @@ pub(crate) fn drafts(files: &Files) -> Result<Vec<Source<Draft>>> {
                 .hint("-R looks into the folders inside it too"));
             }
             for file in found {
-                one(&file, &mut sources);
+                one(&file, &mut template, &mut sources);
             }
         } else {
-            one(path, &mut sources);
+            one(path, &mut template, &mut sources);
         }
     }
-    Ok(sources)
+    template.unused()?;
+    Ok((sources, template))
 }
 
 /// A file's text, or standard input's.
@@ -80,6 +89,8 @@ pub(crate) fn single(path: &Path) -> Result<Release, Vec<Problem>> {
     let files = Files {
         files: vec![path.to_owned()],
         recursive: false,
+        branch: None,
+        set: Vec::new(),
     };
     let whole = |message: String| {
         vec![Problem {
@@ -99,11 +110,11 @@ pub(crate) fn single(path: &Path) -> Result<Release, Vec<Problem>> {
     }
 }
 
-fn one(path: &Path, sources: &mut Vec<Source<Draft>>) {
+fn one(path: &Path, template: &mut Template, sources: &mut Vec<Source<Draft>>) {
     let name = path.display().to_string();
     // A file that cannot be read spoils nothing of its neighbours.
     match fs::File::open(path).and_then(limited) {
-        Ok(bytes) => push(&name, &bytes, sources),
+        Ok(bytes) => push(&name, bytes, template, sources),
         Err(error) => {
             let problem = Problem {
                 file: Some(name.clone()),
@@ -118,11 +129,19 @@ fn one(path: &Path, sources: &mut Vec<Source<Draft>>) {
     }
 }
 
-fn push(name: &str, bytes: &[u8], sources: &mut Vec<Source<Draft>>) {
-    for document in manifest::drafts(name, bytes) {
+fn push(name: &str, bytes: Vec<u8>, template: &mut Template, sources: &mut Vec<Source<Draft>>) {
+    let documents = match template.fill(name, bytes) {
+        Ok(bytes) => manifest::drafts(name, &bytes),
+        Err(problems) => vec![Err(problems)],
+    };
+    for document in documents {
+        let checked = document.and_then(|draft| match template.check(&draft.value()) {
+            None => Ok(draft),
+            Some(problem) => Err(draft.place(vec![problem])),
+        });
         sources.push(Source {
             name: name.to_owned(),
-            document,
+            document: checked,
         });
     }
 }

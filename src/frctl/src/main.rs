@@ -13,6 +13,7 @@ mod live;
 mod render;
 mod session;
 mod table;
+mod template;
 mod term;
 mod text;
 mod wait;

@@ -58,6 +58,32 @@ fn help_lists_every_command() {
 }
 
 #[test]
+fn a_template_is_filled_in_for_a_branch() {
+    let template = "../../../../manifests/branch.yaml.tmpl";
+    let validate = |more: &[&str]| {
+        let mut all = vec!["validate", "-f", template];
+        all.extend_from_slice(more);
+        told(&frctl(&all))
+    };
+    let pages = [
+        validate(&["--branch", "feature/login", "--set", "image=shop:1"]),
+        validate(&["--branch", "feature/login"]),
+        validate(&["--set", "image=shop:1"]),
+        validate(&["--branch", "feature/login", "--set", "image=a: b"]),
+        validate(&[
+            "--branch",
+            "feature/login",
+            "--set",
+            "image=shop:1",
+            "--set",
+            "tag=1",
+        ]),
+        validate(&[]),
+    ];
+    assert_data_eq!(pages.join("\n"), file!["golden/template.txt"]);
+}
+
+#[test]
 fn each_document_is_reported_for_itself() {
     assert_data_eq!(
         told(&frctl(&["validate", "-f", "bad.yaml"])),

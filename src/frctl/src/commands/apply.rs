@@ -15,10 +15,11 @@ use crate::error::{Error, Exit, Result};
 use crate::files::{self, Source};
 use crate::render::estimate;
 use crate::session::{Session, short};
+use crate::template::Template;
 use crate::{term, text, wait};
 
 pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
-    let sources = files::drafts(&options.files)?;
+    let (sources, template) = files::drafts(&options.files)?;
     if sources.is_empty() {
         return Err(Error::new("there is no document in what was given"));
     }
@@ -31,7 +32,7 @@ pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
     let mut applied = Vec::new();
     for source in sources {
         let outcome = match &client {
-            Some(client) => one(session, client, &options, source).await,
+            Some(client) => one(session, client, &options, &template, source).await,
             None => checked(session, source).map(|item| (item, None)),
         };
         match outcome {
@@ -103,8 +104,13 @@ fn checked(session: &Session, source: Source<Draft>) -> Result<Value, Failed> {
 }
 
 /// What is sent: the document as it is written, and the name under which it is stored. The server validates it.
-fn wanted(session: &Session, draft: &Draft) -> Result<(ReleaseKey, Value), Vec<Problem>> {
+fn wanted(
+    session: &Session,
+    template: &Template,
+    draft: &Draft,
+) -> Result<(ReleaseKey, Value), Vec<Problem>> {
     let mut value = draft.value();
+    template.mark(&mut value);
     let Some(key) = named(session, &mut value) else {
         // Without a good name there is no address to send it to; what else is wrong is found here as well.
         let release = in_namespace(session, draft.validate()?)?;
@@ -138,13 +144,14 @@ async fn one(
     session: &Session,
     client: &Client,
     options: &Apply,
+    template: &Template,
     source: Source<Draft>,
 ) -> Result<(Value, Option<Release>), Failed> {
     let draft = source
         .document
         .map_err(|problems| refused(&source.name, None, &problems))?;
-    let (key, mut value) =
-        wanted(session, &draft).map_err(|problems| refused(&source.name, None, &problems))?;
+    let (key, mut value) = wanted(session, template, &draft)
+        .map_err(|problems| refused(&source.name, None, &problems))?;
     if contents::any(&mut value) {
         // Nothing is handed on for a manifest that would be refused.
         draft

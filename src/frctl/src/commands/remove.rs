@@ -1,22 +1,26 @@
 //! `frctl delete`.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
-use fm_api::http::ErrorKind;
+use fm_api::branch;
+use fm_api::http::{ErrorKind, ListBody, View};
+use fm_api::keys::ReleaseKey;
 use reqwest::Method;
 
 use crate::cli::Delete;
-use crate::client::Client;
+use crate::client::{Client, typed};
 use crate::error::{Error, Exit, Result};
 use crate::session::Session;
-use crate::term;
+use crate::text::clean;
+use crate::{files, term};
 
 pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
     let client = session.client()?;
     let mut exit = Exit::Done;
     let mut deleting = Vec::new();
-    for name in &options.names {
-        let key = session.key(name)?;
+    for key in asked_for(session, &client, options).await? {
         let query = if options.orphan { "?orphan=true" } else { "" };
         let path = format!("{}{query}", Client::release(&key));
         let request = client.request(Method::DELETE, &path);
@@ -62,4 +66,88 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// The releases that are meant, by name or by branch.
+async fn asked_for(
+    session: &Session,
+    client: &Client,
+    options: &Delete,
+) -> Result<Vec<ReleaseKey>> {
+    let kept = options.keep_branches.as_deref().map(branches).transpose()?;
+    let meant = |of: &str| match (&options.branch, &kept) {
+        (Some(branch), _) => of == branch,
+        (None, Some(kept)) => !kept.contains(of),
+        (None, None) => false,
+    };
+    if options.branch.is_none() && kept.is_none() {
+        return options.names.iter().map(|name| session.key(name)).collect();
+    }
+    let path = format!("/v1/namespaces/{}/releases", session.namespace());
+    let list: ListBody<View> = typed(client.get(&path).await?)?;
+    let mut keys = Vec::new();
+    for release in list.items.iter().filter_map(|view| view.release.as_ref()) {
+        if let Some(of) = branch::of(release)
+            && meant(of)
+        {
+            term::line(&format!(
+                "release {} is of the branch {}",
+                release.key(),
+                clean(of)
+            ))?;
+            keys.push(release.key());
+        }
+    }
+    if keys.is_empty() {
+        let namespace = session.namespace();
+        term::line(&format!(
+            "no release in {namespace} is of a branch that this concerns"
+        ))?;
+    }
+    Ok(keys)
+}
+
+/// The branches that are left, as `git ls-remote --heads` or `git branch --format='%(refname:short)'` lists them.
+fn branches(path: &Path) -> Result<BTreeSet<String>> {
+    let text = files::text(path)?;
+    let name = |line: &str| match line.split_once("refs/heads/") {
+        Some((_, name)) => name.trim_end().to_owned(),
+        None => line.trim().to_owned(),
+    };
+    let names: BTreeSet<String> = text
+        .lines()
+        .map(name)
+        .filter(|name| !name.is_empty())
+        .collect();
+    if names.is_empty() {
+        let wrong = format!("no branch is listed in {}", path.display());
+        return Err(
+            Error::new(wrong).hint("nothing was deleted: a repository has at least one branch")
+        );
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_are_read_as_git_lists_them_and_none_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("branches");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            branches(&path)
+        };
+        let text = "4b825dc6\trefs/heads/main\n4b825dc7\trefs/heads/fix/7\n\n  plain \n";
+        let names: Vec<String> = read(text).unwrap().into_iter().collect();
+        assert_eq!(names, ["fix/7", "main", "plain"]);
+        assert!(
+            read(" \n\n")
+                .unwrap_err()
+                .to_string()
+                .contains("no branch is listed")
+        );
+    }
 }

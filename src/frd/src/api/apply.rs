@@ -1,5 +1,6 @@
 //! Storing a release: what changes is decided by a pure function, and stored by compare-and-swap.
 
+use fm_api::branch;
 use fm_api::event::Severity;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey};
@@ -252,6 +253,14 @@ fn decide(
     }
     let mut release = wish.release.clone();
     let known = stored.and_then(|stored| stored.release.as_ref());
+    if let (Some(owner), Some(branch)) = (known.and_then(branch::of), branch::of(&release))
+        && owner != branch
+    {
+        return Err(ApiError::conflict(format!(
+            "{key} belongs to the branch `{owner}`, and this is of `{branch}`: let the name hold `${{branch}}` or `${{hash}}` \
+             and apply it with --branch"
+        )));
+    }
     let spec_changed = known.is_none_or(|known| known.spec != release.spec);
     let labels_changed = known.is_none_or(|known| {
         known.metadata.labels != release.metadata.labels

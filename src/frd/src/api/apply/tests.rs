@@ -111,6 +111,21 @@ fn a_generation_that_is_not_the_stored_one_is_refused() {
 }
 
 #[test]
+fn a_branch_never_takes_anothers_release() {
+    let of = |branch: &str| {
+        let mut release = release("shop:1");
+        let annotations = &mut release.metadata.annotations;
+        annotations.insert(fm_api::branch::ANNOTATION.to_owned(), branch.to_owned());
+        release
+    };
+    let stored = stored(&of("fix/7"));
+    assert!(decide(Some(&stored), &wish(of("fix/7")), "uid-1", at(200)).is_ok());
+    let error = decide(Some(&stored), &wish(of("fix-7")), "uid-1", at(200)).unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("belongs to the branch `fix/7`"), "{text}");
+}
+
+#[test]
 fn what_is_being_deleted_is_not_changed() {
     let mut before = created();
     before.metadata.deleted_at = Some(at(150));
