@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use fm_api::dependency;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::operation::Operation;
@@ -14,7 +15,7 @@ use fm_store::Entry;
 use serde::de::DeserializeOwned;
 
 use crate::Options;
-use crate::plan::{Spec, World};
+use crate::plan::{Spec, Upstream, World};
 
 /// The snapshot, with what a write of it must expect unchanged.
 pub(crate) struct Seen {
@@ -69,6 +70,7 @@ pub(crate) fn world(
             .collect(),
         verdict: read(cache, &key.verdict()),
         gates: read(cache, &key.observed_gates()),
+        upstreams: upstreams(cache, key),
         freezes: options.freeze.clone(),
         roles: options.roles.clone(),
         status: read(cache, &key.status()),
@@ -79,6 +81,27 @@ pub(crate) fn world(
         target_revision,
         unreadable,
     })
+}
+
+/// What the release depends on, by its spec: without a usable one nothing begins.
+fn upstreams(cache: &Cache, key: &ReleaseKey) -> Vec<Upstream> {
+    let Some(release) = cache
+        .get(&key.release())
+        .and_then(|entry| decode(&entry).ok())
+    else {
+        return Vec::new();
+    };
+    let upstream = |key: ReleaseKey| {
+        let stored: Option<Release> = read(cache, &key.release());
+        let there = stored.filter(|release| release.metadata.deleted_at.is_none());
+        Upstream {
+            generation: there.map(|release| release.metadata.generation.unwrap_or_default()),
+            target: read(cache, &key.target()),
+            key,
+        }
+    };
+    let all = dependency::of(&release).into_iter();
+    all.filter(|other| other != key).map(upstream).collect()
 }
 
 fn last_part(key: &str) -> Option<String> {

@@ -23,6 +23,7 @@
 pub mod branch;
 pub mod criteria;
 pub mod defaults;
+pub mod dependency;
 pub mod event;
 pub mod explain;
 pub mod freeze;

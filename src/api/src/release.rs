@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
+use crate::dependency::Dependency;
 use crate::freeze::Freeze;
 use crate::gates::{BeforeTraffic, Webhook};
 use crate::quantity::Span;
@@ -119,6 +120,11 @@ pub struct ReleaseSpec {
     /// How the canary is judged.
     #[serde(default)]
     pub analysis: Analysis,
+    /// Other releases: a rollout of this one begins only once each of them serves what its own manifest says. A rollout that
+    /// runs goes on, and going back waits for nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub depends_on: Vec<Dependency>,
     /// Programs that Swarm runs once per revision before its first request: a migration, or a test. In this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

@@ -202,6 +202,8 @@ pub mod reasons {
     pub const APPROVAL: &str = "WaitsForApproval";
     /// A webhook must say yes, or a job before traffic must end well.
     pub const GATE: &str = "WaitsForGate";
+    /// Other releases that it depends on do not serve what their manifests say yet.
+    pub const DEPENDS: &str = "WaitsForDependency";
     /// A freeze window: no share rises, nothing is promoted.
     pub const FROZEN: &str = "Frozen";
     /// A webhook failed.

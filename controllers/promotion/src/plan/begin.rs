@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, not_yet_routed, switch};
 use super::why::Why;
-use super::{gates, preview, removal, taking_back};
+use super::{dependencies, gates, preview, removal, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -67,6 +67,9 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
             });
         }
     };
+    if !warm && let Some(why) = dependencies::unmet(draft) {
+        return Move::Wait(why);
+    }
     let slot = match place(draft, wanted) {
         Ok(slot) => slot,
         Err(why) => return Move::Wait(why),

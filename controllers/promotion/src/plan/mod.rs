@@ -13,6 +13,7 @@
 
 mod begin;
 mod delete;
+mod dependencies;
 mod draft;
 mod gates;
 mod hold;
@@ -30,6 +31,7 @@ mod traffic;
 mod why;
 mod world;
 
+pub use dependencies::Upstream;
 pub use step::{Notice, Plan, step};
 pub use why::Why;
 pub use world::{Spec, World};

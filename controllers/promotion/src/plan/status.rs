@@ -119,6 +119,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::Approval { .. }
         | Why::Gate(_)
         | Why::Frozen { .. }
+        | Why::Depends { .. }
         | Why::Switching { .. }
         | Why::TakingBack { .. }
         | Why::Returning { .. }

@@ -33,6 +33,7 @@ impl Why {
             Why::Approval { .. } => reasons::APPROVAL,
             Why::Gate(_) => reasons::GATE,
             Why::Frozen { .. } => reasons::FROZEN,
+            Why::Depends { .. } => reasons::DEPENDS,
             Why::Paused { .. } => reasons::PAUSED,
             Why::Switching { .. } => reasons::SWITCHING,
             Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
@@ -64,6 +65,7 @@ impl Why {
             Why::Frozen { until, .. } => Some(*until),
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
+            | Why::Depends { .. }
             | Why::Evidence(_)
             | Why::SpecMissing
             | Why::InvalidSpec { .. }
@@ -115,6 +117,7 @@ impl Why {
             | Why::Evidence(_)
             | Why::Gate(_)
             | Why::Frozen { .. }
+            | Why::Depends { .. }
             | Why::Switching { .. }
             | Why::TakingBack { .. }
             | Why::Returning { .. }
@@ -158,6 +161,7 @@ impl Why {
             Why::Approval { at, role } => at.approval(role.as_deref()),
             Why::Gate(gate) => gate.sentence(),
             Why::Frozen { until, message } => sentence_of_freeze(*until, message.as_deref()),
+            Why::Depends { waits } => format!("waits for {}", waits.join(", and for ")),
             Why::Paused { by, why } => paused(by.as_deref(), why),
             Why::FirstFails { why, .. } => format!("{FIRST_FAILS}: {}", plain(why)),
             Why::Switching { revision, cause } => {

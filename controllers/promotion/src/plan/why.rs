@@ -89,6 +89,11 @@ pub enum Why {
         /// Why, in the window's words.
         message: Option<String>,
     },
+    /// Other releases do not serve what their manifests say yet.
+    Depends {
+        /// Which, and what of them is waited for.
+        waits: Vec<String>,
+    },
     /// Somebody, or a rule, stopped it.
     Paused {
         /// Who; absent: a rule.

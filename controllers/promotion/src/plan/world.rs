@@ -12,6 +12,8 @@ use fm_api::status::Status;
 use fm_api::target::{RevisionRecord, Target};
 use fm_api::verdict::Verdict;
 
+use super::dependencies::Upstream;
+
 /// Everything known of one release.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct World {
@@ -33,6 +35,8 @@ pub struct World {
     pub verdict: Option<Verdict>,
     /// What gates have said.
     pub gates: Option<GatesObserved>,
+    /// The releases that this one depends on.
+    pub upstreams: Vec<Upstream>,
     /// Times without a rise, of all releases.
     pub freezes: Vec<Freeze>,
     /// Who has which role, for people.

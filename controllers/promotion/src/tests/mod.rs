@@ -1,6 +1,7 @@
 //! Promotion against a simulated world: rules one by one, each strategy, the sentences, and the laws under anything that can happen.
 
 mod chaos;
+mod dependencies;
 mod failures;
 mod gates;
 mod laws;

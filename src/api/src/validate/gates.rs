@@ -34,6 +34,12 @@ pub(super) fn problems(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             );
         }
     }
+    if course.is_none() && !spec.depends_on.is_empty() {
+        found.push(
+            Problem::new("spec.dependsOn", "a preview waits for no other release")
+                .allowed("`[]`, or `strategy.canary` or `strategy.blueGreen`"),
+        );
+    }
     let mut names = BTreeSet::new();
     for (index, hook) in spec.webhooks.iter().enumerate() {
         let path = format!("spec.webhooks[{index}]");

@@ -1,5 +1,6 @@
 //! `frctl apply`: stores releases, each document for itself.
 
+use fm_api::dependency::{self, Dependency};
 use fm_api::http::{ApplyOutcome, ApplyResult, View};
 use fm_api::keys::ReleaseKey;
 use fm_api::manifest::Draft;
@@ -23,6 +24,7 @@ pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
     if sources.is_empty() {
         return Err(Error::new("there is no document in what was given"));
     }
+    let sources = in_order(session, sources);
     let client = match options.dry_run {
         Some(DryRun::Client) => None,
         Some(DryRun::Server) | None => Some(session.client()?),
@@ -52,6 +54,28 @@ pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
         exit = exit.worse(follow(session, client, &applied, &options).await?);
     }
     Ok(exit)
+}
+
+/// What others depend on is stored before them: else they would begin with what it was before.
+fn in_order(session: &Session, sources: Vec<Source<Draft>>) -> Vec<Source<Draft>> {
+    let keys = sources.iter().map(|source| {
+        let Ok(draft) = &source.document else {
+            return (None, Vec::new());
+        };
+        let mut value = draft.value();
+        let key = named(session, &mut value);
+        let namespace = (key.as_ref()).map_or("default", ReleaseKey::namespace);
+        let on: Vec<Dependency> =
+            serde_json::from_value(value["spec"]["dependsOn"].take()).unwrap_or_default();
+        let on = on.iter().map(|on| on.key(namespace)).collect();
+        (key, on)
+    });
+    let order = dependency::order(&keys.collect::<Vec<_>>());
+    let mut sources: Vec<Option<Source<Draft>>> = sources.into_iter().map(Some).collect();
+    let taken = order
+        .into_iter()
+        .filter_map(|index| sources.get_mut(index)?.take());
+    taken.collect()
 }
 
 async fn follow(

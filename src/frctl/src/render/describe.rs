@@ -110,6 +110,11 @@ fn approval(asked: Option<&Approval>) -> String {
 
 fn gates(spec: &ReleaseSpec) -> Vec<(&'static str, String)> {
     let mut all = Vec::new();
+    for on in &spec.depends_on {
+        let namespace = on.namespace.as_ref();
+        let namespace = namespace.map_or_else(String::new, |namespace| format!("{namespace}/"));
+        all.push(("depends on", format!("{namespace}{}", on.name)));
+    }
     for job in &spec.before_traffic {
         let back = if job.reversible {
             ""

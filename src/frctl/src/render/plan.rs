@@ -308,6 +308,16 @@ fn jobs(spec: &ReleaseSpec, with_tasks: bool) -> Vec<String> {
 /// What comes before the first task.
 fn opening(spec: &ReleaseSpec) -> Option<Planned> {
     let mut what = Vec::new();
+    if !spec.depends_on.is_empty() {
+        let names = spec.depends_on.iter().map(|on| match &on.namespace {
+            Some(namespace) => format!("{namespace}/{}", on.name),
+            None => on.name.clone(),
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        what.push(format!(
+            "what it depends on serves what its manifest says: {names}"
+        ));
+    }
     if !spec.freeze.is_empty() {
         what.push("no freeze window holds it, now and before each rise".to_owned());
     }

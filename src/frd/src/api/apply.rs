@@ -1,6 +1,7 @@
 //! Storing a release: what changes is decided by a pure function, and stored by compare-and-swap.
 
 use fm_api::branch;
+use fm_api::dependency;
 use fm_api::event::Severity;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey};
@@ -49,6 +50,7 @@ impl Api {
             let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
             check_today(&decision, before.as_ref())?;
             check_routes(&decision, before.as_ref(), &all)?;
+            check_dependencies(&decision, &all)?;
             if let Some(before) = &before
                 && !wish.force
             {
@@ -199,6 +201,22 @@ fn check_routes(
         .collect();
     match validate::routes_conflict(&release, others.iter()) {
         Some(problem) => Err(ApiError::conflicting(problem.to_string(), vec![problem])),
+        None => Ok(()),
+    }
+}
+
+/// No release waits for itself, by whatever way.
+fn check_dependencies(decision: &Decision, all: &Listing) -> Result<(), ApiError> {
+    let release = &decision.release;
+    if release.spec.depends_on.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
+        return Ok(());
+    }
+    let others: Vec<Release> = all.entries.iter().filter_map(decode).collect();
+    match dependency::cycle(release, &others) {
+        Some(problem) => Err(ApiError::invalid(
+            &format!("release {}", release.key()),
+            vec![problem],
+        )),
         None => Ok(()),
     }
 }

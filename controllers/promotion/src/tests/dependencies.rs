@@ -1,0 +1,95 @@
+//! Releases that wait for others.
+
+use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::rollout::Failed;
+use fm_api::status::{Phase, reasons};
+use fm_api::target::Target;
+
+use super::sim::{Sim, release};
+use crate::plan::Upstream;
+
+fn upstream(change: impl FnOnce(&mut Target)) -> Upstream {
+    let (old, new) = (RevisionId::new("aaaaaaaaaa"), RevisionId::new("bbbbbbbbbb"));
+    let mut target = Target {
+        spec_generation: 2,
+        stable: Some(old),
+        wanted: Some(new),
+        ..Target::default()
+    };
+    change(&mut target);
+    Upstream {
+        key: ReleaseKey::new("default", "api"),
+        generation: Some(2),
+        target: Some(target),
+    }
+}
+
+fn settled(target: &mut Target) {
+    target.stable.clone_from(&target.wanted);
+}
+
+/// The first revision serves; the second one is asked for, and this other release is waited for.
+fn second(other: Upstream) -> Sim {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.world.upstreams = vec![other];
+    sim.apply(|release| {
+        release.spec.workload.image = "good:2".to_owned();
+        release.spec.analysis.disabled = true;
+    });
+    sim.settle();
+    sim
+}
+
+#[test]
+fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
+    let failed = |target: &mut Target| {
+        let failed = Failed {
+            at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            reason: "CrashLoop".to_owned(),
+            why: "it crashes".to_owned(),
+        };
+        let wanted = target.wanted.clone().unwrap();
+        target.failed.insert(wanted, failed);
+    };
+    let gone = Upstream {
+        generation: None,
+        ..upstream(settled)
+    };
+    let unseen = Upstream {
+        generation: Some(3),
+        ..upstream(settled)
+    };
+    for (other, wanted) in [
+        (upstream(|_| {}), "to serve its revision bbbbbbbbbb"),
+        (
+            upstream(failed),
+            "whose revision bbbbbbbbbb was taken back or failed",
+        ),
+        (
+            upstream(|target| target.wanted = None),
+            "whose image is being resolved",
+        ),
+        (gone, "which is not there"),
+        (unseen, "whose change was not looked at yet"),
+    ] {
+        let mut sim = second(other);
+        let status = sim.status();
+        assert!(sim.target().rollout.is_none(), "{wanted}");
+        assert_eq!(status.phase, Phase::Progressing, "{wanted}");
+        assert_eq!(status.reason, reasons::DEPENDS, "{wanted}");
+        assert!(
+            status.why.starts_with("waits for default/api"),
+            "{}",
+            status.why
+        );
+        assert!(status.why.contains(wanted), "{}", status.why);
+
+        sim.world.upstreams = vec![upstream(settled)];
+        sim.settle();
+        assert!(sim.target().rollout.is_some(), "{wanted}");
+        // A rollout that runs goes on, whatever happens there.
+        sim.world.upstreams = vec![upstream(|_| {})];
+        sim.settle();
+        assert!(sim.target().rollout.is_some(), "{wanted}");
+    }
+}
