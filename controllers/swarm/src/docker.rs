@@ -14,10 +14,12 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use bytes::Bytes;
 use futures_util::Stream;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use crate::RegistryLogin;
 use crate::contents::{Kind, Object};
+use crate::logs::Part;
 use crate::raw::{Raw, escape};
 use crate::read::{RawNetwork, RawNode, RawService, networks, read_nodes, read_service};
 use crate::world::{NAME_PREFIX, Node, Service, Task, label};
@@ -198,10 +200,39 @@ impl Docker {
         self.raw.bytes(&path, most).await
     }
 
+    /// A service's log as Docker sends it, in frames that name their task.
+    pub(crate) async fn log_stream(
+        &self,
+        id: &str,
+        part: Part,
+        follow: bool,
+    ) -> Result<Incoming, DockerError> {
+        let tail = part.tail.map_or("all".to_owned(), |tail| tail.to_string());
+        let since = part.since.map_or("0".to_owned(), |since| {
+            let nanoseconds = since.subsec_nanosecond().max(0);
+            format!("{}.{nanoseconds:09}", since.as_second().max(0))
+        });
+        let path = format!(
+            "/services/{}/logs?details=1&timestamps=1&stdout=1&stderr=1&tail={tail}&since={since}&follow={}",
+            escape(id),
+            u8::from(follow)
+        );
+        self.raw.stream(&path).await
+    }
+
     /// All nodes.
     pub(crate) async fn nodes(&self) -> Result<BTreeMap<String, Node>, DockerError> {
         let nodes: Vec<RawNode> = self.raw.get("/nodes", None).await?;
         Ok(read_nodes(nodes))
+    }
+
+    /// Reads something that only its reader types.
+    pub(crate) async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        filters: Option<&Value>,
+    ) -> Result<T, DockerError> {
+        self.raw.get(path, filters).await
     }
 
     async fn network_names(&self) -> Result<BTreeMap<String, String>, DockerError> {

@@ -10,10 +10,13 @@
 
 mod act;
 mod adopt;
+mod capacity;
 mod contents;
 mod docker;
 mod drift;
 mod jobs;
+mod keeping;
+mod logs;
 mod memory;
 mod observe;
 mod plan;
@@ -38,7 +41,9 @@ use fm_runtime::{Cache, Context, Recorder, run_elected};
 use fm_store::{Expect, SharedStore, StoreError, Txn};
 
 pub use crate::adopt::{AdoptError, Candidate, Services};
+pub use crate::capacity::{Capacity, Wanted};
 pub use crate::contents::{ContentError, Contents, Kind};
+pub use crate::logs::{Lines, LogError, Logs, Part, Written};
 
 use crate::docker::Docker;
 use crate::jobs::Jobs;

@@ -9,6 +9,7 @@ use fm_api::keys::RevisionId;
 use fm_api::observed::{Resolution, SwarmObserved, TaskFailure};
 
 use crate::drift::Difference;
+use crate::keeping::Cause;
 use crate::tasks::Tally;
 
 /// The longest pause between two attempts of what was refused.
@@ -31,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) resolving: Option<(String, u64)>,
     /// The last answer.
     pub(crate) resolved: Option<Attempt>,
+    /// For what the log of each revision was last kept.
+    pub(crate) kept: BTreeMap<RevisionId, Cause>,
     /// What was last written to the store, and the store's revision of it.
     pub(crate) written: Option<(SwarmObserved, u64)>,
 }

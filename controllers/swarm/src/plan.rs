@@ -296,7 +296,32 @@ fn revise(
             found,
         }),
         Decision::Update(reason) => plan.actions.push(update(service, post, reason)),
+        Decision::UpdateBeside(reason, found) => {
+            let spec = beside(&post.spec, &service.spec);
+            plan.why.push(Why::Drifted {
+                name: post.name.clone(),
+                found,
+            });
+            let post = Post { spec, ..post };
+            plan.actions.push(update(service, post, reason));
+        }
     }
+}
+
+/// What somebody made of the service, with our own wishes and nothing else changed: replicas and restarts.
+///
+/// The one place where what was read from Docker is posted again, and only where somebody asked that it be left as it is.
+/// It was read in full, without the library, and its networks stand there by their names, as we write them ourselves.
+fn beside(ours: &Value, found: &Value) -> Value {
+    let mut spec = found.clone();
+    for name in [label::REPLICAS, label::RESTARTS, label::SPEC_HASH] {
+        if let Some(value) = ours["Labels"].get(name) {
+            spec["Labels"][name] = value.clone();
+        }
+    }
+    spec["Mode"] = ours["Mode"].clone();
+    spec["TaskTemplate"]["ForceUpdate"] = ours["TaskTemplate"]["ForceUpdate"].clone();
+    spec
 }
 
 fn update(service: &Service, post: Post, reason: UpdateReason) -> Action {
@@ -312,6 +337,8 @@ enum Decision {
     Keep,
     Tell(Vec<String>),
     Update(UpdateReason),
+    /// What somebody changed stays beside it.
+    UpdateBeside(UpdateReason, Vec<String>),
 }
 
 /// Whether and why a service of ours must be posted again. Our own wishes come before what others did, because posting
@@ -323,13 +350,19 @@ fn reason(
     wanted: &RevisionTarget,
     service: &Service,
 ) -> Decision {
-    if service.number(label::RESTARTS).unwrap_or_default() < wanted.restarts {
-        return Decision::Update(UpdateReason::Restart);
-    }
     let none = BTreeSet::new();
     let tolerated = input.tolerated.get(&service.id).unwrap_or(&none);
+    let restarts = service.number(label::RESTARTS).unwrap_or_default() < wanted.restarts;
+    // What we are about to say ourselves is nobody's change.
+    let ours = |difference: &&Difference| {
+        let path = &difference.path;
+        let names = [label::RESTARTS, label::SPEC_HASH];
+        let labels = names.iter().any(|name| path.ends_with(name));
+        restarts && (path == "TaskTemplate.ForceUpdate" || labels)
+    };
     let mut found: Vec<String> = differences(&post.spec, &service.spec)
         .difference(tolerated)
+        .filter(|difference| !ours(difference))
         .map(ToString::to_string)
         .collect();
     let last_set = service.number(label::REPLICAS);
@@ -339,15 +372,30 @@ fn reason(
             .map_or("absent".to_owned(), |n| n.to_string());
         found.push(format!("replicas are {now} instead of {last_set}"));
     }
+    let stays = drift == Drift::Report && !found.is_empty();
+    let update = |reason, found: Vec<String>| {
+        if stays {
+            // How many there are is what we say now.
+            let is_count = |what: &String| what.starts_with("replicas are ");
+            let found = found.into_iter().filter(|what| !is_count(what)).collect();
+            Decision::UpdateBeside(reason, found)
+        } else {
+            Decision::Update(reason)
+        }
+    };
+    if restarts {
+        return update(UpdateReason::Restart, found);
+    }
     let ours = post.spec["Labels"][label::SPEC_HASH].as_str();
-    if ours != Some(service.label(label::SPEC_HASH)) {
+    if !stays && ours != Some(service.label(label::SPEC_HASH)) {
         return Decision::Update(UpdateReason::Changed);
     }
     if last_set != Some(wanted.replicas) {
-        return Decision::Update(UpdateReason::Scale {
+        let reason = UpdateReason::Scale {
             from: service.replicas.unwrap_or_default(),
             to: wanted.replicas,
-        });
+        };
+        return update(reason, found);
     }
     match drift {
         _ if found.is_empty() => Decision::Keep,

@@ -410,3 +410,39 @@ proptest! {
 
 #[path = "plan_tests_adopting.rs"]
 mod adopting;
+
+/// What somebody changed and what is only to be told stays, also when tasks are added or renewed.
+#[test]
+fn drift_that_is_only_told_is_not_put_back_by_our_own_changes() {
+    let records = records("u", [1]);
+    let mut model = Model::settled(&target("u", &[(1, 3, 0)], Drift::Repair), &records);
+    let service = &mut model.services[0];
+    service.spec["TaskTemplate"]["Resources"] = json!({ "Limits": { "MemoryBytes": 1 } });
+    service.replicas = Some(7);
+    service.spec["Mode"]["Replicated"]["Replicas"] = json!(7);
+    for (replicas, restarts) in [(5, 0), (5, 1), (2, 2)] {
+        let wanted = target("u", &[(1, replicas, restarts)], Drift::Report);
+        let plan = model.plan(Some(&wanted), &records);
+        only_update(&plan);
+        model.act(&plan);
+        let service = &model.services[0];
+        assert_eq!(service.replicas, Some(replicas));
+        assert_eq!(service.spec["TaskTemplate"]["ForceUpdate"], restarts);
+        assert_eq!(
+            service.spec["TaskTemplate"]["Resources"]["Limits"]["MemoryBytes"],
+            1
+        );
+        let told = model.plan(Some(&wanted), &records);
+        assert!(told.actions.is_empty() && told.is_complete(), "{told:?}");
+        assert!(
+            matches!(&told.why[..], [Why::Drifted { found, .. }] if found.len() == 1),
+            "{told:?}"
+        );
+    }
+    // Whoever wants it repaired again gets that.
+    let repair = target("u", &[(1, 2, 2)], Drift::Repair);
+    let plan = model.plan(Some(&repair), &records);
+    assert!(matches!(only_update(&plan), UpdateReason::Repair(_)));
+    model.act(&plan);
+    assert!(model.services[0].spec["TaskTemplate"]["Resources"].is_null());
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -123,37 +124,68 @@ impl Raw {
         let request = request
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(silent)?;
-        let answer = match &self.address {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| {
-                    DockerError::Silent(format!("Docker at {}: {error}", path.display()))
-                })?;
-                converse(stream, request).await?
-            }
-            Address::Tcp(host) => {
-                let stream = TcpStream::connect(host)
-                    .await
-                    .map_err(|error| DockerError::Silent(format!("Docker at {host}: {error}")))?;
-                converse(stream, request).await?
-            }
-        };
+        let answer = self.answer(request).await?;
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), most)
-            .collect()
-            .await
-            .map_err(|error| DockerError::Silent(format!("Docker's answer: {error}")))?
-            .to_bytes();
+        let body = read(answer.into_body(), most).await?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
         Err(DockerError::from_answer(status, &words(&body)))
     }
+
+    /// Asks for something that may never end; its beginning has the time limit.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Incoming, DockerError> {
+        let request = Request::builder()
+            .uri(format!("{VERSION}{path}"))
+            .header("host", "docker")
+            .body(Full::new(Bytes::new()))
+            .map_err(silent)?;
+        let asked = tokio::time::timeout(self.limit, self.answer(request)).await;
+        let answer = asked.unwrap_or_else(|_| {
+            Err(DockerError::Silent(format!(
+                "Docker did not answer within {} s",
+                self.limit.as_secs()
+            )))
+        })?;
+        let status = answer.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(answer.into_body());
+        }
+        let body = read(answer.into_body(), 64 << 10).await?;
+        Err(DockerError::from_answer(status, &words(&body)))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<hyper::Response<Incoming>, DockerError> {
+        match &self.address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    DockerError::Silent(format!("Docker at {}: {error}", path.display()))
+                })?;
+                converse(stream, request).await
+            }
+            Address::Tcp(host) => {
+                let stream = TcpStream::connect(host)
+                    .await
+                    .map_err(|error| DockerError::Silent(format!("Docker at {host}: {error}")))?;
+                converse(stream, request).await
+            }
+        }
+    }
+}
+
+async fn read(body: Incoming, most: usize) -> Result<Bytes, DockerError> {
+    let body = Limited::new(body, most).collect().await;
+    let body = body.map_err(|error| DockerError::Silent(format!("Docker's answer: {error}")))?;
+    Ok(body.to_bytes())
 }
 
 async fn converse<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<hyper::Response<hyper::body::Incoming>, DockerError>
+) -> Result<hyper::Response<Incoming>, DockerError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {

@@ -65,6 +65,16 @@ pub(crate) struct Round<'a> {
     pub(crate) memory: Arc<Mutex<Memory>>,
 }
 
+impl Round<'_> {
+    pub(crate) fn fence(&self) -> Option<&Fence> {
+        self.fence
+    }
+    /// A revision's number; 0 while it is not known.
+    pub(crate) fn number(&self, id: &RevisionId) -> u64 {
+        self.records.get(id).map_or(0, |record| record.number)
+    }
+}
+
 #[async_trait]
 impl Reconciler for Swarm {
     async fn reconcile(
@@ -99,6 +109,10 @@ impl Swarm {
             None => {
                 if let Err(problem) = self.find_adoptable(&mut round, &look.world).await {
                     return self.freeze(&round, problem.to_string()).await;
+                }
+                if let Some(target) = &round.target {
+                    // Before anything is removed: with the service its log is gone.
+                    self.keep_logs(&round, target, &look.world).await?;
                 }
                 self.settle(&round, look).await?
             }
@@ -330,7 +344,8 @@ impl Swarm {
                     .intersection(&differences(&post.spec, &new.spec))
                     .cloned()
                     .collect();
-                memory.tolerated.insert(new.id, stays);
+                // Where somebody's change stays, only our own part was posted, and nothing differs from that.
+                memory.tolerated.entry(new.id).or_default().extend(stays);
             }
         }
         if let Some(view) = after.releases.get(round.key) {
@@ -390,6 +405,7 @@ impl Swarm {
         self.tell_failures(round, previous.as_ref(), &observed)
             .await;
         self.write(round, observed).await?;
+        self.forget_logs(round).await?;
         // Others were faster in every round: what is left is not forgotten.
         let left = plan.actions.iter().any(|action| self.due(round, action));
         if left && !self.options.observe_only {

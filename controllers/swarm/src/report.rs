@@ -133,6 +133,7 @@ fn one(
         reach,
         tally,
     );
+    observed.drift = drifted(seen.plan, &name);
     if service.is_none() {
         // Whatever its tasks say, a service that is gone serves no more.
         observed.leaving.append(&mut observed.ready);
@@ -166,6 +167,19 @@ fn trouble(seen: &Seen<'_>, memory: &Memory, id: &RevisionId) -> Option<TaskFail
         task: None,
         exit_code: None,
     })
+}
+
+/// What somebody else changed of a service and what is left so.
+fn drifted(plan: &Plan, service: &str) -> Vec<String> {
+    let found = plan.why.iter().filter_map(|why| match why {
+        Why::Drifted { name, found } if name == service => Some(found),
+        Why::Drifted { .. }
+        | Why::NameTaken { .. }
+        | Why::NoRecord(_)
+        | Why::StoreUnknown
+        | Why::NamesakeGoes(_) => None,
+    });
+    found.flatten().cloned().collect()
 }
 
 fn taken(plan: &Plan) -> impl Iterator<Item = (&RevisionId, &String)> {

@@ -1,7 +1,7 @@
 //! What Docker shows, typed as far as it is read.
 //!
 //! Owner: the observer, which replaces it as a whole. A spec that was read from Docker lies here only to be compared;
-//! it must never be posted back.
+//! it is never posted back, but where somebody's change of it is to stay (`drift: report`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

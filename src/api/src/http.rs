@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::job::JobObserved;
+use crate::keys::RevisionId;
+use crate::log::KeptLog;
 use crate::observed::{HaproxyObserved, SwarmObserved};
 use crate::release::Release;
 use crate::status::Status;
@@ -166,6 +168,9 @@ pub struct View {
     /// The last job of each measurement, by `METRIC/SIDE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<String, JobObserved>,
+    /// The last lines of revisions that failed; not in lists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<RevisionId, KeptLog>,
     /// What promotion wants this instant.
     #[serde(default)]
     pub target: Option<Target>,

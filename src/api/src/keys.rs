@@ -95,6 +95,16 @@ impl ReleaseKey {
     pub fn observed_job(&self, measurement: &str) -> String {
         format!("{ROOT}observed/{self}/jobs/{measurement}")
     }
+    /// The prefix of the last words of revisions that failed.
+    #[must_use]
+    pub fn observed_logs_prefix(&self) -> String {
+        format!("{ROOT}observed/{self}/logs/")
+    }
+    /// Where the swarm controller keeps the last words of a revision that failed.
+    #[must_use]
+    pub fn observed_log(&self, id: &RevisionId) -> String {
+        format!("{ROOT}observed/{self}/logs/{id}")
+    }
     /// Where the gates controller writes what gates have said.
     #[must_use]
     pub fn observed_gates(&self) -> String {
@@ -280,6 +290,7 @@ mod tests {
             key.outliers(),
             key.observed_swarm(),
             key.observed_gates(),
+            key.observed_log(&revision),
             key.observed_haproxy("edge-1"),
             key.operation("x"),
             key.revision(&revision),

@@ -13,6 +13,7 @@
 //! | `jobs/<ns>/<name>/_beforeTraffic/<gate>` | [`job::JobRequest`] | gates |
 //! | `observed/<ns>/<name>/gates` | [`gates::GatesObserved`] | gates |
 //! | `observed/<ns>/<name>/jobs/<metric>/<side>` | [`job::JobObserved`] | swarm |
+//! | `observed/<ns>/<name>/logs/<revision>` | [`log::KeptLog`] | swarm |
 //! | `status/<ns>/<name>` | [`status::Status`] | promotion |
 //! | `events/<id>` | [`event::Event`] | all |
 //! | `notifications/<channel>` | up to where a channel was told | notify |
@@ -31,6 +32,7 @@ pub mod gates;
 pub mod http;
 pub mod job;
 pub mod keys;
+pub mod log;
 pub mod manifest;
 pub mod measured;
 pub mod observed;

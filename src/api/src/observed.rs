@@ -77,6 +77,9 @@ pub struct SwarmRevision {
     /// How many tasks failed since the service was created.
     #[serde(default)]
     pub failed_tasks: u32,
+    /// What somebody else changed of the service and what is left so (`drift: report`, or a hold).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
 }
 
 /// A task that can serve.

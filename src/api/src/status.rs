@@ -254,6 +254,8 @@ pub mod conditions {
     pub const ROUTED: &str = "Routed";
     /// All that must be seen is seen: Swarm and HAProxy.
     pub const OBSERVED: &str = "Observed";
+    /// Somebody changed a service of ours, and that is left so (`drift: report`). Only there while it is so.
+    pub const DRIFTED: &str = "Drifted";
 }
 
 /// What was answered to an operation.

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod logs;
 mod many;
 mod measure;
 mod rollout;
 
+pub(crate) use logs::Logs;
 pub(crate) use many::{Abort, Adopt, Hold, Import};
 pub(crate) use measure::{
     Analysis, Export, LogBy, LogSort, LogStats, Metrics, Power, Record, Replay, TopOptions,
 };
-pub(crate) use rollout::{Operation, Rollout, RolloutStatus, Undo};
+pub(crate) use rollout::{History, Operation, Rollout, RolloutStatus, Undo};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,
@@ -133,6 +135,8 @@ pub(crate) enum Command {
     Metrics(Metrics),
     /// Show what happened
     Events(Events),
+    /// Show what a release's tasks write; each line says whose it is
+    Logs(Logs),
     /// Turn a Compose file into manifests, and say what could not be carried over
     Import(Import),
     /// Check manifests without a server; exit code 1 if any has a problem

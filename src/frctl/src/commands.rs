@@ -9,6 +9,7 @@ mod events;
 mod get;
 mod import;
 mod log_stats;
+mod logs;
 mod metrics;
 mod offline;
 mod parquet;
@@ -52,6 +53,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Metrics(command) => metrics::run(session, &command).await,
         Command::Top(options) => top::run(session, &options).await,
         Command::Events(options) => events::run(session, &options).await,
+        Command::Logs(options) => logs::run(session, &options).await,
         Command::Import(options) => import::run(session, &options),
         Command::Validate(files) => offline::validate(session, &files),
         Command::Explain(options) => offline::explain(session, options.path.as_deref()),

@@ -112,6 +112,8 @@ fn start(
             agent,
             contents: contents(ctx, settings),
             services: fm_swarm::Services::new(&settings.docker).ok(),
+            logs: fm_swarm::Logs::new(&settings.docker).ok(),
+            capacity: fm_swarm::Capacity::new(&settings.docker).ok(),
             overlay: matches!(settings.endpoints, cli::Endpoints::Overlay),
             roles: settings.roles.clone(),
         },

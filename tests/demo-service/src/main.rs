@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         open: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     });
+    eprintln!("{} serves on port {port}", service.version);
     match serve(port, &service) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

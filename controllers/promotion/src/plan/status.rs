@@ -183,13 +183,33 @@ fn previews(draft: &Draft<'_>) -> Vec<PreviewStatus> {
 }
 
 fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
-    vec![
+    let mut all = vec![
         valid(draft, why),
         available(draft),
         progressing(draft, why),
         routed(draft),
         observed(draft),
-    ]
+    ];
+    all.extend(drifted(draft));
+    all
+}
+
+/// What somebody else changed and what is left so; no condition while there is nothing of the kind.
+fn drifted(draft: &Draft<'_>) -> Option<Condition> {
+    let mut said = Vec::new();
+    for id in draft.target.revisions.keys() {
+        let Some(seen) = draft.service(id).filter(|seen| !seen.drift.is_empty()) else {
+            continue;
+        };
+        said.push(format!("{}: {}", seen.service, seen.drift.join("; ")));
+    }
+    let text = format!("changed by somebody else and left so: {}", said.join(". "));
+    let reason = if draft.target.held.is_some() {
+        reasons::HELD
+    } else {
+        "DriftReported"
+    };
+    (!said.is_empty()).then(|| condition(draft, conditions::DRIFTED, Some(true), reason, text))
 }
 
 fn condition(

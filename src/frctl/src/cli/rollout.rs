@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{Abort, Named, span};
+use super::{Abort, span};
 
 /// `rollout …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
     /// Say where it stands; with -w follow it to its end
     Status(RolloutStatus),
-    /// List finished rollouts
-    History(Named),
+    /// List finished rollouts; with --revision everything that is known of one
+    History(History),
     /// Let it pass what it waits for
     Promote(Promote),
     /// Take the canary back; with --all every canary
@@ -27,6 +27,16 @@ pub(crate) enum Rollout {
     Undo(Undo),
     /// New tasks of the same revision
     Restart(Operation),
+}
+
+/// `rollout history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// NAME or NAMESPACE/NAME
+    pub(crate) name: String,
+    /// What ran, who asked, how it ended and why, and the last lines of its log if it failed; by id or number
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
 }
 
 /// `rollout status`.

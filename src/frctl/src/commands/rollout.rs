@@ -7,9 +7,7 @@ use fm_api::keys::ReleaseKey;
 use fm_api::operation::{Operation, Verb};
 use fm_api::quantity::Span;
 use fm_api::release::Release;
-use fm_api::rollout::HistoryEntry;
 use fm_api::status::{OperationAnswer, Status};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::cli::{self, Output, Rollout, RolloutStatus, Undo};
@@ -20,6 +18,8 @@ use crate::render::{self, verb};
 use crate::session::{Session, short};
 use crate::{term, wait};
 
+mod history;
+
 /// How long promotion has for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -27,7 +27,7 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
     let plain = |verb, options: cli::Operation| (options.name.clone(), Asked::of(verb, options));
     let (name, asked) = match command {
         Rollout::Status(options) => return status(session, &options).await,
-        Rollout::History(named) => return history(session, &named.name).await,
+        Rollout::History(options) => return history::run(session, &options).await,
         Rollout::Undo(options) => return undo(session, &options).await,
         Rollout::Abort(options) => return abort(session, options).await,
         Rollout::Promote(options) => {
@@ -182,32 +182,6 @@ async fn status(session: &Session, options: &RolloutStatus) -> Result<Exit> {
     }
     let end = wait::ended(&view, wait::generation(&view));
     Ok(end.unwrap_or(Exit::Done))
-}
-
-async fn history(session: &Session, name: &str) -> Result<Exit> {
-    let client = session.client()?;
-    let key = session.key(name)?;
-    let value = client
-        .get(&format!("{}/view", Client::release(&key)))
-        .await?;
-    let entries = match value.pointer("/target/history") {
-        Some(entries) => entries.clone(),
-        None => Value::Array(Vec::new()),
-    };
-    if session.object(&serde_json::json!({ "items": entries }))? {
-        return Ok(Exit::Done);
-    }
-    let entries: Vec<HistoryEntry> = shown(entries)?;
-    if session.output() == Output::Name {
-        for entry in entries.iter().rev() {
-            term::line(entry.revision.as_str())?;
-        }
-    } else if entries.is_empty() {
-        term::complain("no rollout has ended yet");
-    } else {
-        term::print(&render::history(&entries, &session.look()))?;
-    }
-    Ok(Exit::Done)
 }
 
 /// Posts an operation and waits for its answer.

@@ -54,6 +54,9 @@ pub(crate) fn describe(view: &View, events: &[Event], top: Option<&Top>, look: &
         section("Failures", failures(swarm, look));
     }
     section("History", past(view, look));
+    if let Some((title, lines)) = super::last_words(view, look) {
+        section(&title, lines);
+    }
     let lines = events
         .iter()
         .map(|event| {

@@ -38,8 +38,28 @@ struct Decision {
 }
 
 impl Api {
-    /// Stores a release that was validated.
+    /// Stores a release that was validated, and says what has no room.
     pub(super) async fn apply(&self, wish: Wish) -> Result<ApplyResult, ApiError> {
+        let mut result = self.store(wish).await?;
+        if result.result != ApplyOutcome::Unchanged
+            && let Some(capacity) = &self.here.capacity
+        {
+            let key = result.release.key();
+            let target = self.target(&key).await.ok().flatten();
+            let wanted = fm_swarm::Wanted {
+                key: &key,
+                stable: target.as_ref().and_then(|target| target.stable.as_ref()),
+                before: result.before.as_ref().map(|before| &before.spec),
+                after: &result.release.spec,
+            };
+            // Not under the lock: others' changes do not wait for Docker.
+            let said = capacity.warnings(wanted).await;
+            result.warnings.extend(said);
+        }
+        Ok(result)
+    }
+
+    async fn store(&self, wish: Wish) -> Result<ApplyResult, ApiError> {
         let key = wish.release.key();
         let uid = (self.ids)();
         let _one_at_a_time = self.changes.lock().await;

@@ -11,6 +11,7 @@ use fm_api::http::{
     AdoptRequest, ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody,
     OperationAccepted, ReadyBody, UndoRequest, VersionBody, View,
 };
+use fm_api::log::LogLine;
 use fm_api::operation::Operation;
 use fm_api::release::Release;
 use fm_api::signals::{SignalList, Top};
@@ -21,8 +22,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, events, health, metrics, openapi, operations, read, releases,
-    signals, traffic, undo,
+    Api, adopt, agents, contents, events, health, logs, metrics, openapi, operations, read,
+    releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -76,6 +77,22 @@ const SIGNALS: &[(&str, &str)] = &[
         "The time between two points; default: some 300 points. Seconds are kept for an hour, ten for 6 hours, minutes for 2 days, ten minutes for 30 days",
     ),
     ("endpoints", "`true`: each task too, not only revisions"),
+];
+const LOGS: &[(&str, &str)] = &[
+    (
+        "follow",
+        "`true`: go on with what comes, also of revisions that come",
+    ),
+    ("tail", "The last lines of each task; default 100"),
+    ("since", "How long ago (`90s`, `1h`) or a time"),
+    (
+        "side",
+        "`stable` or `canary`; default: every revision that has tasks",
+    ),
+    (
+        "revision",
+        "A revision's id, a unique beginning of one, or its number; of one that failed the last lines are kept when its tasks are gone",
+    ),
 ];
 const ALL_SIGNALS: &[(&str, &str)] = &[
     ("namespace", "Only releases of this namespace"),
@@ -280,6 +297,14 @@ fn of_one_release() -> Vec<Door> {
         )
         .asks(SIGNALS)
         .answers::<SignalList>(),
+        door(
+            Method::GET,
+            below!("/logs"),
+            "What its tasks write, one JSON object a line; `x-incomplete: true` where a node did not answer in time",
+            get(logs::logs),
+        )
+        .asks(LOGS)
+        .answers::<LogLine>(),
         door(
             Method::GET,
             below!("/target"),

@@ -18,6 +18,7 @@ mod extract;
 mod finalize;
 mod health;
 pub mod listen;
+mod logs;
 mod metrics;
 mod openapi;
 mod operations;
@@ -67,6 +68,10 @@ pub struct Here {
     pub contents: Option<fm_swarm::Contents>,
     /// Where running services are read; absent: not from here.
     pub services: Option<fm_swarm::Services>,
+    /// Where logs of tasks are read; absent: not from here.
+    pub logs: Option<fm_swarm::Logs>,
+    /// Where nodes' room is looked at; absent: not from here.
+    pub capacity: Option<fm_swarm::Capacity>,
     /// Whether HAProxy reaches tasks inside their networks.
     pub overlay: bool,
     /// Who may approve what.

@@ -8,7 +8,8 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use fm_api::http::{ListBody, View};
 use fm_api::job::JobObserved;
-use fm_api::keys::{self, ReleaseKey};
+use fm_api::keys::{self, ReleaseKey, RevisionId};
+use fm_api::log::KeptLog;
 use fm_api::observed::HaproxyObserved;
 use fm_api::target::RevisionRecord;
 use fm_store::Entry;
@@ -50,6 +51,10 @@ async fn list(api: &Api, below: &str) -> Answer<ListBody<View>> {
             let Some(key) = ReleaseKey::of(&entry.key) else {
                 continue;
             };
+            // Many releases with all they wrote would be much, and whoever lists them does not read that.
+            if entry.key.starts_with(&key.observed_logs_prefix()) {
+                continue;
+            }
             // Leftovers of a release that has gone are no release.
             if kind == "releases" || kind == "targets" || views.contains_key(&key) {
                 fill(
@@ -105,6 +110,7 @@ fn empty(key: &ReleaseKey) -> View {
         swarm: None,
         haproxy: BTreeMap::new(),
         jobs: BTreeMap::new(),
+        logs: BTreeMap::new(),
         target: None,
     }
 }
@@ -141,6 +147,12 @@ fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
         let read = seen.is_some();
         view.jobs
             .extend(seen.map(|seen| (measurement.to_owned(), seen)));
+        read
+    } else if let Some(revision) = text.strip_prefix(&key.observed_logs_prefix()) {
+        let kept: Option<KeptLog> = decode(entry);
+        let read = kept.is_some();
+        view.logs
+            .extend(kept.map(|kept| (RevisionId::new(revision), kept)));
         read
     } else {
         true

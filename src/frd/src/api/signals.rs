@@ -272,7 +272,7 @@ fn understand(
 }
 
 /// How long ago, or a time.
-fn moment(text: &str, now: Timestamp) -> Option<i64> {
+pub(super) fn moment(text: &str, now: Timestamp) -> Option<i64> {
     if let Ok(span) = text.parse::<Span>() {
         return Some(now.as_second() - i64::try_from(span.as_millis() / 1000).ok()?);
     }

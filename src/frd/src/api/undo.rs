@@ -114,7 +114,7 @@ fn choose<'a>(
 }
 
 /// The revision that somebody names: its id, its number, or a unique beginning of its id.
-fn named<'a>(
+pub(super) fn named<'a>(
     key: &ReleaseKey,
     to: &str,
     records: &'a [RevisionRecord],
