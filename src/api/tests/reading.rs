@@ -209,11 +209,20 @@ fn what_was_stored_is_still_read() {
             "haproxy" => {
                 drop(serde_json::from_value::<fm_api::observed::HaproxyObserved>(value).unwrap())
             }
+            "log" => drop(serde_json::from_value::<fm_api::log::KeptLog>(value).unwrap()),
+            "agent" => drop(serde_json::from_value::<fm_api::observed::Agent>(value).unwrap()),
+            "node" => drop(serde_json::from_value::<fm_api::observed::NodeAgent>(value).unwrap()),
+            "job" => drop(serde_json::from_value::<fm_api::job::JobRequest>(value).unwrap()),
+            "job-observed" => {
+                drop(serde_json::from_value::<fm_api::job::JobObserved>(value).unwrap())
+            }
+            "outliers" => drop(serde_json::from_value::<fm_api::outlier::Outliers>(value).unwrap()),
+            "gates" => drop(serde_json::from_value::<fm_api::gates::GatesObserved>(value).unwrap()),
             other => panic!("nobody reads {other}"),
         }
         seen += 1;
     }
-    assert!(seen >= 9);
+    assert!(seen >= 18);
 }
 
 #[test]

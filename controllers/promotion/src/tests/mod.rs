@@ -5,6 +5,7 @@ mod dependencies;
 mod failures;
 mod gates;
 mod laws;
+mod matrix;
 mod places;
 mod previews;
 mod rules;
