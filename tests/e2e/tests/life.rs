@@ -45,7 +45,7 @@ async fn logs_drift_and_operations_of_a_release() -> Result<()> {
     let mut world = World::new(None).await?;
     let plan = Plan {
         more: "  drift: report\n".into(),
-        steps: "[{ weight: 50, hold: 1s }]".into(),
+        steps: "[{ weight: 50, hold: 3s }]".into(),
         analysis: "{ disabled: true }".into(),
         ..Plan::default()
     };
@@ -85,6 +85,8 @@ async fn logs_drift_and_operations_of_a_release() -> Result<()> {
     let crash = |line: &str| line.starts_with("#2 ") && line.contains("| cannot start: told to");
     assert!(text.lines().any(crash), "{text}");
     what_is_left(&mut world).await?;
+    taken_back_alive(&mut world, &plan).await?;
+    has_no_room(&mut world, &plan).await?;
     undone(&mut world, &plan).await?;
 
     let (code, text) = world.frctl(&["delete", "shop", "--wait"]).await?;
@@ -218,6 +220,58 @@ async fn what_is_left(world: &mut World) -> Result<()> {
     );
     assert_eq!(known["rollouts"][0]["outcome"], "failed", "{text}");
     assert_eq!(known["log"]["lines"][0]["text"], said, "{text}");
+    Ok(())
+}
+
+/// The last words of a canary whose tasks were well are kept, too.
+async fn taken_back_alive(world: &mut World, plan: &Plan) -> Result<()> {
+    let image = format!("{}:bad", world.repository);
+    let (code, text) = world.frctl(&["set", "image", "shop", &image]).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(plan, "the canary's tasks", 60, |view| {
+            runs(&view["status"]["canary"], "bad")
+                && view["status"]["canary"]["ready"].as_u64() > Some(0)
+        })
+        .await?;
+    let (code, text) = world.frctl(&["logs", "shop", "--canary"]).await?;
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("bad serves on port 8080") && !text.contains("v1 serves"),
+        "{text}"
+    );
+    let abort = ["rollout", "abort", "shop", "--why", "too many errors"];
+    let (code, text) = world.frctl(&abort).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(plan, "the canary's service to go", 60, |view| {
+            view["swarm"]["revisions"].as_object().map(|all| all.len()) == Some(1)
+        })
+        .await?;
+    let (code, text) = world.frctl(&["logs", "shop", "--revision", "3"]).await?;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("bad serves on port 8080"), "{text}");
+    let (_, text) = world.frctl(&["rollout", "history", "shop"]).await?;
+    assert!(text.contains("too many errors"), "{text}");
+    Ok(())
+}
+
+/// What the nodes cannot hold is said before anything starts, and is no reason to refuse.
+async fn has_no_room(world: &mut World, plan: &Plan) -> Result<()> {
+    let much = "stopGracePeriod: 5s\n    resources: { reservations: { cpus: 4000 } }";
+    let manifest = world
+        .manifest(plan, "v2")
+        .replace("stopGracePeriod: 5s", much);
+    let planned = world.stack.frctl_with(&["plan", "-f", "-"], &manifest);
+    let planned = planned.await?;
+    let text = String::from_utf8_lossy(&planned.stderr);
+    assert!(planned.status.success(), "{text}");
+    let expected =
+        "capacity: 2 tasks of the new revision beside 2 of stable (each reserves 4000 CPU): ";
+    assert!(
+        text.contains(expected) && text.contains("room for 0 now, 2 too few: 8000 CPU more"),
+        "{text}"
+    );
     Ok(())
 }
 

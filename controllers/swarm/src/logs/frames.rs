@@ -111,7 +111,7 @@ pub(crate) fn harmless(text: &str, most: usize) -> String {
             // `ESC [ … letter`: a colour, or a move of the cursor.
             '\u{1b}' if chars.peek() == Some(&'[') => {
                 chars.next();
-                while let Some(next) = chars.next() {
+                for next in chars.by_ref() {
                     if ('\u{40}'..='\u{7e}').contains(&next) {
                         break;
                     }

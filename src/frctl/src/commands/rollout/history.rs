@@ -59,7 +59,9 @@ fn one(session: &Session, text: &str, view: &Value, revisions: &Value) -> Result
     let is = |value: &Value, id: &str| {
         let known = value[id].as_str().unwrap_or_default();
         let begins = text.len() >= 4 && known.starts_with(text);
-        value["number"].to_string() == text || begins
+        text.parse::<u64>()
+            .is_ok_and(|number| value["number"] == number)
+            || begins
     };
     let record = revisions
         .as_array()
