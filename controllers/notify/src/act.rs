@@ -7,19 +7,19 @@ use fm_api::keys;
 use fm_runtime::{Cache, Context, decode};
 use fm_store::{Fence, Txn};
 use fm_web::{Access, Client, Request};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::plan::{self, Lane, Place, Step};
+use crate::plan::{self, After, Failure, Lane, Place, Step, Trouble};
 use crate::{Channel, Shape};
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The first pause after a failure; each further one is twice as long, up to the longest.
+/// How soon the store is asked again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// So often one event is tried: some ten minutes. Then it is lost, and the log says so.
-const TRIES: u32 = 15;
+/// So long after it happened an event is tried. Then it is lost: the log says so, and the next summary counts it.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 /// Looks by itself, should it miss a change.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -48,33 +48,57 @@ pub(crate) async fn tell(ctx: &Context, cache: &Cache, channel: &Channel, fence:
         }
     };
     let mut changes = cache.subscribe();
+    let mut trouble = Trouble::default();
     loop {
         let events = events(cache, lane.told.0);
         let step = lane.next(&channel.rule, &events, ctx.clock.now());
-        let wait = match &step {
-            Step::Send { event, .. } => {
-                deliver(&client, channel, &body(channel, event), &event.id).await;
-                lane.done(&step);
-                store(ctx, &key, &lane.told, fence).await;
-                continue;
-            }
+        let (id, body) = match &step {
+            Step::Send { event, .. } => (event.id.clone(), body(channel, event)),
             Step::Summary(text) => {
                 let id = format!("{}-{}-{}", channel.name, lane.told.0, lane.told.1);
-                let told = json!({ "text": text });
-                deliver(&client, channel, &told.to_string(), &id).await;
-                lane.done(&step);
-                store(ctx, &key, &lane.told, fence).await;
+                (id, json!({ "text": text }).to_string())
+            }
+            Step::Wait(until) => {
+                let wait = until.map(|until| until.duration_since(ctx.clock.now()));
+                let wait = wait.map_or(LOOK, |wait| Duration::try_from(wait).unwrap_or_default());
+                tokio::select! {
+                    changed = changes.next() => if changed.is_none() { return },
+                    () = tokio::time::sleep(wait.min(LOOK)) => {}
+                }
                 continue;
             }
-            Step::Wait(until) => until.map_or(LOOK, |until| {
-                let wait = until.duration_since(ctx.clock.now());
-                Duration::try_from(wait).unwrap_or_default().min(LOOK)
-            }),
         };
-        tokio::select! {
-            changed = changes.next() => if changed.is_none() { return },
-            () = tokio::time::sleep(wait) => {}
+        let sent = deliver(&client, channel, &body, &id).await;
+        let after = trouble.after(&id, sent.as_ref().err());
+        if let Err(Failure::Refused(why) | Failure::Away(why)) = &sent {
+            tell_of(channel, why, &after);
         }
+        match after {
+            After::Next { .. } => {
+                lane.done(&step);
+                store(ctx, &key, &lane.told, fence).await;
+            }
+            After::Again { pause, .. } => {
+                let before = ctx.clock.now().checked_sub(PATIENCE).unwrap_or_default();
+                let lost = lane.give_up(&channel.rule, &events, before);
+                if lost > 0 {
+                    tracing::warn!(channel = channel.name, lost, "notifications are lost");
+                    store(ctx, &key, &lane.told, fence).await;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn tell_of(channel: &Channel, why: &str, after: &After) {
+    let channel = &channel.name;
+    match after {
+        After::Next { .. } => tracing::warn!(channel, why, "a notification is lost"),
+        After::Again { first: true, .. } => {
+            tracing::warn!(channel, why, "a notification is tried again");
+        }
+        After::Again { .. } => {}
     }
 }
 
@@ -152,60 +176,51 @@ fn body(channel: &Channel, event: &Event) -> String {
     .to_string()
 }
 
-async fn deliver(client: &Client, channel: &Channel, body: &str, id: &str) {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=TRIES {
-        let sent = tokio::time::timeout(TIMEOUT, send(client, channel, body, id)).await;
-        let why = match sent {
-            Ok(Ok(())) => return,
-            Ok(Err(why)) => why,
-            Err(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        };
-        if attempt == TRIES {
-            tracing::warn!(
-                channel = channel.name,
-                why,
-                attempt,
-                "a notification is lost"
-            );
-            return;
+async fn deliver(client: &Client, channel: &Channel, body: &str, id: &str) -> Result<(), Failure> {
+    match tokio::time::timeout(TIMEOUT, send(client, channel, body, id)).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            let why = format!("no answer within {} s", TIMEOUT.as_secs());
+            Err(Failure::Away(why))
         }
-        if attempt == 1 {
-            tracing::warn!(channel = channel.name, why, "a notification is tried again");
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-async fn send(client: &Client, channel: &Channel, body: &str, id: &str) -> Result<(), String> {
+async fn send(client: &Client, channel: &Channel, body: &str, id: &str) -> Result<(), Failure> {
+    let away = Failure::Away;
     let url = channel
         .url
         .read()
         .await
-        .map_err(|why| format!("url: {why}"))?;
+        .map_err(|why| away(format!("url: {why}")))?;
     let mut headers = std::collections::BTreeMap::from([("webhook-id".to_owned(), id.to_owned())]);
     if let Some(key) = &channel.signing_key {
         let key = key
             .read()
             .await
-            .map_err(|why| format!("signingKey: {why}"))?;
+            .map_err(|why| away(format!("signingKey: {why}")))?;
         let at = jiff::Timestamp::now().as_second();
-        let signature = fm_web::sign(&key, id, at, body.as_bytes())?;
+        let signature = fm_web::sign(&key, id, at, body.as_bytes()).map_err(away)?;
         headers.insert("webhook-timestamp".to_owned(), at.to_string());
         headers.insert("webhook-signature".to_owned(), signature);
     }
     let request = Request {
         // The address may be a secret: what is wrong with it is told without it.
-        url: fm_web::url(url.trim()).map_err(|_| "url: this is no address".to_owned())?,
+        url: fm_web::url(url.trim()).map_err(|_| away("url: this is no address".to_owned()))?,
         body: Some(("application/json", body.to_owned())),
         headers: Some(&headers),
         auth_ref: None,
         limit: 64 * 1024,
     };
-    let (status, answer) = client.send(request).await?;
+    let (status, answer) = client.send(request).await.map_err(away)?;
     if (200..300).contains(&status) {
         return Ok(());
     }
-    Err(format!("HTTP {status}: {}", fm_web::start(&answer)))
+    let why = format!("HTTP {status}: {}", fm_web::start(&answer));
+    // Too early, too many, too slow: these pass.
+    let refused = (400..500).contains(&status) && ![408, 425, 429].contains(&status);
+    Err(match refused {
+        true => Failure::Refused(why),
+        false => Failure::Away(why),
+    })
 }

@@ -2,12 +2,16 @@
 //!
 //! What must never happen: more than the limit in its time; something left out that is not counted.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 
 use fm_api::criteria::template;
 use fm_api::event::{Event, Severity};
 use fm_api::quantity::Span;
 use jiff::Timestamp;
+
+pub use trouble::{After, Failure, Trouble};
 
 /// More that waits than this is left out, the oldest first: a channel that was away for long is told what is new.
 pub const MOST_WAITING: usize = 500;
@@ -175,6 +179,21 @@ impl Lane {
         }
     }
 
+    /// Gives up everything that happened before then: it was tried for long enough, and is counted for the next summary.
+    /// Returns how many.
+    pub fn give_up(&mut self, rule: &Rule, events: &[(u64, Event)], before: Timestamp) -> usize {
+        let waiting = events.iter().filter(|(revision, event)| {
+            (*revision, &event.id) > (self.told.0, &self.told.1) && rule.takes(event)
+        });
+        let old: Vec<&(u64, Event)> = waiting
+            .take_while(|(_, event)| event.at <= before)
+            .collect();
+        for (revision, event) in &old {
+            self.leave_out(*revision, event);
+        }
+        old.len()
+    }
+
     fn leave_out(&mut self, revision: u64, event: &Event) {
         let place = (revision, event.id.clone());
         if place > self.told {
@@ -189,10 +208,7 @@ impl Lane {
         let each: Vec<String> = each
             .map(|(reason, count)| format!("{count} {reason}"))
             .collect();
-        format!(
-            "{all} more were left out to keep the limit: {}",
-            each.join(", ")
-        )
+        format!("{all} more were left out: {}", each.join(", "))
     }
 
     /// It was sent, or given up.

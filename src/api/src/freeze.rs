@@ -4,6 +4,7 @@
 //! its time zone, whose rules are built in: they do not depend on the machine. Ways back are never frozen.
 
 mod cron;
+mod together;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::Span;
 
 use cron::Cron;
+
+pub use together::never_over;
 
 /// A time in which no share rises and nothing is promoted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,18 @@ pub struct Freeze {
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Who may override it in an emergency; absent: everybody who may promote.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub overriding: Option<Overriding>,
+}
+
+/// Who may override a freeze window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Overriding {
+    /// A role of `roles` in `frd.yaml`.
+    #[schemars(length(min = 1, max = 63))]
+    pub role: String,
 }
 
 /// A window that holds now.
@@ -47,6 +62,8 @@ pub struct Frozen {
     pub until: Timestamp,
     /// Why.
     pub message: Option<String>,
+    /// The role that whoever overrides it must have.
+    pub role: Option<String>,
 }
 
 /// What is wrong with a window: the field, what is wrong, and what is allowed.
@@ -64,6 +81,12 @@ const TIMES: &str = "a time such as `2026-12-24T18:00`, without a zone: `timeZon
 const LONGEST: SignedDuration = SignedDuration::from_hours(366 * 24);
 
 impl Freeze {
+    /// The role that whoever overrides it must have.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        Some(self.overriding.as_ref()?.role.as_str())
+    }
+
     /// Whether it can ever hold, and ever end.
     ///
     /// # Errors
@@ -147,6 +170,7 @@ pub fn frozen<'a>(windows: impl Iterator<Item = &'a Freeze>, now: Timestamp) -> 
             Some(Frozen {
                 until: window.until(now)?,
                 message: window.message.clone(),
+                role: window.role().map(str::to_owned),
             })
         })
         .max_by_key(|frozen| frozen.until)

@@ -85,6 +85,9 @@ pub struct Thawed {
     pub by: String,
     /// Why.
     pub why: String,
+    /// Which roles that person has: windows that ask for another one hold on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
 }
 
 /// What jobs have done with a revision.
@@ -97,6 +100,9 @@ pub struct Ran {
     /// The one after which there is no way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,
+    /// When the rollout began in which that one ran: revisions that are older know nothing of what it has done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// Where a rollout stands inside its step.

@@ -210,6 +210,8 @@ pub mod reasons {
     pub const WEBHOOK_FAILED: &str = "WebhookFailed";
     /// A job that must end well before traffic did not.
     pub const BEFORE_TRAFFIC_FAILED: &str = "BeforeTrafficFailed";
+    /// The revision is older than what a job has done for good.
+    pub const IRREVERSIBLE: &str = "Irreversible";
     /// Somebody, or a rule, has stopped the rollout.
     pub const PAUSED: &str = "Paused";
     /// The canary is stable now, and not yet on every live agent.

@@ -99,12 +99,44 @@ pub struct Target {
     /// What jobs have done with each revision. Only promotion reads it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ran: BTreeMap<RevisionId, Ran>,
+    /// A revision that somebody lets begin although it is older than what a job has done for good. Only promotion reads
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_back: Option<RevisionId>,
     /// Deletion was asked for: traffic goes first, then services, then this target.
     #[serde(default)]
     pub deleting: bool,
     /// This revision's service is given back: it loses our labels and goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphan: Option<RevisionId>,
+}
+
+impl Target {
+    /// The job of another revision that did for good what this one knows nothing of; `number` is that of a revision.
+    #[must_use]
+    pub fn behind(
+        &self,
+        record: &RevisionRecord,
+        number: impl Fn(&RevisionId) -> Option<u64>,
+    ) -> Option<&str> {
+        if self.stable.as_ref() == Some(&record.id) {
+            return None;
+        }
+        let own = self.ran.get(&record.id);
+        let own = own.filter(|own| own.irreversible.is_some());
+        self.ran.iter().find_map(|(id, ran)| {
+            let job = ran.irreversible.as_deref().filter(|_| *id != record.id)?;
+            let behind = match ran.since {
+                Some(since) => {
+                    let later = own.and_then(|own| own.since).is_some_and(|own| own > since);
+                    record.created_at < since && !later
+                }
+                // Written before that time was kept.
+                None => number(id).is_some_and(|number| number > record.number),
+            };
+            behind.then_some(job)
+        })
+    }
 }
 
 /// What the swarm controller must resolve and render.

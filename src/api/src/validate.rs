@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::release::Release;
 
+pub use gates::frozen_for_ever;
 pub use routes::{claims, conflict as routes_conflict, prefix};
 
 /// The largest release, in bytes of its JSON with every default filled in.
@@ -80,7 +81,9 @@ pub fn written(value: &Value) -> Result<Release, Vec<Problem>> {
 /// What is refused where it is newly written, and goes on where it is stored.
 #[must_use]
 pub fn refused_today(release: &Release) -> Vec<Problem> {
-    workload::unshared(&release.spec.workload.mounts)
+    let mut problems = workload::unshared(&release.spec.workload.mounts);
+    problems.extend(gates::never_over(&release.spec));
+    problems
 }
 
 /// JSON knows one kind of number, the types two: `4.0` is the whole number 4.

@@ -446,6 +446,10 @@ fn gates_that_make_no_sense_are_refused() {
             "freeze: [{ cron: \"0 0 * * *\", duration: 24h }]",
         ),
         (
+            "for ever together",
+            "freeze: [{ cron: \"0 0 * * mon\", duration: 5d }, { cron: \"0 0 * * sat\", duration: 2d }]",
+        ),
+        (
             "no cron",
             "freeze: [{ cron: \"0 25 * * *\", duration: 1h }]",
         ),

@@ -116,6 +116,7 @@ fn start(
             capacity: fm_swarm::Capacity::new(&settings.docker).ok(),
             overlay: matches!(settings.endpoints, cli::Endpoints::Overlay),
             roles: settings.roles.clone(),
+            freeze: settings.freeze.clone(),
         },
     );
     let part = |name| (name, ctx.clone(), health.clone());

@@ -439,6 +439,13 @@ fn freeze(windows: Vec<Freeze>) -> Result<Vec<Freeze>, Wrong> {
             ))
         })?;
     }
+    if fm_api::freeze::never_over(windows.iter()) {
+        return Err(Wrong::File(
+            "freeze: one window begins before the others are over, all the year: nothing would ever go on; \
+             allowed: windows that leave some time between them"
+                .to_owned(),
+        ));
+    }
     Ok(windows)
 }
 

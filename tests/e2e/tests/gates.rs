@@ -383,6 +383,39 @@ async fn irreversible(world: &mut World) -> Result<()> {
                     .is_some_and(|why| why.contains("restored"))
         })
         .await?;
+    // What the job has done stays done: whatever is older waits for somebody's word.
+    let (code, said) = world
+        .frctl(&["rollout", "undo", "shop", "--to", "3"])
+        .await?;
+    assert!(
+        code == 1 && said.contains("migrate of a later revision is not reversible"),
+        "{code}: {said}"
+    );
+    let plan = with("[{ weight: 10, approval: manual }]", String::new());
+    world.apply(&plan, "crash").await?;
+    world
+        .wait(&plan, "what is newer to begin", 60, |view| {
+            runs(&view["status"]["canary"], "crash")
+        })
+        .await?;
+    world.apply(&plan, "bad").await?;
+    let view = world
+        .wait(&plan, "what is older to wait", 60, |view| {
+            view["status"]["reason"] == "Irreversible"
+        })
+        .await?;
+    assert_eq!(view["status"]["waitsForPerson"], true, "{view:#}");
+    let (_, said) = world.frctl(&["get", "--problems"]).await?;
+    assert!(said.contains("the job migrate has done for good"), "{said}");
+    let (code, said) = world.frctl(&["rollout", "retry", "shop"]).await?;
+    assert!(code == 0 && said.contains("may begin"), "{code}: {said}");
+    world
+        .wait(&plan, "it to begin", 60, |view| {
+            runs(&view["status"]["canary"], "bad")
+        })
+        .await?;
+    let (code, said) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{said}");
     Ok(())
 }
 

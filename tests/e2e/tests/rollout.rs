@@ -283,3 +283,71 @@ async fn a_canary_whose_image_is_missing_fails_in_dockers_words_and_stable_goes_
     world.end().await;
     Ok(())
 }
+
+/// The services of the test's namespace, as Docker tells.
+async fn services(world: &World) -> Result<usize> {
+    let output = tokio::process::Command::new("docker")
+        .args(["service", "ls", "--format", "{{.Name}}"])
+        .output()
+        .await?;
+    anyhow::ensure!(output.status.success(), "{output:?}");
+    let names = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ours = names
+        .lines()
+        .filter(|name| name.contains(&world.namespace))
+        .count();
+    Ok(ours)
+}
+
+#[tokio::test]
+async fn a_revision_applied_every_second_starves_nobody_and_the_last_one_is_rolled_out() -> Result<()>
+{
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        steps: "[{ weight: 10, hold: 2s }]".into(),
+        analysis: "{ disabled: true }".into(),
+        ..Plan::default()
+    };
+    world.first(&plan).await?;
+    assert_eq!(services(&world).await?, 1, "the name is what is counted");
+    let load = world.load(&plan, 50);
+    let namespace = world.namespace.clone();
+    let last = 12;
+    let mut most = 0;
+    for number in 1..=last {
+        let manifest = world.manifest(&plan, "v1").replacen(
+            "    stopGracePeriod",
+            &format!("    env: {{ FLAP: \"{number}\" }}\n    stopGracePeriod"),
+            1,
+        );
+        world.stack.apply(&namespace, &manifest).await?;
+        // That is what happens here: one after the other, faster than any of them can become stable.
+        for _ in 0..4 {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            most = most.max(services(&world).await?);
+        }
+        let view = world.wait(&plan, "a picture", 10, |_| true).await?;
+        assert_eq!(view["status"]["stable"]["ready"], 2, "{view:#}");
+        assert_eq!(view["status"]["stable"]["number"], 1, "{view:#}");
+    }
+    // Stable, one on trial, one that drains; and one more that Docker has not removed yet.
+    assert!((2..=4).contains(&most), "{most} services at once");
+    let view = world
+        .wait(&plan, "the last one to be promoted", 60, |view| {
+            stable_is(view, "v1") && view["status"]["stable"]["number"] == last + 1
+        })
+        .await?;
+    let ended = view["target"]["history"].as_array().map(Vec::len);
+    assert!(ended.is_some_and(|ended| ended <= 10), "{view:#}");
+    world
+        .wait(&plan, "nothing to be left of the others", 60, |view| {
+            view["target"]["revisions"]
+                .as_object()
+                .is_some_and(|all| all.len() == 1)
+        })
+        .await?;
+    load.stop().await;
+    assert_eq!(load.all().failures(), 0, "{:?}", load.all().failed);
+    world.end().await;
+    Ok(())
+}

@@ -83,11 +83,7 @@ fn beyond_the_limit_events_are_counted_and_told_as_one() {
     }
     assert_eq!(
         sent,
-        [
-            "2",
-            "3",
-            "4 more were left out to keep the limit: 3 Promoted, 1 StepReached"
-        ]
+        ["2", "3", "4 more were left out: 3 Promoted, 1 StepReached"]
     );
     assert_eq!(lane.told.0, 7);
 }
@@ -148,4 +144,36 @@ fn a_channel_that_was_away_for_long_is_told_what_is_new() {
             ..
         }
     ));
+}
+
+#[test]
+fn of_a_channel_that_is_away_only_what_is_new_waits_and_the_rest_is_counted() {
+    let rule = Rule {
+        limit: 10,
+        ..rule()
+    };
+    let events: Vec<(u64, Event)> = (1..=5)
+        .map(|n| {
+            let event = Event {
+                at: at(60 * n as i64),
+                ..event("Promoted", Severity::Normal)
+            };
+            (n, event)
+        })
+        .collect();
+    let mut lane = Lane::after((0, String::new()), &rule, at(0));
+    assert_eq!(lane.give_up(&rule, &events, at(30)), 0);
+    assert_eq!(lane.give_up(&rule, &events, at(180)), 3);
+    assert_eq!(lane.give_up(&rule, &events, at(180)), 0, "none twice");
+    let told = lane.next(&rule, &events, at(800));
+    assert!(
+        matches!(&told, Step::Summary(text) if text.starts_with("3 more were left out")),
+        "{told:?}"
+    );
+    lane.done(&told);
+    let next = lane.next(&rule, &events, at(800));
+    assert!(
+        matches!(&next, Step::Send { place, .. } if place.0 == 4),
+        "{next:?}"
+    );
 }

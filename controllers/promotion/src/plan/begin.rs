@@ -44,7 +44,21 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
         });
     }
     if preview::asked_for(draft) {
+        if preview::crowded(draft, &wanted) {
+            return Move::Wait(Why::NoSlot {
+                revision: draft.name(&wanted),
+            });
+        }
         return preview::wanted(draft, &wanted);
+    }
+    // What the database has become does not fit an older revision: somebody must have said that it may begin.
+    if let Some(job) = gates::behind(draft, &wanted)
+        && draft.target.let_back.as_ref() != Some(&wanted)
+    {
+        return Move::Wait(Why::Behind {
+            revision: draft.name(&wanted),
+            job,
+        });
     }
     begin(draft, &wanted)
 }
@@ -90,6 +104,7 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     });
     target.slot = slot;
     target.cut = false;
+    draft.target.let_back = None;
     draft.target.canary = Some(wanted.clone());
     draft.target.rollout = Some(rollout);
     let message = format!("{} begins", draft.name(wanted));
@@ -144,14 +159,26 @@ fn rollout(
     }
 }
 
+/// Without routes nothing but this bounds how many revisions have tasks at once: as many as have a place in HAProxy.
+fn room(draft: &Draft<'_>, wanted: &RevisionId) -> bool {
+    let previews = &draft.target.previews;
+    let others = draft.target.revisions.keys();
+    let others = others.filter(|id| *id != wanted && !previews.contains_key(*id));
+    others.count() < Slot::ALL.len()
+}
+
 /// A place in HAProxy for a revision; a warm one gives its own up early where none is free.
 fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why> {
     let own = draft.target.revisions.get(wanted).and_then(|r| r.slot);
-    if !draft.routed() || own.is_some() {
+    if own.is_some() {
         return Ok(own);
     }
-    if let Some(slot) = draft.free_slot() {
-        return Ok(Some(slot));
+    if draft.routed() {
+        if let Some(slot) = draft.free_slot() {
+            return Ok(Some(slot));
+        }
+    } else if room(draft, wanted) {
+        return Ok(None);
     }
     let now = draft.now;
     let on_the_way = draft

@@ -73,17 +73,34 @@ pub(super) fn pass(draft: &mut Draft<'_>, moment: Moment) -> Option<Move> {
 
 /// The freeze window that holds the rollout.
 fn frozen(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<Why> {
-    if rollout.thawed.is_some() {
-        return None;
-    }
+    let thawed = rollout.thawed.as_ref();
     let own = draft.settings().map(|s| s.freeze.clone());
     let own = own.unwrap_or_default();
-    let frozen = freeze::frozen(own.iter().chain(&draft.world.freezes), draft.now)?;
+    let windows = own.iter().chain(&draft.world.freezes);
+    // Whoever overrides freezes does so for the windows that this person may override.
+    let holds = |window: &&freeze::Freeze| {
+        thawed.is_none_or(|thawed| {
+            let role = window.role();
+            role.is_some_and(|role| thawed.roles.iter().all(|has| has != role))
+        })
+    };
+    let frozen = freeze::frozen(windows.filter(holds), draft.now)?;
     draft.wake(frozen.until);
     Some(Why::Frozen {
         until: frozen.until,
         message: frozen.message,
+        role: frozen.role,
     })
+}
+
+/// The roles that whoever overrides what is frozen now must have.
+pub(super) fn overriding(draft: &Draft<'_>) -> Vec<String> {
+    let own = draft.settings().map(|s| s.freeze.clone());
+    let own = own.unwrap_or_default();
+    let windows = own.iter().chain(&draft.world.freezes);
+    let now = windows.filter(|window| window.until(draft.now).is_some());
+    now.filter_map(|window| Some(window.role()?.to_owned()))
+        .collect()
 }
 
 /// Everything that stands at this place, in the order in which it is asked: jobs, who must say yes, the rest.
@@ -220,12 +237,14 @@ fn passed(draft: &mut Draft<'_>, due: &Due) {
     }
     draft.asked = None;
     draft.target.due.retain(|known| known.id != due.id);
+    let began = draft.target.rollout.as_ref().map(|r| r.started_at);
     if let Some(job) = &due.job {
         let ran = draft.target.ran.entry(due.about.revision.clone());
         let ran = ran.or_default();
         ran.jobs.push(job.name.clone());
         if !job.reversible {
             ran.irreversible = Some(job.name.clone());
+            ran.since = began;
         }
     }
     let message = format!(
@@ -293,6 +312,13 @@ fn has_run(draft: &Draft<'_>, revision: &RevisionId, job: &str) -> bool {
 /// The job after which there is no way back from this revision.
 pub(super) fn irreversible(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
     draft.target.ran.get(revision)?.irreversible.clone()
+}
+
+/// The job of another revision that did for good what this one knows nothing of.
+pub(super) fn behind(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
+    let record = draft.record(revision)?;
+    let number = |id: &RevisionId| Some(draft.record(id)?.number);
+    draft.target.behind(record, number).map(str::to_owned)
 }
 
 /// The webhook that is being asked to agree, if that is what is waited for.

@@ -100,7 +100,7 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         Verb::Promote if operation.full => promote_full(draft, operation),
         Verb::Promote => promote(draft, operation),
         Verb::Abort => abort(draft, operation),
-        Verb::Retry => retry(draft),
+        Verb::Retry => retry(draft, operation),
         Verb::Pause => pause(draft, operation),
         Verb::Resume => resume(draft),
         Verb::Restart => restart(draft),
@@ -115,6 +115,8 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
     let there = match verb {
         Verb::Abort if rolling.is_none() => preview,
         Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
+        // `undo` says it of a revision that is only about to be wanted.
+        Verb::Retry if gates::behind(draft, revision).is_some() => Some(revision),
         Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
         Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
         Verb::Restart => draft.target.canary.as_ref(),
@@ -152,13 +154,21 @@ fn thaw(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     let Some(why) = operation.why.clone() else {
         return Err("a freeze is overridden with a reason (--why)".to_owned());
     };
+    for role in gates::overriding(draft) {
+        has_role(draft, &role, operation)?;
+    }
     let Some(run) = &mut draft.target.rollout else {
         return Err("no rollout runs".to_owned());
     };
+    let mut roles = operation.roles.clone();
+    roles.extend(run.thawed.take().map(|was| was.roles).unwrap_or_default());
+    roles.sort();
+    roles.dedup();
     run.thawed = Some(Thawed {
         at: now,
         by: by(operation),
         why: why.clone(),
+        roles,
     });
     let message = format!("{} overrides freeze windows: {why}", by(operation));
     draft.note(Severity::Warning, "FreezeOverridden", message);
@@ -171,9 +181,13 @@ fn may_approve(
     approval: &Approval,
     operation: &Operation,
 ) -> Result<(), String> {
-    let Some(role) = approval.role() else {
-        return Ok(());
-    };
+    match approval.role() {
+        Some(role) => has_role(draft, role, operation),
+        None => Ok(()),
+    }
+}
+
+fn has_role(draft: &Draft<'_>, role: &str, operation: &Operation) -> Result<(), String> {
     if operation.roles.iter().any(|has| has == role) {
         return Ok(());
     }
@@ -354,7 +368,20 @@ fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
     }
 }
 
-fn retry(draft: &mut Draft<'_>) -> Answer {
+fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    let older = operation.revision.clone().or(draft.target.wanted.clone());
+    if let Some(older) = older
+        && draft.target.rollout.as_ref().map(|run| &run.revision) != Some(&older)
+        && let Some(job) = gates::behind(draft, &older)
+    {
+        draft.target.failed.remove(&older);
+        let message = format!(
+            "{} may begin, although it is older than what the job {job} has done for good",
+            draft.name(&older)
+        );
+        draft.target.let_back = Some(older);
+        return Ok(message);
+    }
     if let Some(wanted) = draft.target.wanted.clone()
         && preview::asked_for(draft)
         && draft.target.expired.remove(&wanted).is_some()

@@ -319,6 +319,16 @@ fn bound(draft: &mut Draft<'_>) {
     }
 }
 
+/// Whether so many earlier ones still have connections that another one has to wait: applied each second, they would
+/// become more and more.
+pub(super) fn crowded(draft: &Draft<'_>, wanted: &RevisionId) -> bool {
+    let Some(asked) = draft.settings().and_then(|s| s.preview.as_ref()) else {
+        return false;
+    };
+    let going = draft.target.previews.values().filter(|p| p.closed).count();
+    !draft.target.previews.contains_key(wanted) && going >= asked.limit as usize
+}
+
 fn replaced(why: String) -> Ending {
     Ending {
         outcome: Outcome::Replaced,

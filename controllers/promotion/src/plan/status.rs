@@ -92,7 +92,9 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
     }
     match why {
         Why::InvalidSpec { .. } | Why::SpecMissing => return Phase::Invalid,
-        Why::FirstFails { .. } | Why::Failed { .. } => return Phase::Degraded,
+        Why::FirstFails { .. } | Why::Failed { .. } | Why::Behind { .. } => {
+            return Phase::Degraded;
+        }
         Why::Unresolved {
             transient: false, ..
         } => return Phase::Degraded,

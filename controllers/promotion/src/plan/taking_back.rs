@@ -290,11 +290,11 @@ pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
         }
     };
     draft.note(severity, "TakingBack", message);
-    back_to_stable(draft);
+    back_to_stable(draft, true);
 }
 
 /// Gives stable everything, unless stable cannot serve and the canary can.
-fn back_to_stable(draft: &mut Draft<'_>) -> Option<Why> {
+fn back_to_stable(draft: &mut Draft<'_>, begins: bool) -> Option<Why> {
     let rollout = draft.target.rollout.clone()?;
     let stable = draft.target.stable.clone()?;
     let canary = rollout.revision.clone();
@@ -304,8 +304,9 @@ fn back_to_stable(draft: &mut Draft<'_>) -> Option<Why> {
         .as_ref()
         .is_some_and(|split| split.canary.is_some() && split.weight == Weight::FULL);
     let broken = if draft.swarm_problem().is_some() {
-        // Not seen: whichever side was chosen last stays.
-        kept && rollout.stage == Stage::RollingBack
+        // Not seen: whichever side was chosen last on the way back stays. A switch that is only now taken back was no
+        // such choice.
+        kept && !begins
     } else {
         draft.replicas() > 0
             && draft.ready(&stable) == 0
@@ -329,6 +330,10 @@ fn back_to_stable(draft: &mut Draft<'_>) -> Option<Why> {
             until,
         });
     }
+    if let Some(rollout) = &mut draft.target.rollout {
+        // Its tasks may be seen again: what was given back stays given back.
+        rollout.returns_from = None;
+    }
     if draft.target.traffic.is_some() {
         traffic::set(draft, &stable, None, Weight::ZERO);
     }
@@ -340,7 +345,7 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
     let Some(rollout) = draft.target.rollout.clone() else {
         return Move::Again;
     };
-    if let Some(why) = back_to_stable(draft) {
+    if let Some(why) = back_to_stable(draft, false) {
         // Somebody wants a third revision, and the canary is all that serves: it takes stable's place.
         let another = draft.target.wanted.as_ref().is_some_and(|wanted| {
             *wanted != rollout.revision

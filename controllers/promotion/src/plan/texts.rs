@@ -45,6 +45,7 @@ impl Why {
             Why::Held { .. } => reasons::HELD,
             Why::Preview(_) => reasons::PREVIEW,
             Why::PreviewOver { .. } => reasons::PREVIEW_OVER,
+            Why::Behind { .. } => reasons::IRREVERSIBLE,
             Why::FirstFails { reason, .. }
             | Why::PreviewFails { reason, .. }
             | Why::Failed { reason, .. } => reason,
@@ -86,6 +87,7 @@ impl Why {
             | Why::PreviewOver { .. }
             | Why::PreviewFails { .. }
             | Why::Failed { .. }
+            | Why::Behind { .. }
             | Why::Deleting { .. } => None,
         }
     }
@@ -102,6 +104,7 @@ impl Why {
             | Why::FirstFails { .. }
             | Why::PreviewFails { .. }
             | Why::Held { .. }
+            | Why::Behind { .. }
             | Why::Failed { .. } => true,
             Why::Unresolved { transient, .. } => !transient,
             Why::Nothing
@@ -160,8 +163,12 @@ impl Why {
             Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
             Why::Approval { at, role } => at.approval(role.as_deref()),
             Why::Gate(gate) => gate.sentence(),
-            Why::Frozen { until, message } => sentence_of_freeze(*until, message.as_deref()),
             Why::Depends { waits } => format!("waits for {}", waits.join(", and for ")),
+            Why::Frozen {
+                until,
+                message,
+                role,
+            } => sentence_of_freeze(*until, message.as_deref(), role.as_deref()),
             Why::Paused { by, why } => paused(by.as_deref(), why),
             Why::FirstFails { why, .. } => format!("{FIRST_FAILS}: {}", plain(why)),
             Why::Switching { revision, cause } => {
@@ -212,6 +219,10 @@ impl Why {
                 stable,
                 ..
             } => failed(revision, why, *stable),
+            Why::Behind { revision, job } => format!(
+                "stable serves; {revision} is older than what the job {job} has done for good, and does not begin by \
+                 itself"
+            ),
             Why::Deleting { waits } => format!("is being taken down: {waits}"),
         }
     }
@@ -383,10 +394,13 @@ impl GateWait {
     }
 }
 
-fn sentence_of_freeze(until: Timestamp, message: Option<&str>) -> String {
+fn sentence_of_freeze(until: Timestamp, message: Option<&str>, role: Option<&str>) -> String {
     let why = message.map_or_else(String::new, |why| format!(" ({})", plain(why)));
+    let role = role.map_or_else(String::new, |role| {
+        format!("; who has the role {role} may override it")
+    });
     format!(
-        "frozen until {}{why}: no share rises and nothing is promoted",
+        "frozen until {}{why}: no share rises and nothing is promoted{role}",
         day(until)
     )
 }

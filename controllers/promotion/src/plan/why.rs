@@ -88,6 +88,8 @@ pub enum Why {
         until: Timestamp,
         /// Why, in the window's words.
         message: Option<String>,
+        /// The role that whoever overrides it must have.
+        role: Option<String>,
     },
     /// Other releases do not serve what their manifests say yet.
     Depends {
@@ -183,6 +185,13 @@ pub enum Why {
         why: String,
         /// Whether there is a stable revision.
         stable: bool,
+    },
+    /// The spec's revision is older than what a job has done for good.
+    Behind {
+        /// The revision.
+        revision: String,
+        /// The job.
+        job: String,
     },
     /// Everything is being taken down.
     Deleting {

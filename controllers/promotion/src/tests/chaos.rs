@@ -3,8 +3,9 @@
 use fm_api::gates::{GateVerdict, When};
 use fm_api::operation::Verb;
 use fm_api::quantity::{Span, Weight};
-use fm_api::release::Approval;
+use fm_api::release::{Adopted, Approval, OnNewRevision};
 use fm_api::verdict::Decision;
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::gates::{frozen_now, hook, job};
@@ -37,10 +38,19 @@ pub(super) enum Act {
     Ask2(bool),
     Gated(u8),
     Freeze(bool),
+    Delete(bool),
+    Create(bool),
+    Back(u64, u64),
+    Policy(OnNewRevision),
+    Roles(bool),
+    Open(u32),
+    Settle(GateVerdict, u64),
 }
 
 const EDGES: [&str; 2] = ["edge", "edge-2"];
-const IMAGES: [&str; 6] = ["good:1", "good:2", "good:3", "crash:1", "sick:1", "lost:1"];
+const IMAGES: [&str; 7] = [
+    "good:0", "good:1", "good:2", "good:3", "crash:1", "sick:1", "lost:1",
+];
 
 pub(super) fn act() -> impl Strategy<Value = Act> {
     let decision = prop_oneof![
@@ -83,6 +93,15 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => any::<bool>().prop_map(Act::Ask2),
         1 => (0..4_u8).prop_map(Act::Gated),
         1 => any::<bool>().prop_map(Act::Freeze),
+        1 => any::<bool>().prop_map(Act::Delete),
+        4 => any::<bool>().prop_map(Act::Create),
+        1 => (prop_oneof![Just(0_u64), Just(20)], prop_oneof![Just(0_u64), Just(60)]).prop_map(|(o, k)| Act::Back(o, k)),
+        1 => prop_oneof![Just(OnNewRevision::Replace), Just(OnNewRevision::Queue), Just(OnNewRevision::Reject)].prop_map(Act::Policy),
+        1 => any::<bool>().prop_map(Act::Roles),
+        1 => (0..2_u32).prop_map(Act::Open),
+        // Without it hardly any walk comes further than its first step.
+        8 => (prop_oneof![4 => Just(GateVerdict::Yes), 1 => Just(GateVerdict::Open)], prop_oneof![Just(0_u64), 1..30_u64])
+            .prop_map(|(says, seconds)| Act::Settle(says, seconds)),
     ]
 }
 
@@ -186,6 +205,46 @@ pub(super) fn perform(sim: &mut Sim, act: &Act) {
         Act::Freeze(on) => {
             sim.world.freezes = on.then(frozen_now).into_iter().collect();
         }
+        Act::Delete(orphan) => {
+            sim.apply(|release| release.metadata.deleted_at = Some(Timestamp::UNIX_EPOCH));
+            if let Some(spec) = &mut sim.world.spec {
+                spec.orphan = *orphan;
+            }
+        }
+        // The API takes a namesake in once nothing of the old one is left.
+        Act::Create(adopts) if gone(sim) => create(sim, *adopts),
+        Act::Create(_) => {}
+        Act::Back(over, keep) => sim.apply(|release| {
+            release.spec.rollback.over = Span::secs(*over);
+            if let Some(canary) = &mut release.spec.strategy.canary {
+                canary.keep_previous = Span::secs(*keep);
+            }
+        }),
+        Act::Policy(policy) => sim.apply(|release| release.spec.on_new_revision = *policy),
+        // An approval, and a freeze, that only some may pass.
+        Act::Roles(asked) => {
+            sim.apply(|release| {
+                if let Some(canary) = &mut release.spec.strategy.canary {
+                    let role = asked.then(|| Approval::Role("ops".to_owned()));
+                    canary.steps[0].approval = role;
+                }
+                let mut window = frozen_now();
+                window.overriding = Some(fm_api::freeze::Overriding {
+                    role: "ops".to_owned(),
+                });
+                release.spec.freeze = asked.then_some(window).into_iter().collect();
+            });
+            for operation in &mut sim.world.operations {
+                operation.roles = vec!["ops".to_owned()];
+            }
+        }
+        Act::Open(open) => sim.open = *open,
+        Act::Settle(says, seconds) => {
+            sim.settle();
+            sim.gates(*says);
+            sim.pass(*seconds);
+            sim.settle();
+        }
         Act::Spoil => sim.spoil(),
         Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
         Act::Route => {
@@ -195,12 +254,37 @@ pub(super) fn perform(sim: &mut Sim, act: &Act) {
     }
 }
 
+/// Deleted, and nothing left.
+pub(super) fn gone(sim: &Sim) -> bool {
+    sim.release.metadata.deleted_at.is_some() && sim.world.target.is_none()
+}
+
+/// Another release of the same name; perhaps one that adopts what was given back.
+pub(super) fn create(sim: &mut Sim, adopts: bool) {
+    sim.apply(|release| {
+        let generation = release.metadata.generation.unwrap_or_default();
+        release.metadata.deleted_at = None;
+        release.metadata.uid = Some(format!("uid-{generation}"));
+        release.metadata.adopted = adopts.then(|| Adopted {
+            id: "abc".to_owned(),
+            name: "web".to_owned(),
+        });
+    });
+}
+
 /// The world is well again, and everybody acts until nothing is left to wait for.
 pub(super) fn calm(sim: &mut Sim) {
     for edge in EDGES {
         sim.world.live.insert(edge.to_owned());
     }
     sim.dead.clear();
+    sim.open = 0;
+    sim.run(10);
+    if sim.release.metadata.deleted_at.is_some() {
+        assert!(gone(sim), "{:?}", sim.world.status);
+        create(sim, false);
+    }
+    sim.release.spec.freeze.clear();
     sim.world.operations.clear();
     sim.world.freezes.clear();
     sim.ask(Verb::EndHold, false);

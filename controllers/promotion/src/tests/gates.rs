@@ -295,3 +295,106 @@ fn the_first_revision_passes_gates_too_and_is_not_given_up() {
     yes(&mut sim);
     assert_eq!(sim.status().phase, Phase::Healthy);
 }
+
+#[test]
+fn nothing_older_than_a_job_that_is_not_reversible_begins_without_a_word() {
+    let mut sim = Sim::serving(release("good:1"));
+    let go = |sim: &mut Sim, image: &str, irreversible: bool| {
+        sim.apply(|release| {
+            release.spec.workload.image = image.to_owned();
+            release.spec.analysis.disabled = true;
+            let canary = release.spec.strategy.canary.as_mut().unwrap();
+            canary.keep_previous = fm_api::quantity::Span::secs(600);
+            let job = irreversible.then(|| job(false));
+            release.spec.before_traffic = job.into_iter().collect();
+        });
+        sim.settle();
+        for _ in 0..4 {
+            yes(sim);
+            sim.pass(30);
+            sim.settle();
+        }
+    };
+    let serves = |sim: &Sim, image: &str| {
+        let stable = sim.target().stable.clone().unwrap();
+        sim.world.records[&stable].workload.image == image && sim.target().rollout.is_none()
+    };
+    sim.pass(10);
+    go(&mut sim, "good:2", false);
+    assert!(serves(&sim, "good:2"), "{:?}", sim.status());
+    sim.pass(10);
+    // The first one once more, with a job: what was made later than it is older than what the job has done.
+    go(&mut sim, "good:1", true);
+    assert!(
+        serves(&sim, "good:1"),
+        "a warm one asks nobody, {:?}",
+        sim.status()
+    );
+    sim.pass(1000);
+    sim.settle();
+    go(&mut sim, "good:2", false);
+    assert!(serves(&sim, "good:2"));
+    go(&mut sim, "good:3", true);
+    assert!(serves(&sim, "good:3"), "{:?}", sim.status());
+    // Its tasks are warm, and yet it does not begin.
+    go(&mut sim, "good:2", false);
+    assert_eq!(
+        (sim.status().phase, sim.status().reason.as_str()),
+        (Phase::Degraded, reasons::IRREVERSIBLE)
+    );
+    assert!(serves(&sim, "good:3") && sim.status().waits_for_person);
+    insta::assert_snapshot!(sim.status().why, @"stable serves; revision 2 (good:2) is older than what the job migrate has done for good, and does not begin by itself");
+    let mut newer = sim.clone();
+    go(&mut newer, "good:4", false);
+    assert!(serves(&newer, "good:4"));
+    sim.ask(Verb::Retry, false);
+    sim.settle();
+    insta::assert_snapshot!(sim.status().last_operation.clone().unwrap().message, @"revision 2 (good:2) may begin, although it is older than what the job migrate has done for good");
+    sim.run(10);
+    assert!(serves(&sim, "good:2"), "{:?}", sim.status());
+    // And forward again it is not older.
+    go(&mut sim, "good:3", true);
+    assert!(serves(&sim, "good:3"), "{:?}", sim.status());
+    go(&mut sim, "good:2", false);
+    assert_eq!(sim.status().reason, reasons::IRREVERSIBLE, "asked again");
+}
+
+#[test]
+fn a_freeze_is_overridden_by_who_has_its_role() {
+    let mut sim = second(|_| {});
+    let mut all = frozen_now();
+    all.overriding = Some(fm_api::freeze::Overriding {
+        role: "ops".to_owned(),
+    });
+    sim.world.freezes = vec![frozen_now(), all];
+    sim.world.roles = [("ops".to_owned(), "ann".to_owned())].into();
+    sim.pass(10);
+    sim.settle();
+    insta::assert_snapshot!(sim.status().why, @"frozen until 2026-01-01 12:10:00 UTC (inventory): no share rises and nothing is promoted; who has the role ops may override it");
+    let thaw = |sim: &mut Sim, roles: &[&str]| {
+        sim.ask(Verb::Promote, false);
+        let asked = sim.world.operations.last_mut().unwrap();
+        asked.override_freeze = true;
+        asked.why = Some("the fix".to_owned());
+        asked.roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        sim.settle();
+    };
+    thaw(&mut sim, &["dba"]);
+    assert!(!sim.status().last_operation.as_ref().unwrap().accepted);
+    assert_eq!(sim.weight(), 1000);
+    // One that holds later and asks for another role is not overridden by the way.
+    let mut early = sim.clone();
+    early.world.freezes.remove(1);
+    thaw(&mut early, &[]);
+    assert_eq!(early.weight(), 5000);
+    early.world.freezes = sim.world.freezes.clone();
+    early.pass(20);
+    early.verdict(Decision::Promote);
+    early.settle();
+    assert_eq!(
+        (early.weight(), early.status().reason.as_str()),
+        (5000, reasons::FROZEN)
+    );
+    thaw(&mut sim, &["ops"]);
+    assert_eq!(sim.weight(), 5000, "{:?}", sim.status());
+}

@@ -38,6 +38,31 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     held_is_left_alone(before, old, new);
     the_way_back_only_falls(before, old, new);
     nothing_rises_past_a_gate(before, old, new, now);
+    nothing_older_begins_by_itself(before, old, new, plan);
+}
+
+/// Nothing that is older than what a job has done for good begins without a person's word.
+fn nothing_older_begins_by_itself(world: &World, old: &Target, new: &Target, plan: &Plan) {
+    let Some(rollout) = &new.rollout else {
+        return;
+    };
+    let begins = old
+        .rollout
+        .as_ref()
+        .is_none_or(|r| r.seed != rollout.seed && r.revision != rollout.revision);
+    let Some(record) = world.records.get(&rollout.revision) else {
+        return;
+    };
+    let number = |id: &fm_api::keys::RevisionId| Some(world.records.get(id)?.number);
+    if !begins || old.behind(record, number).is_none() || old.deleting {
+        return;
+    }
+    let word = plan
+        .events
+        .iter()
+        .any(|event| event.message.contains("asked to retry"));
+    let let_back = old.let_back.as_ref() == Some(&rollout.revision);
+    assert!(word || let_back, "{rollout:?}");
 }
 
 /// A canary that is taken back never gains, unless stable cannot serve.
@@ -74,12 +99,14 @@ fn nothing_rises_past_a_gate(world: &World, old: &Target, new: &Target, now: Tim
     if rollout.stage != Stage::Shifting || rollout.warm || split.weight <= had || !same {
         return;
     }
-    let frozen = world
-        .freezes
-        .iter()
-        .any(|window| window.until(now).is_some());
-    assert!(!frozen || rollout.thawed.is_some(), "frozen: {rollout:?}");
     let settings = new.settings.as_ref().unwrap();
+    let lifted = |role: Option<&str>| {
+        let thawed = rollout.thawed.as_ref();
+        thawed.is_some_and(|by| role.is_none_or(|role| by.roles.iter().any(|has| has == role)))
+    };
+    let mut windows = world.freezes.iter().chain(&settings.freeze);
+    let frozen = windows.any(|window| window.until(now).is_some() && !lifted(window.role()));
+    assert!(!frozen, "frozen: {rollout:?}");
     for hook in settings
         .webhooks
         .iter()
@@ -140,7 +167,9 @@ fn a_switch_is_whole(new: &Target) {
     let (Some(rollout), Some(split)) = (&new.rollout, &new.traffic) else {
         return;
     };
-    if rollout.plan.kind == Kind::BlueGreen {
+    // Only the manifest's `rollback.over` lets it go back little by little.
+    let returns = rollout.stage == Stage::RollingBack && rollout.returns_from.is_some();
+    if rollout.plan.kind == Kind::BlueGreen && !returns {
         assert!(
             [Weight::ZERO, Weight::FULL].contains(&split.weight),
             "{split:?}"

@@ -2,7 +2,9 @@
 
 mod chaos;
 mod dependencies;
+mod every;
 mod failures;
+mod flaps;
 mod gates;
 mod laws;
 mod matrix;

@@ -34,6 +34,8 @@ pub(super) struct Sim {
     /// Tasks that died and were not replaced yet.
     pub(super) dead: BTreeMap<RevisionId, u32>,
     pub(super) release: Release,
+    /// Connections that stay open at each revision that drains.
+    pub(super) open: u32,
     operations: u32,
 }
 
@@ -65,6 +67,7 @@ impl Sim {
             next_look: None,
             dead: BTreeMap::new(),
             release: release.clone(),
+            open: 0,
             operations: 0,
         };
         sim.world.live.insert("edge".to_owned());
@@ -228,6 +231,10 @@ impl Sim {
             ..SwarmObserved::default()
         };
         for (revision, wanted) in &target.revisions {
+            if target.orphan.as_ref() == Some(revision) {
+                // Given back: it is none of ours any more.
+                continue;
+            }
             let image = self.world.records[revision].workload.image.clone();
             let before = old.revisions.get(revision);
             let service = self.service(revision, wanted.replicas, most, &image, before);
@@ -318,7 +325,7 @@ impl Sim {
                 servers,
                 healthy: if wanted.draining { 0 } else { healthy },
                 draining: if wanted.draining { servers } else { 0 },
-                open: 0,
+                open: if wanted.draining { self.open.into() } else { 0 },
                 down: if healthy < servers {
                     vec!["t0: Layer4 timeout".to_owned()]
                 } else {

@@ -172,3 +172,19 @@ fn another_strategy_in_mid_rollout_waits_for_the_next_one() {
     sim.settle();
     assert_eq!((sim.weight(), sim.status().strategy), (1000, Kind::Canary));
 }
+
+#[test]
+fn a_switch_is_taken_back_although_swarm_cannot_be_seen() {
+    for harm in [false, true] {
+        let mut sim = switched();
+        let seen = sim.world.swarm.as_mut().unwrap();
+        seen.problem = Some("the Docker socket does not answer".to_owned());
+        if harm {
+            sim.verdict(Decision::Rollback);
+        } else {
+            sim.ask(Verb::Abort, false);
+        }
+        sim.promote();
+        assert_eq!(sim.weight(), 0, "{:?}", sim.status());
+    }
+}

@@ -115,6 +115,17 @@ impl Cron {
             })
     }
 
+    /// The hours of this day in which it begins, each with its minutes.
+    pub(super) fn hours_on(
+        &self,
+        date: Date,
+    ) -> impl Iterator<Item = (i8, impl Iterator<Item = i64>)> {
+        let (hours, minutes) = (if self.on(date) { self.hours } else { 0 }, self.minutes);
+        (0..24_i8)
+            .filter(move |hour| (hours >> *hour) & 1 == 1)
+            .map(move |hour| (hour, (0..60_i64).filter(move |m| (minutes >> *m) & 1 == 1)))
+    }
+
     /// The last time that it began, no longer ago than this.
     pub(super) fn last(
         &self,

@@ -63,6 +63,35 @@ pub(super) fn problems(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
     }
 }
 
+/// What several windows must leave.
+const NEVER_OVER: &str = "windows that leave some time between them";
+
+/// What is wrong with several freeze windows, each of which is right by itself.
+pub(super) fn never_over(spec: &ReleaseSpec) -> Option<Problem> {
+    let never = crate::freeze::never_over(spec.freeze.iter());
+    never.then(|| {
+        Problem::new(
+            "spec.freeze",
+            "one window begins before the others are over, all the year: nothing would ever go on",
+        )
+        .allowed(NEVER_OVER)
+    })
+}
+
+/// What is wrong with a release's freeze windows beside those that hold for every release.
+#[must_use]
+pub fn frozen_for_ever(spec: &ReleaseSpec, all: &[crate::freeze::Freeze]) -> Option<Problem> {
+    let together = spec.freeze.iter().chain(all);
+    let never = !spec.freeze.is_empty() && crate::freeze::never_over(together);
+    never.then(|| {
+        Problem::new(
+            "spec.freeze",
+            "together with frd's own freeze windows they are never over: nothing would ever go on",
+        )
+        .allowed(NEVER_OVER)
+    })
+}
+
 fn twice<'a>(found: &mut Vec<Problem>, path: &str, name: &'a str, names: &mut BTreeSet<&'a str>) {
     if !names.insert(name) {
         found.push(

@@ -3,6 +3,7 @@
 use fm_api::branch;
 use fm_api::dependency;
 use fm_api::event::Severity;
+use fm_api::freeze::Freeze;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
@@ -68,7 +69,7 @@ impl Api {
             let (stored, all) = tokio::try_join!(self.stored(&key), self.all_releases())?;
             let before = stored.as_ref().and_then(|stored| stored.spec().cloned());
             let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
-            check_today(&decision, before.as_ref())?;
+            check_today(&decision, before.as_ref(), &self.here.freeze)?;
             check_routes(&decision, before.as_ref(), &all)?;
             check_dependencies(&decision, &all)?;
             if let Some(before) = &before
@@ -185,12 +186,29 @@ impl Api {
 }
 
 /// What is refused today goes on where it was stored before that was so.
-fn check_today(decision: &Decision, before: Option<&ReleaseSpec>) -> Result<(), ApiError> {
+fn check_today(
+    decision: &Decision,
+    before: Option<&ReleaseSpec>,
+    freeze: &[Freeze],
+) -> Result<(), ApiError> {
     let spec = &decision.release.spec;
-    if before.is_some_and(|before| before.workload.mounts == spec.workload.mounts) {
+    let frozen = before.is_some_and(|before| before.freeze == spec.freeze);
+    let mounted = before.is_some_and(|before| before.workload.mounts == spec.workload.mounts);
+    if frozen && mounted {
         return Ok(());
     }
-    let problems = validate::refused_today(&decision.release);
+    let mut problems = validate::refused_today(&decision.release);
+    if problems.is_empty() {
+        problems.extend(validate::frozen_for_ever(spec, freeze));
+    }
+    problems.retain(|problem| {
+        let stays = if problem.path.starts_with("spec.freeze") {
+            frozen
+        } else {
+            mounted
+        };
+        !stays
+    });
     if problems.is_empty() {
         return Ok(());
     }

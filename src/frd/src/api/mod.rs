@@ -38,6 +38,8 @@ use tokio::sync::Mutex;
 
 pub use finalize::run as run_finalizer;
 
+use fm_api::freeze::Freeze;
+
 use crate::roles::Roles;
 use crate::sinks::Outlets;
 use crate::source::Sources;
@@ -76,6 +78,8 @@ pub struct Here {
     pub overlay: bool,
     /// Who may approve what.
     pub roles: Roles,
+    /// Freeze windows of all releases.
+    pub freeze: Vec<Freeze>,
 }
 
 /// The haproxy agent of this process.

@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::extract::State;
 use fm_api::http::{ApplyOutcome, ApplyResult, UndoRequest};
 use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::operation::{Operation, Verb};
 use fm_api::problem::Problem;
 use fm_api::release::ReleaseSpec;
 use fm_api::rollout::Outcome;
 use fm_api::target::{RevisionRecord, Target};
+use fm_store::{Expect, Txn};
 use jiff::Timestamp;
 
 use super::apply::Wish;
@@ -18,6 +20,7 @@ use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Who};
+use super::stored::encode;
 
 /// A beginning of a revision's id must be at least so long.
 const SHORTEST: usize = 4;
@@ -50,6 +53,8 @@ pub(super) async fn undo(
         not_failed(&key, &record, &target)?;
         reversible(&key, &record, &target, &records)?;
     }
+    let behind = behind(&record, &target, &records).map(str::to_owned);
+    let by = who.clone();
     let ports = release.spec.ports();
     release.spec.workload = record.workload.clone();
     // The same tag may mean another image by now; what ran was this one.
@@ -67,6 +72,9 @@ pub(super) async fn undo(
         adopted: None,
     };
     let mut result = api.apply(wish).await?;
+    if behind.is_some() {
+        let_back(&api, &key, &record, by).await?;
+    }
     let now = api.ctx.clock.now();
     result.message = Some(sentence(&key, &record, &target, result.result, now));
     if ports != record.ports {
@@ -170,6 +178,19 @@ fn before<'a>(
         .find_map(|revision| records.iter().find(|record| record.id == *revision))
 }
 
+/// The job of another revision that did for good what this one knows nothing of.
+fn behind<'a>(
+    record: &RevisionRecord,
+    target: &'a Target,
+    records: &[RevisionRecord],
+) -> Option<&'a str> {
+    let number = |id: &RevisionId| {
+        let known = records.iter().find(|known| known.id == *id);
+        known.map(|known| known.number)
+    };
+    target.behind(record, number)
+}
+
 /// Refuses to go back behind a revision for which a job did what cannot be undone.
 fn reversible(
     key: &ReleaseKey,
@@ -177,24 +198,40 @@ fn reversible(
     target: &Target,
     records: &[RevisionRecord],
 ) -> Result<(), ApiError> {
-    let behind = |id: &RevisionId| {
-        let known = records.iter().find(|known| known.id == *id);
-        known.is_some_and(|known| known.number > record.number)
-    };
-    let job = target.ran.iter().find_map(|(id, ran)| {
-        let job = ran.irreversible.as_ref()?;
-        let served = target.history.iter();
-        let served = served.filter(|entry| entry.outcome == Outcome::Promoted);
-        let served = served.map(|entry| &entry.revision).any(|known| known == id);
-        (served && behind(id)).then_some(job)
-    });
-    match job {
+    match behind(record, target, records) {
         None => Ok(()),
         Some(job) => Err(ApiError::refused(format!(
             "{key}: the job {job} of a later revision is not reversible, so there is no way back to revision {}; `--force` goes there all the same",
             record.number
         ))),
     }
+}
+
+/// Who goes back by force has said the word that promotion would wait for.
+async fn let_back(
+    api: &Shared,
+    key: &ReleaseKey,
+    record: &RevisionRecord,
+    by: String,
+) -> Result<(), ApiError> {
+    let operation = Operation {
+        id: (api.ids)(),
+        verb: Verb::Retry,
+        full: false,
+        override_freeze: false,
+        force: false,
+        period: None,
+        revision: Some(record.id.clone()),
+        why: Some("undo --force".to_owned()),
+        by,
+        roles: Vec::new(),
+        at: Some(api.ctx.clock.now()),
+    };
+    let txn = Txn::new()
+        .expect(Expect::Exists(key.release()))
+        .put(key.operation(&operation.id), encode(&operation)?);
+    api.ctx.store.commit(txn).await?;
+    Ok(())
 }
 
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {
