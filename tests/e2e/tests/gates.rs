@@ -182,6 +182,7 @@ async fn a_rollout_waits_for_webhooks_jobs_windows_and_roles_and_says_so() -> Re
     roles(&mut world).await?;
     irreversible(&mut world).await?;
     notifications(&mut world, &chat).await?;
+    older(&mut world).await?;
     world.end().await;
     Ok(())
 }
@@ -383,22 +384,23 @@ async fn irreversible(world: &mut World) -> Result<()> {
                     .is_some_and(|why| why.contains("restored"))
         })
         .await?;
-    // What the job has done stays done: whatever is older waits for somebody's word.
-    let (code, said) = world
-        .frctl(&["rollout", "undo", "shop", "--to", "3"])
-        .await?;
-    assert!(
-        code == 1 && said.contains("migrate of a later revision is not reversible"),
-        "{code}: {said}"
-    );
-    let plan = with("[{ weight: 10, approval: manual }]", String::new());
-    world.apply(&plan, "crash").await?;
+    Ok(())
+}
+
+/// What the job has done stays done: whatever is older waits for somebody's word.
+async fn older(world: &mut World) -> Result<()> {
+    let plan = with("[{ weight: 10, approval: manual }]", migrate(0, false));
+    let approval = |view: &Value| view["status"]["reason"] == "WaitsForApproval";
+    let (code, said) = world.frctl(&["rollout", "retry", "shop"]).await?;
+    assert_eq!(code, 0, "{said}");
+    world.wait(&plan, "v1 once more", 60, approval).await?;
+    let (code, said) = world.frctl(&["rollout", "promote", "shop"]).await?;
+    assert_eq!(code, 0, "{said}");
     world
-        .wait(&plan, "what is newer to begin", 60, |view| {
-            runs(&view["status"]["canary"], "crash")
-        })
+        .wait(&plan, "v1 to be promoted", 60, |view| stable_is(view, "v1"))
         .await?;
-    world.apply(&plan, "bad").await?;
+    let plan = with("[{ weight: 10, approval: manual }]", String::new());
+    world.apply(&plan, "v2").await?;
     let view = world
         .wait(&plan, "what is older to wait", 60, |view| {
             view["status"]["reason"] == "Irreversible"
@@ -406,16 +408,25 @@ async fn irreversible(world: &mut World) -> Result<()> {
         .await?;
     assert_eq!(view["status"]["waitsForPerson"], true, "{view:#}");
     let (_, said) = world.frctl(&["get", "--problems"]).await?;
-    assert!(said.contains("the job migrate has done for good"), "{said}");
-    let (code, said) = world.frctl(&["rollout", "retry", "shop"]).await?;
-    assert!(code == 0 && said.contains("may begin"), "{code}: {said}");
+    assert!(
+        said.contains("migrate has done for good") && said.contains("rollout retry shop"),
+        "{said}"
+    );
+    world.apply(&plan, "v1").await?;
     world
-        .wait(&plan, "it to begin", 60, |view| {
-            runs(&view["status"]["canary"], "bad")
+        .wait(&plan, "v1 to be what is wanted", 60, |view| {
+            stable_is(view, "v1")
         })
         .await?;
-    let (code, said) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    let undo = ["rollout", "undo", "shop", "--to", "2"];
+    let (code, said) = world.frctl(&undo).await?;
+    assert!(
+        code == 1 && said.contains("migrate of a later revision is not reversible"),
+        "{code}: {said}"
+    );
+    let (code, said) = world.frctl(&[&undo[..], &["--force"]].concat()).await?;
     assert_eq!(code, 0, "{said}");
+    world.wait(&plan, "v2 to begin", 60, approval).await?;
     Ok(())
 }
 

@@ -300,8 +300,8 @@ async fn services(world: &World) -> Result<usize> {
 }
 
 #[tokio::test]
-async fn a_revision_applied_every_second_starves_nobody_and_the_last_one_is_rolled_out() -> Result<()>
-{
+async fn a_revision_applied_every_second_starves_nobody_and_the_last_one_is_rolled_out()
+-> Result<()> {
     let mut world = World::new(None).await?;
     let plan = Plan {
         steps: "[{ weight: 10, hold: 2s }]".into(),

@@ -152,8 +152,8 @@ fn start(walk: usize) -> Sim {
         0 => OnFailure::Pause,
         _ => OnFailure::Rollback,
     };
-    first.spec.rollback.over = Span::secs(if walk % 5 == 0 { 20 } else { 0 });
-    if kind == 2 || walk % 7 == 0 {
+    first.spec.rollback.over = Span::secs(if walk.is_multiple_of(5) { 20 } else { 0 });
+    if kind == 2 || walk.is_multiple_of(7) {
         return Sim::new(first);
     }
     let mut sim = Sim::serving(first);
