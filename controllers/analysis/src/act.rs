@@ -6,31 +6,30 @@ use fm_api::verdict::Verdict;
 use fm_runtime::{Context, decode};
 use fm_store::{Expect, Fence, StoreError, Txn};
 
-/// The stored verdict, if there is a readable one, and its revision, if there is any.
+/// The verdict stored at a key, if there is a readable one, and its revision, if there is any.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(crate) async fn load(
     ctx: &Context,
-    key: &ReleaseKey,
+    at: &str,
 ) -> Result<(Option<Verdict>, Option<u64>), StoreError> {
-    let entry = ctx.store.get(&key.verdict()).await?;
+    let entry = ctx.store.get(at).await?;
     let verdict = entry.as_ref().and_then(|entry| decode(entry).ok());
     Ok((verdict, entry.map(|entry| entry.revision)))
 }
 
-/// Writes a verdict over the one at `revision`, as long as the release's target is there. Returns the new revision.
+/// Writes a verdict to a key, over the one at `revision`, as long as the release's target is there. Returns the new revision.
 ///
 /// # Errors
 /// When the store refuses, or somebody was faster.
 pub(crate) async fn write(
     ctx: &Context,
     fence: Option<&Fence>,
-    key: &ReleaseKey,
+    (key, at): (&ReleaseKey, String),
     verdict: Vec<u8>,
     revision: Option<u64>,
 ) -> Result<u64, StoreError> {
-    let at = key.verdict();
     let expected = match revision {
         Some(revision) => Expect::Unchanged(at.clone(), revision),
         None => Expect::Absent(at.clone()),
@@ -95,8 +94,10 @@ pub(crate) async fn remove(
             txn = txn.delete(at);
         }
     }
-    for entry in ctx.store.list(&key.jobs_prefix()).await?.entries {
-        txn = txn.delete(entry.key);
+    for prefix in [key.jobs_prefix(), key.trials_prefix()] {
+        for entry in ctx.store.list(&prefix).await?.entries {
+            txn = txn.delete(entry.key);
+        }
     }
     if txn.writes.is_empty() {
         return Ok(());
@@ -119,5 +120,27 @@ pub(crate) async fn forget_jobs(
     }
     let txn = Txn::new().fenced(fence);
     let txn = (listing.entries.into_iter()).fold(txn, |txn, entry| txn.delete(entry.key));
+    ctx.store.commit(txn).await.map(|_| ())
+}
+
+/// Removes the verdicts on candidates that no experiment has now.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn forget_trials(
+    ctx: &Context,
+    fence: Option<&Fence>,
+    key: &ReleaseKey,
+    known: &[&str],
+) -> Result<(), StoreError> {
+    let listing = ctx.store.list(&key.trials_prefix()).await?;
+    let gone = listing.entries.into_iter().filter(|entry| {
+        let name = entry.key.rsplit('/').next();
+        !name.is_some_and(|name| known.contains(&name))
+    });
+    let txn = gone.fold(Txn::new().fenced(fence), |txn, entry| txn.delete(entry.key));
+    if txn.writes.is_empty() {
+        return Ok(());
+    }
     ctx.store.commit(txn).await.map(|_| ())
 }

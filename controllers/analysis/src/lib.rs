@@ -22,9 +22,10 @@ pub mod recording;
 pub mod replay;
 pub mod run;
 pub mod saturation;
+mod trials;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,7 @@ pub async fn run(
         pulls,
         flights: Flights::new(measure),
         runs: Mutex::default(),
+        trials: Mutex::default(),
         watches: Watches::default(),
         ctx: ctx.clone(),
         cache: cache.clone(),
@@ -79,6 +81,8 @@ struct Analyst {
     flights: Flights,
     /// The runs that are looked at; one in the middle of a look is not in it.
     runs: Mutex<HashMap<ReleaseKey, Run>>,
+    /// The same for each candidate of an experiment, by its name.
+    trials: Mutex<HashMap<ReleaseKey, BTreeMap<String, Run>>>,
     /// The tasks of every release, compared with their siblings.
     watches: Watches,
 }
@@ -94,11 +98,14 @@ impl Reconciler for Analyst {
         let Some(entry) = self.cache.get(&key.target()) else {
             self.flights.end(key);
             self.watches.forget(key);
+            self.take_trials(key);
             act::remove(&self.ctx, fence, key).await?;
             return Ok(Next::OnChange);
         };
         let target: Target = decode(&entry).map_err(ReconcileError::Terminal)?;
         let again = self.siblings(key, &target, fence).await?;
+        let trials = self.trials(key, &target, fence).await?;
+        let again = again.into_iter().chain(trials).min();
         let Some(analysis) = (target.analysis.as_ref())
             .filter(|analysis| !analysis.criteria.disabled && !target.deleting)
         else {
@@ -124,7 +131,8 @@ impl Reconciler for Analyst {
             Ok(()) => {
                 let wait = run.next_tick.duration_since(self.ctx.clock.now());
                 self.keep(key, run);
-                Ok(Next::After(Duration::try_from(wait).unwrap_or_default()))
+                let wait = Duration::try_from(wait).unwrap_or_default();
+                Ok(Next::After(again.map_or(wait, |again| again.min(wait))))
             }
         }
     }
@@ -141,12 +149,13 @@ impl Analyst {
         // What was under way belongs to nobody any more: the stored state says that it was cut short.
         self.flights.end(key);
         act::forget_jobs(&self.ctx, identity.fence.as_ref(), key).await?;
-        let (verdict, revision) = act::load(&self.ctx, key).await?;
+        let (verdict, revision) = act::load(&self.ctx, &key.verdict()).await?;
         let now = self.ctx.clock.now();
         let resumed = verdict
             .zip(revision)
             .and_then(|(verdict, at)| Run::resume(identity.clone(), &verdict, at, now));
-        let mut run = resumed.unwrap_or_else(|| Run::new(identity, target, revision, now));
+        let mut run =
+            resumed.unwrap_or_else(|| Run::new(identity, (target, analysis), revision, now));
         run.metrics.cut_short(analysis);
         Ok(run)
     }
@@ -160,7 +169,7 @@ impl Analyst {
         run: &mut Run,
     ) -> Result<(), StoreError> {
         let now = self.ctx.clock.now();
-        let shifted = run.shifted(target);
+        let shifted = run.shifted(target, analysis);
         if now < run.next_tick && !shifted {
             return Ok(());
         }
@@ -183,7 +192,8 @@ impl Analyst {
         verdict.outliers = self.watches.named(key);
         let stored = run.stored(&verdict);
         let stored = stored.map_err(|error| StoreError::Refused(error.to_string()))?;
-        let revision = act::write(&self.ctx, fence, key, stored, run.revision).await?;
+        let revision =
+            act::write(&self.ctx, fence, (key, key.verdict()), stored, run.revision).await?;
         if verdict.decision != run.decision {
             self.tell(key, &verdict).await;
         }

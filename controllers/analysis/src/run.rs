@@ -115,9 +115,16 @@ impl Identity {
     }
 }
 
-/// The share that the canary has in a target, and the split's generation.
+/// The share that the canary has in a target, and the split's generation. A candidate of an experiment has its share of
+/// what it and the baseline have together.
 #[must_use]
-pub fn share(target: &Target) -> (Weight, u64) {
+pub fn share(target: &Target, analysis: &AnalysisTarget) -> (Weight, u64) {
+    let experiment = target.experimenting();
+    let side = experiment.filter(|experiment| experiment.side(&analysis.canary).is_some());
+    if let Some(experiment) = side {
+        let weight = experiment.of_both(&analysis.canary);
+        return (weight, experiment.shares_generation);
+    }
     let traffic = target.traffic.as_ref();
     traffic.map_or((Weight::ZERO, 0), |t| (t.weight, t.generation))
 }
@@ -125,14 +132,19 @@ pub fn share(target: &Target) -> (Weight, u64) {
 impl Run {
     /// A run without any evidence. `revision`: of an older run's verdict, which the first write replaces.
     #[must_use]
-    pub fn new(identity: Identity, target: &Target, revision: Option<u64>, now: Timestamp) -> Self {
+    pub fn new(
+        identity: Identity,
+        (target, analysis): (&Target, &AnalysisTarget),
+        revision: Option<u64>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             identity,
             judge: Judge::new(Findings::default(), now),
             readings: Readings::default(),
             marked: None,
             metrics: Standings::default(),
-            traffic_generation: share(target).1,
+            traffic_generation: share(target, analysis).1,
             saturation: Saturation::default(),
             unseen: None,
             lately: Lately::default(),
@@ -182,8 +194,8 @@ impl Run {
 
     /// Whether the split has changed since the last batch closed.
     #[must_use]
-    pub fn shifted(&self, target: &Target) -> bool {
-        self.traffic_generation != share(target).1
+    pub fn shifted(&self, target: &Target, analysis: &AnalysisTarget) -> bool {
+        self.traffic_generation != share(target, analysis).1
     }
 
     /// Whether a verdict of this run is in the store.
@@ -222,8 +234,8 @@ impl Run {
         analysis: &AnalysisTarget,
         now: Timestamp,
     ) -> Option<Verdict> {
-        let shifted = self.shifted(target);
-        let (weight, generation) = share(target);
+        let shifted = self.shifted(target, analysis);
+        let (weight, generation) = share(target, analysis);
         self.judge.joint.fullness = self.saturation.judge(analysis, weight);
         let unseen = self.unseen.clone();
         let tick = Tick {
@@ -249,7 +261,7 @@ impl Run {
     pub fn between(&self, target: &Target, analysis: &AnalysisTarget, now: Timestamp) -> Verdict {
         let tick = Tick {
             target: analysis,
-            weight: share(target).0,
+            weight: share(target, analysis).0,
             unseen: self.unseen.as_deref(),
             hold_until: None,
             now,

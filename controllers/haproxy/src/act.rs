@@ -155,7 +155,9 @@ impl Hands<'_> {
     /// to 0 must reach them too. They may end at any moment, so a failure is none.
     async fn tell_old_workers(&self, actions: &[Action]) {
         for action in actions {
-            if let Action::SetMap(Map::Split, ..) = action {
+            if let Action::SetMap(Map::Split | Map::Experiments, ..)
+            | Action::DelMap(Map::Experiments, _) = action
+            {
                 for command in self.commands(action) {
                     for pid in self.old_workers {
                         let _ = self.master.in_worker(*pid, &command).await;

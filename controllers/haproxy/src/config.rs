@@ -268,7 +268,8 @@ fn buckets(out: &mut String, desired: &Desired) {
 /// Forced requests, the fallback to stable, and the backends: field 4 is stable's, 5 the canary's, 6 the release.
 fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
     let forced = forced(out, settings, desired);
-    if !desired.previews.is_empty() {
+    ranges(out, settings, desired, forced);
+    if desired.has_previews() {
         line!(
             out,
             "  http-request set-var(txn.sd) str(m) if {{ var(txn.rec) -m beg p }}"
@@ -286,12 +287,63 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         out,
         "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}"
     );
-    if forced || !desired.previews.is_empty() {
+    if forced || desired.has_previews() {
         line!(
             out,
             "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
         );
     }
+}
+
+/// Experiments: the bucket's range gives the request the record of a side, which is then its record as a canary's is.
+/// The ranges are looked at from the last one down, so the lowest that the bucket fits stays. Rules of `match` come first.
+fn ranges(out: &mut String, settings: &Settings, desired: &Desired, forced: bool) {
+    if desired.ranges == 0 {
+        return;
+    }
+    let (map, split) = (
+        map_file(settings, Map::Experiments),
+        map_file(settings, Map::Split),
+    );
+    let none = desired::NO_RULE;
+    let free = if forced {
+        format!(" if {{ var(txn.f) -m int {none} }}")
+    } else {
+        String::new()
+    };
+    line!(
+        out,
+        "  http-request set-var(txn.e) var(txn.rec),field(4,|),map_str({map}){free}"
+    );
+    let found = "{ var(txn.e) -m found }";
+    line!(out, "  http-request set-var(txn.b) rand(10000) if {found}");
+    if !desired.affinity.is_empty() {
+        line!(
+            out,
+            "  http-request set-var(txn.b) var(txn.u),concat(:,txn.seed),xxh32(0),mod(10000) if {found} {{ var(txn.u) -m found }}"
+        );
+    }
+    for index in (0..desired.ranges).rev() {
+        let (end, side) = (2 * index + 1, 2 * index + 2);
+        line!(
+            out,
+            "  http-request set-var(txn.eh) var(txn.e),field({end},|) if {found}"
+        );
+        line!(
+            out,
+            "  http-request set-var(txn.ei) var(txn.e),field({side},|) if {found} {{ var(txn.b),sub(txn.eh) lt 0 }}"
+        );
+    }
+    line!(
+        out,
+        "  http-request set-var(txn.er) var(txn.ei),map_str({split}) if {{ var(txn.ei) -m found }}"
+    );
+    let sided = "{ var(txn.er) -m found }";
+    line!(out, "  http-request set-var(txn.sd) str(c) if {sided}");
+    line!(
+        out,
+        "  http-request set-var(txn.rec) var(txn.er) if {sided}"
+    );
 }
 
 /// Requests that a match rule sends to a side: of the words found the lowest decides. Tells whether there are any rules.

@@ -15,6 +15,7 @@ use fm_telemetry::record::{Mode, SplitRecord};
 
 use crate::names::{self, Host};
 
+mod experiments;
 mod previews;
 mod rules;
 
@@ -60,6 +61,10 @@ pub struct Desired {
     pub cookies: BTreeSet<String>,
     /// By id: where a preview host leads; absent: the revision on trial has no place yet, and it answers 503.
     pub previews: BTreeMap<String, Option<SplitRecord>>,
+    /// By stable's backend: where each side's range of the buckets ends, and the record that it leads to.
+    pub experiments: BTreeMap<String, String>,
+    /// How many ranges the configuration looks at; 0: there is no experiment anywhere.
+    pub ranges: usize,
     /// Ways that buckets are found, other than at random.
     pub affinity: BTreeSet<char>,
     /// What could not be taken as it was written, by release.
@@ -129,6 +134,13 @@ impl Desired {
         desired
     }
 
+    /// Whether anything leads to a preview, whether or not it has a place now. Sides of experiments are none.
+    #[must_use]
+    pub fn has_previews(&self) -> bool {
+        let mut records = self.previews.values();
+        records.any(|record| record.as_ref().is_none_or(|r| r.mode == Mode::Preview))
+    }
+
     fn add(&mut self, input: &Input<'_>, lost_for: Option<Span>) {
         let Target {
             routes, deleting, ..
@@ -156,6 +168,7 @@ impl Desired {
                 self.add_look(input, revision, preview, route);
             }
         }
+        self.add_experiment(input, lost_for);
         self.add_rules(input);
     }
 
@@ -348,16 +361,13 @@ fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {
     if !words || canary_slot == Some(stable_slot) {
         return Split::Keep;
     }
-    let loss = &target.on_control_loss;
-    let alone =
-        loss.action == ControlLossAction::Stable && lost_for.is_some_and(|lost| lost >= loss.after);
-    let weight = if canary_slot.is_none() || alone {
+    let weight = if canary_slot.is_none() || alone(target, lost_for) {
         Weight::ZERO
     } else {
         traffic.weight
     };
     Split::Record(SplitRecord {
-        mode: mode(target.affinity.as_ref(), weight),
+        mode: mode(target, weight),
         seed: traffic.seed.clone(),
         weight,
         stable_backend: backend(group, stable_slot),
@@ -369,12 +379,19 @@ fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {
     })
 }
 
+/// Whether the store has been away for so long that stable alone is to serve.
+fn alone(target: &Target, lost_for: Option<Span>) -> bool {
+    let loss = &target.on_control_loss;
+    loss.action == ControlLossAction::Stable && lost_for.is_some_and(|lost| lost >= loss.after)
+}
+
 /// Nobody needs a bucket where one side takes everything: such a record asks for no cookie and no hash.
-fn mode(affinity: Option<&Affinity>, weight: Weight) -> Mode {
-    if weight == Weight::ZERO || weight == Weight::FULL {
+fn mode(target: &Target, weight: Weight) -> Mode {
+    let shared = target.experimenting().is_some_and(|e| e.shared());
+    if !shared && (weight == Weight::ZERO || weight == Weight::FULL) {
         return Mode::Random;
     }
-    match affinity {
+    match &target.affinity {
         Some(Affinity {
             cookie: Some(_), ..
         }) => Mode::Cookie,

@@ -26,11 +26,13 @@ pub enum Map {
     ForcePaths,
     /// Header, value, host and path prefix to preview.
     Looks,
+    /// Stable's backend to the ranges of an experiment's sides.
+    Experiments,
 }
 
 impl Map {
     /// All of them.
-    pub const ALL: [Map; 7] = [
+    pub const ALL: [Map; 8] = [
         Map::Routes,
         Map::Hosts,
         Map::Wild,
@@ -38,6 +40,7 @@ impl Map {
         Map::Force,
         Map::ForcePaths,
         Map::Looks,
+        Map::Experiments,
     ];
     /// Its file's name.
     #[must_use]
@@ -50,6 +53,7 @@ impl Map {
             Map::Force => "force.map",
             Map::ForcePaths => "force-paths.map",
             Map::Looks => "looks.map",
+            Map::Experiments => "experiments.map",
         }
     }
 }
@@ -97,6 +101,7 @@ pub fn wanted(desired: &Desired, current_split: Option<&Entries>) -> BTreeMap<Ma
         (Map::Force, forced(&desired.force)),
         (Map::ForcePaths, forced(&desired.force_paths)),
         (Map::Looks, looks.collect()),
+        (Map::Experiments, desired.experiments.clone()),
     ])
 }
 

@@ -193,6 +193,7 @@ fn let_go(
     let empty = Entries::new();
     let split = now.maps.get(&Map::Split).unwrap_or(&empty);
     let_go_of_previews(desired, split, actions);
+    let_go_of_sides(now, wanted, actions);
     for (id, group) in &desired.groups {
         let Some(text) = split.get(id) else { continue };
         let Some(record) = SplitRecord::parse(text) else {
@@ -219,6 +220,28 @@ fn let_go(
         let last = wanted.get(&Map::Split).and_then(|entries| entries.get(id));
         if last != Some(&interim) {
             actions.push(Action::SetMap(Map::Split, id.clone(), interim));
+        }
+    }
+}
+
+/// Before its servers drain, a side has no range any more: what it had is stable's at once.
+fn let_go_of_sides(now: &Running, wanted: &BTreeMap<Map, Entries>, actions: &mut Vec<Action>) {
+    let empty = Entries::new();
+    let of = |maps: &BTreeMap<Map, Entries>| maps.get(&Map::Experiments).cloned();
+    let (is, should) = (
+        of(&now.maps).unwrap_or_default(),
+        wanted.get(&Map::Experiments).unwrap_or(&empty),
+    );
+    for (key, text) in is {
+        match should.get(&key) {
+            None => actions.push(Action::DelMap(Map::Experiments, key)),
+            Some(same) if *same == text => {}
+            Some(other) => {
+                let had: BTreeSet<&str> = text.split('|').chain(["-"]).collect();
+                if other.split('|').all(|field| had.contains(field)) {
+                    actions.push(Action::SetMap(Map::Experiments, key, other.clone()));
+                }
+            }
         }
     }
 }
@@ -260,6 +283,7 @@ fn take_up(now: &Running, wanted: &BTreeMap<Map, Entries>, fits: bool, actions: 
     };
     for map in [
         Map::Split,
+        Map::Experiments,
         Map::Force,
         Map::ForcePaths,
         Map::Looks,

@@ -46,6 +46,7 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), StoreError> {
         "targets",
         "observed",
         "verdicts",
+        "trials",
         "revisions",
         "status",
         "agents",

@@ -69,6 +69,11 @@ pub(crate) fn world(
             })
             .collect(),
         verdict: read(cache, &key.verdict()),
+        trials: cache
+            .list(&key.trials_prefix())
+            .iter()
+            .filter_map(|entry| Some((last_part(&entry.key)?, decode(entry).ok()?)))
+            .collect(),
         gates: read(cache, &key.observed_gates()),
         upstreams: upstreams(cache, key),
         freezes: options.freeze.clone(),

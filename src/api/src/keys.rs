@@ -55,6 +55,16 @@ impl ReleaseKey {
     pub fn verdict(&self) -> String {
         format!("{ROOT}verdicts/{self}")
     }
+    /// The prefix of the verdicts on an experiment's candidates.
+    #[must_use]
+    pub fn trials_prefix(&self) -> String {
+        format!("{ROOT}trials/{self}/")
+    }
+    /// Where the verdict on a candidate of an experiment is stored. Writer: analysis.
+    #[must_use]
+    pub fn trial(&self, candidate: &str) -> String {
+        format!("{ROOT}trials/{self}/{candidate}")
+    }
     /// Where the tasks are stored that do worse than their siblings. Writer: analysis.
     #[must_use]
     pub fn outliers(&self) -> String {
@@ -137,7 +147,7 @@ impl ReleaseKey {
         let mut parts = key.strip_prefix(ROOT)?.split('/');
         match parts.next()? {
             "releases" | "targets" | "status" | "verdicts" | "observed" | "operations"
-            | "revisions" | "outliers" | "jobs" => {
+            | "revisions" | "outliers" | "jobs" | "trials" => {
                 let (namespace, name) = (parts.next()?, parts.next()?);
                 (!namespace.is_empty() && !name.is_empty())
                     .then(|| ReleaseKey::new(namespace, name))
@@ -287,6 +297,7 @@ mod tests {
             key.target(),
             key.status(),
             key.verdict(),
+            key.trial("fast"),
             key.outliers(),
             key.observed_swarm(),
             key.observed_gates(),

@@ -26,6 +26,7 @@ pub mod criteria;
 pub mod defaults;
 pub mod dependency;
 pub mod event;
+pub mod experiment;
 pub mod explain;
 pub mod freeze;
 pub mod gates;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
 use crate::dependency::Dependency;
+use crate::experiment::Experiment;
 use crate::freeze::Freeze;
 use crate::gates::{BeforeTraffic, Webhook};
 use crate::quantity::Span;
@@ -120,6 +121,10 @@ pub struct ReleaseSpec {
     /// How the canary is judged.
     #[serde(default)]
     pub analysis: Analysis,
+    /// Several candidates at once beside stable, compared with a baseline that is started with them. No rollout begins
+    /// meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<Experiment>,
     /// Other releases: a rollout of this one begins only once each of them serves what its own manifest says. A rollout that
     /// runs goes on, and going back waits for nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -227,6 +227,9 @@ pub struct PreviewTarget {
     /// Tasks of the revision that had failed before.
     #[serde(default)]
     pub failed_before: u32,
+    /// The side of the experiment that it is: it has a share, and neither hosts nor headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<String>,
 }
 
 /// A revision that serves nothing any more and goes in time.
@@ -286,6 +289,9 @@ pub struct Settings {
     /// Times without a rise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Freeze>,
+    /// What is to be tried beside stable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<crate::experiment::Experiment>,
     /// The routes as written; the target's own follow once stable publishes their ports.
     pub routes: Vec<Route>,
     /// Who changed the spec.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::ExperimentStatus;
 use crate::keys::RevisionId;
 use crate::quantity::Weight;
 use crate::rollout::HistoryEntry;
@@ -49,6 +50,9 @@ pub struct Status {
     /// Revisions that are up beside the normal shares, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previews: Vec<PreviewStatus>,
+    /// The experiment that runs, or ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<ExperimentStatus>,
     /// Conditions, each with a reason.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -238,6 +242,10 @@ pub mod reasons {
     pub const PREVIEW: &str = "PreviewUp";
     /// A preview's time is over.
     pub const PREVIEW_OVER: &str = "PreviewOver";
+    /// An experiment runs beside stable.
+    pub const EXPERIMENT: &str = "Experiment";
+    /// What the spec asks for waits until the experiment has ended.
+    pub const EXPERIMENT_RUNS: &str = "WaitsForExperiment";
     /// Stable has no ready task.
     pub const UNAVAILABLE: &str = "Unavailable";
     /// Everything is being taken down.

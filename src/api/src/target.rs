@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Analysis;
+use crate::experiment::ExperimentTarget;
 use crate::gates::Due;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
@@ -42,6 +43,9 @@ pub struct Target {
     /// Revisions that are up beside the normal shares, reached by their own hosts and headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub previews: BTreeMap<RevisionId, PreviewTarget>,
+    /// The experiment that runs beside stable, or ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<ExperimentTarget>,
     /// Previews whose time was over, and when; they are not brought back by themselves. Only promotion reads it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expired: BTreeMap<RevisionId, Timestamp>,
@@ -112,6 +116,21 @@ pub struct Target {
 }
 
 impl Target {
+    /// The experiment, while it runs.
+    #[must_use]
+    pub fn experimenting(&self) -> Option<&ExperimentTarget> {
+        self.experiment
+            .as_ref()
+            .filter(|experiment| experiment.ended.is_none())
+    }
+
+    /// Whether a revision is a side of the experiment, and no preview of its own.
+    #[must_use]
+    pub fn is_side(&self, revision: &RevisionId) -> bool {
+        let preview = self.previews.get(revision);
+        preview.is_some_and(|preview| preview.side.is_some())
+    }
+
     /// The job of another revision that did for good what this one knows nothing of; `number` is that of a revision.
     #[must_use]
     pub fn behind(
@@ -149,6 +168,9 @@ pub struct Resolve {
     pub workload: Workload,
     /// The container ports to publish.
     pub ports: Vec<u16>,
+    /// The side of an experiment that it is for; absent: for what the spec asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<String>,
     /// It runs already: in this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopted>,

@@ -24,6 +24,21 @@ fn with(from: &str, to: &str) -> String {
 }
 
 const CASES: &[(&str, &str, &str)] = &[
+    (
+        "experiment: an image that is none, and a share of none",
+        "  replicas: 4",
+        "  replicas: 4\n  experiment: { duration: 0s, baseline: { weight: 60 }, candidates: [{ name: baseline, weight: 50, image: \"a b\" }, { name: x, weight: 0, env: { A: b } }, { name: x, weight: 1 }] }",
+    ),
+    (
+        "experiment: shares beyond all, a time of none, and names and candidates that are the same",
+        "  replicas: 4",
+        "  replicas: 4\n  experiment: { duration: 0s, baseline: { weight: 60 }, candidates: [{ name: baseline, weight: 50, image: \"Shop:1\" }, { name: x, weight: 5, env: { A: b } }, { name: x, weight: 1 }] }",
+    ),
+    (
+        "experiment: no candidate",
+        "  replicas: 4",
+        "  replicas: 4\n  experiment: { baseline: { weight: 5 }, candidates: [] }",
+    ),
     ("an unknown field", "  replicas: 4", "  replica: 4"),
     (
         "an unknown field nothing is like",

@@ -52,6 +52,11 @@ pub(crate) fn changes(old: &Release, new: &Release) -> Vec<Change> {
             before.analysis != after.analysis,
             "a running rollout gathers its evidence anew, no new revision",
         ),
+        (
+            "experiment",
+            before.experiment != after.experiment,
+            "candidates and a baseline beside stable; one that runs ends, and none is promoted by itself",
+        ),
         ("rules", rules, "from now on, no new revision"),
         (
             "labels or annotations",

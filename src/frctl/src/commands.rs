@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod candidate;
 mod diff;
 mod doctor;
 mod edit;

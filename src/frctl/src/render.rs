@@ -3,6 +3,7 @@
 mod describe;
 mod estimate;
 mod evidence;
+mod experiment;
 mod frame;
 pub(crate) mod log_stats;
 mod logs;

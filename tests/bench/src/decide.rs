@@ -160,7 +160,7 @@ fn one(key: ReleaseKey) -> Result<One> {
     target.analysis = Some(analysis.clone());
     let identity = Identity::of(&target, &analysis, None);
     Ok(One {
-        run: Run::new(identity, &target, None, at(0)),
+        run: Run::new(identity, (&target, &analysis), None, at(0)),
         key,
         target,
         analysis,

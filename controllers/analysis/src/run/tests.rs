@@ -106,7 +106,12 @@ fn play(traffic: &[(u64, u64, u64)], kills: impl Fn(usize) -> bool, restart: boo
     let (mut canary, mut stable) = (Counters::default(), Counters::default());
     grow(&mut stable, 5000, 40, 20.0);
     let first = target(5, 1);
-    let mut run = Run::new(identity(&first), &first, None, at(0));
+    let mut run = Run::new(
+        identity(&first),
+        (&first, first.analysis.as_ref().unwrap()),
+        None,
+        at(0),
+    );
     run.count(
         &key,
         first.analysis.as_ref().unwrap(),
@@ -225,7 +230,12 @@ fn another_run_or_form_is_not_resumed() {
 fn agents_that_cannot_be_read_are_told_and_hold_everything() {
     let target = target(5, 1);
     let analysis = target.analysis.as_ref().unwrap();
-    let mut run = Run::new(identity(&target), &target, None, at(0));
+    let mut run = Run::new(
+        identity(&target),
+        (&target, target.analysis.as_ref().unwrap()),
+        None,
+        at(0),
+    );
     let answers = vec![Err(SourceError {
         instance: "edge".into(),
         message: "refused".into(),

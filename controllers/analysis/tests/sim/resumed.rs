@@ -81,7 +81,12 @@ fn play(killed_after: impl Fn(u64) -> bool) -> Verdict {
     let (mut canary, mut stable) = (Counters::default(), Counters::default());
     let first = target(1);
     let identity = Identity::of(&first, first.analysis.as_ref().unwrap(), None);
-    let mut run = Run::new(identity.clone(), &first, None, at(0));
+    let mut run = Run::new(
+        identity.clone(),
+        (&first, first.analysis.as_ref().unwrap()),
+        None,
+        at(0),
+    );
     let analysis = first.analysis.as_ref().unwrap();
     run.count(&key, analysis, &pulled(0, &canary, &stable), at(0));
     let begun = run.begin(&first, analysis, at(0));

@@ -47,7 +47,7 @@ impl Desired {
             };
             self.groups.insert(group.clone(), made);
         }
-        if preview.closed || !names::is_word(revision.as_str()) {
+        if preview.closed || preview.side.is_some() || !names::is_word(revision.as_str()) {
             return;
         }
         self.previews.entry(id.clone()).or_insert_with(|| {

@@ -8,6 +8,7 @@
 )]
 
 mod classic;
+mod experiments;
 mod http;
 mod life;
 mod support;

@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, not_yet_routed, switch};
 use super::why::Why;
-use super::{dependencies, gates, preview, removal, taking_back};
+use super::{dependencies, experiment, gates, preview, removal, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -27,6 +27,9 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
     };
     if draft.target.stable.as_ref() == Some(&wanted) {
         if let Some(why) = not_yet_routed(draft) {
+            return Move::Wait(why);
+        }
+        if let Some(why) = experiment::why(draft).filter(|_| draft.ready(&wanted) > 0) {
             return Move::Wait(why);
         }
         return Move::Wait(Why::Serving {
@@ -50,6 +53,12 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             });
         }
         return preview::wanted(draft, &wanted);
+    }
+    if let Some(experiment) = draft.target.experimenting() {
+        return Move::Wait(Why::ExperimentRuns {
+            revision: draft.name(&wanted),
+            until: experiment::until(experiment),
+        });
     }
     // What the database has become does not fit an older revision: somebody must have said that it may begin.
     if let Some(job) = gates::behind(draft, &wanted)

@@ -64,6 +64,7 @@ fn begin(draft: &mut Draft<'_>) {
     target.rollout = None;
     target.canary = None;
     target.resolve = None;
+    target.experiment = None;
     target.previews.values_mut().for_each(preview::shut);
     let revisions: Vec<RevisionId> = target.revisions.keys().cloned().collect();
     for revision in revisions {

@@ -59,6 +59,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         generation,
         workload: spec.workload.clone(),
         ports: spec.ports(),
+        side: None,
         // Only the first revision can be one that runs already.
         adopt: if target.stable.is_none() && target.rollout.is_none() {
             release.metadata.adopted.clone()
@@ -86,6 +87,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         before_traffic: spec.before_traffic.clone(),
         webhooks: spec.webhooks.clone(),
         freeze: spec.freeze.clone(),
+        experiment: spec.experiment.clone(),
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });
@@ -207,72 +209,100 @@ pub(super) fn adopt_routes(draft: &mut Draft<'_>) {
 
 /// Makes a revision of the swarm controller's answer.
 fn resolution(draft: &mut Draft<'_>) -> Option<Why> {
-    let resolve = draft.target.resolve.clone()?;
+    let asked = draft.target.resolve.as_ref();
+    let resolve = asked.filter(|resolve| resolve.side.is_none())?.clone();
     let image = resolve.workload.image.clone();
-    let answer = draft
-        .swarm()
-        .and_then(|seen| seen.resolution.as_ref())
-        .filter(|answer| answer.generation == resolve.generation);
-    let Some(answer) = answer else {
-        return Some(match draft.swarm().and_then(|seen| seen.problem.clone()) {
+    match answer(draft, &resolve) {
+        None => Some(match draft.swarm().and_then(|seen| seen.problem.clone()) {
             Some(problem) => Why::SwarmUnknown { problem },
             None => Why::Resolving { image },
-        });
-    };
-    match answer {
-        Resolution {
-            image: Some(resolved),
-            service: Some(service),
-            ..
-        } => {
-            name_revision(draft, &resolve, resolved, service);
+        }),
+        Some(Ok(id)) => {
+            draft.target.resolve = None;
+            draft.target.wanted = Some(id.clone());
+            failed_before(draft, &id);
             None
         }
-        Resolution {
-            error, transient, ..
-        } => Some(Why::Unresolved {
+        Some(Err((error, transient))) => Some(Why::Unresolved {
             image,
-            error: error
-                .clone()
-                .unwrap_or_else(|| "no reason given".to_owned()),
-            transient: *transient,
+            error,
+            transient,
         }),
     }
 }
 
-fn name_revision(
+/// The revision that the swarm controller's answer makes, or why there is none and whether that may change; `None`: it
+/// has not answered.
+pub(super) fn answer(
+    draft: &mut Draft<'_>,
+    resolve: &Resolve,
+) -> Option<Result<RevisionId, (String, bool)>> {
+    let answer = draft
+        .swarm()
+        .and_then(|seen| seen.resolution.as_ref())
+        .filter(|answer| answer.generation == resolve.generation)?;
+    Some(match answer {
+        Resolution {
+            image: Some(resolved),
+            service: Some(service),
+            ..
+        } => Ok(recorded(draft, resolve, resolved, service)),
+        Resolution {
+            error, transient, ..
+        } => {
+            let error = error.clone();
+            let error = error.unwrap_or_else(|| "no reason given".to_owned());
+            Err((error, *transient))
+        }
+    })
+}
+
+/// The revision's id; its record is made where there is none.
+fn recorded(
     draft: &mut Draft<'_>,
     resolve: &Resolve,
     image: &ResolvedImage,
     service: &serde_json::Value,
-) {
+) -> RevisionId {
     let id = RevisionId::of(&resolve.workload, &image.pinned, &resolve.ports);
-    draft.target.resolve = None;
-    draft.target.wanted = Some(id.clone());
-    if draft.record(&id).is_none() {
-        let record = RevisionRecord {
-            id: id.clone(),
-            uid: draft.target.uid.clone(),
-            number: highest_number(draft) + 1,
-            generation: resolve.generation,
-            created_at: draft.now,
-            created_by: draft.settings().and_then(|s| s.changed_by.clone()),
-            workload: resolve.workload.clone(),
-            image: image.clone(),
-            ports: resolve.ports.clone(),
-            service: service.clone(),
-            adopted: resolve.adopt.clone(),
-        };
-        let message = format!(
-            "revision {} is {} as {}",
-            record.number, record.workload.image, record.image.pinned
-        );
-        draft.records.insert(id, record);
-        draft.note(Severity::Normal, "RevisionCreated", message);
-    } else if let Some(failed) = draft.target.failed.get(&id) {
+    if draft.record(&id).is_some() {
+        return id;
+    }
+    let generation = match resolve.side {
+        None => resolve.generation,
+        Some(_) => draft.target.spec_generation,
+    };
+    let record = RevisionRecord {
+        id: id.clone(),
+        uid: draft.target.uid.clone(),
+        number: highest_number(draft) + 1,
+        generation,
+        created_at: draft.now,
+        created_by: draft.settings().and_then(|s| s.changed_by.clone()),
+        workload: resolve.workload.clone(),
+        image: image.clone(),
+        ports: resolve.ports.clone(),
+        service: service.clone(),
+        adopted: resolve.adopt.clone(),
+    };
+    let message = format!(
+        "revision {} is {} as {}",
+        record.number, record.workload.image, record.image.pinned
+    );
+    draft.records.insert(id.clone(), record);
+    draft.note(Severity::Normal, "RevisionCreated", message);
+    id
+}
+
+/// Says of what is asked for again that it failed before.
+fn failed_before(draft: &mut Draft<'_>, id: &RevisionId) {
+    if draft.records.contains_key(id) {
+        return;
+    }
+    if let Some(failed) = draft.target.failed.get(id) {
         let message = format!(
             "{} failed before ({}) and is not tried again by itself; retry it, or apply another",
-            draft.name(&id),
+            draft.name(id),
             failed.reason
         );
         draft.note(Severity::Warning, "FailedBefore", message);
@@ -280,7 +310,8 @@ fn name_revision(
 }
 
 fn highest_number(draft: &Draft<'_>) -> u64 {
-    let recorded = draft.world.records.values().map(|record| record.number);
+    let records = draft.world.records.values().chain(draft.records.values());
+    let recorded = records.map(|record| record.number);
     let remembered = draft.target.history.iter().map(|entry| entry.number);
     recorded.chain(remembered).max().unwrap_or(0)
 }

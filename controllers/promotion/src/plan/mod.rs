@@ -4,6 +4,7 @@
 //! spec ──intake──▶ wanted revision ──rollout──▶ canary: Scaling ▶ Shifting ▶ Holding ▶ … ▶ Draining ──▶ stable
 //!                                      └─ taking_back: harm, deadline, crash loop, abort, newer spec ─▶ RollingBack
 //! spec ──preview──▶ up beside the shares ▶ closed when its time is over
+//! spec ──experiment──▶ baseline and candidates with shares of their own ▶ ended, none promoted
 //! what neither serves any more ──removal──▶ warm ▶ draining ▶ gone          deletedAt ──delete──▶ nothing left
 //! ```
 //!
@@ -15,6 +16,7 @@ mod begin;
 mod delete;
 mod dependencies;
 mod draft;
+mod experiment;
 mod gates;
 mod hold;
 mod intake;

@@ -1,6 +1,7 @@
 //! People's words. Each is answered once, whatever the answer; the same id again changes nothing.
 
 use fm_api::event::Severity;
+use fm_api::experiment::ExperimentTarget;
 use fm_api::keys::RevisionId;
 use fm_api::operation::{Operation, Verb};
 use fm_api::release::Approval;
@@ -8,7 +9,7 @@ use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Thawed, W
 use fm_api::status::{OperationAnswer, reasons};
 
 use super::draft::Draft;
-use super::{gates, hold, preview, rollout, taking_back};
+use super::{experiment, gates, hold, preview, rollout, taking_back};
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -297,6 +298,10 @@ fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         |why| format!("aborted by {}: {why}", by(operation)),
     );
     match &draft.target.rollout {
+        None if draft.target.experimenting().is_some() => {
+            experiment::end(draft, &why);
+            Ok("the experiment ends; stable takes every share back".to_owned())
+        }
         None => abort_waiting(draft, why),
         Some(run) if run.stage == Stage::RollingBack => {
             let slowly = run.returns_from.is_some();
@@ -411,6 +416,12 @@ fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         draft.target.rollout = Some(run);
         renew(draft, &revision);
         return Ok("the first revision gets new tasks".to_owned());
+    }
+    let ended = |experiment: &ExperimentTarget| experiment.ended.is_some();
+    if draft.target.rollout.is_none() && draft.target.experiment.as_ref().is_some_and(ended) {
+        // What the spec asks for begins anew once its sides are gone.
+        draft.target.experiment = None;
+        return Ok("the experiment begins anew, with new tasks and no evidence".to_owned());
     }
     Err("nothing failed that could be tried again".to_owned())
 }

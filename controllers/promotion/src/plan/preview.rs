@@ -81,6 +81,7 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) {
             },
             blind_since: None,
             failed_before,
+            side: None,
         },
     );
     tend(draft);
@@ -108,7 +109,7 @@ fn open(draft: &Draft<'_>) -> Vec<RevisionId> {
         .target
         .previews
         .iter()
-        .filter(|(_, preview)| !preview.closed)
+        .filter(|(_, preview)| !preview.closed && preview.side.is_none())
         .map(|(revision, preview)| (wanted == Some(revision), preview, revision))
         .collect();
     open.sort_by_key(|(wanted, preview, revision)| (*wanted, preview.since, *revision));
@@ -140,12 +141,14 @@ fn follow(draft: &mut Draft<'_>, revision: &RevisionId) {
 }
 
 /// Keeps the time since its tasks last made progress.
-fn watch(draft: &mut Draft<'_>, revision: &RevisionId) {
+pub(super) fn watch(draft: &mut Draft<'_>, revision: &RevisionId) {
     let Some(mut preview) = draft.target.previews.get(revision).cloned() else {
         return;
     };
     let now = draft.now;
-    draft.wake(preview.until);
+    if preview.side.is_none() {
+        draft.wake(preview.until);
+    }
     if draft.swarm_problem().is_some()
         || (!preview.routes.is_empty() && draft.world.live.is_empty())
     {
@@ -164,12 +167,18 @@ fn watch(draft: &mut Draft<'_>, revision: &RevisionId) {
     draft.target.previews.insert(revision.clone(), preview);
 }
 
-fn is_up(draft: &Draft<'_>, revision: &RevisionId, preview: &PreviewTarget) -> bool {
-    let needed = draft.replicas();
+pub(super) fn is_up(draft: &Draft<'_>, revision: &RevisionId, preview: &PreviewTarget) -> bool {
+    let needed = needed(draft, revision);
     draft.swarm_problem().is_none()
         && draft.ready(revision) >= needed
         && (preview.routes.is_empty()
             || healthy(draft, revision, preview).is_some_and(|n| n >= needed))
+}
+
+/// Tasks that are asked for.
+fn needed(draft: &Draft<'_>, revision: &RevisionId) -> u32 {
+    let target = draft.target.revisions.get(revision);
+    target.map_or(0, |target| target.replicas)
 }
 
 /// Tasks healthy in HAProxy, the fewest over all live agents.
@@ -212,7 +221,7 @@ fn over(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<Ending> {
 }
 
 /// Tasks that do not come up.
-fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<Ending> {
+pub(super) fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<Ending> {
     let preview = draft.target.previews.get(revision)?.clone();
     if preview.came_up || preview.blind_since.is_some() {
         return None;
@@ -222,7 +231,7 @@ fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<Ending> {
         reason: reason.to_owned(),
         why,
     };
-    if draft.ready(revision) < draft.replicas()
+    if draft.ready(revision) < needed(draft, revision)
         && let Some(why) = taking_back::crashes(draft, revision, preview.failed_before)
     {
         return Some(ends(reasons::CRASH_LOOP, why));
@@ -325,7 +334,8 @@ pub(super) fn crowded(draft: &Draft<'_>, wanted: &RevisionId) -> bool {
     let Some(asked) = draft.settings().and_then(|s| s.preview.as_ref()) else {
         return false;
     };
-    let going = draft.target.previews.values().filter(|p| p.closed).count();
+    let previews = draft.target.previews.values();
+    let going = previews.filter(|p| p.closed && p.side.is_none()).count();
     !draft.target.previews.contains_key(wanted) && going >= asked.limit as usize
 }
 

@@ -140,6 +140,11 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
         .chain(target.stable.clone())
         .chain(target.canary.clone())
         .chain(target.wanted.clone())
+        .chain(
+            (target.experiment.iter())
+                .flat_map(|experiment| &experiment.sides)
+                .filter_map(|side| side.revision.clone()),
+        )
         .collect();
     target.failed.retain(|revision, _| kept.contains(revision));
     target.ran.retain(|revision, _| kept.contains(revision));

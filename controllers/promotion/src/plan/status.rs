@@ -1,5 +1,6 @@
 //! The status, derived: what people read of a target and of what is seen. Nothing is decided from it.
 
+use fm_api::experiment::{ExperimentStatus, ExperimentTarget, SideStatus, SideTarget};
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
 use fm_api::release::Approval;
@@ -48,6 +49,11 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         stable: draft.target.stable.as_ref().map(|r| revision(draft, r)),
         canary: draft.target.canary.as_ref().map(|r| revision(draft, r)),
         previews: previews(draft),
+        experiment: draft
+            .target
+            .experiment
+            .as_ref()
+            .map(|e| experiment(draft, e)),
         conditions: conditions(draft, why),
         last_operation: draft
             .answers
@@ -102,7 +108,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
             ready: 0, replicas, ..
         } if *replicas > 0 => return Phase::Degraded,
         Why::Serving { .. } => return Phase::Healthy,
-        Why::Preview(_) => return Phase::Healthy,
+        Why::Preview(_) | Why::Experiment(_) => return Phase::Healthy,
         Why::PreviewOver { .. } => return Phase::Over,
         Why::PreviewFails { .. } => return Phase::Degraded,
         Why::Paused { .. } | Why::Inconclusive { .. } | Why::Held { .. } => return Phase::Paused,
@@ -111,6 +117,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::Unresolved { .. }
         | Why::NoSlot { .. }
         | Why::StillLeaving { .. }
+        | Why::ExperimentRuns { .. }
         | Why::Scaling(_)
         | Why::SwarmUnknown { .. }
         | Why::NoAgent
@@ -164,7 +171,7 @@ fn previews(draft: &Draft<'_>) -> Vec<PreviewStatus> {
         .target
         .previews
         .iter()
-        .filter(|(_, preview)| !preview.closed)
+        .filter(|(_, preview)| !preview.closed && preview.side.is_none())
         .collect();
     open.sort_by_key(|(id, preview)| (std::cmp::Reverse(preview.since), *id));
     let one = |(id, preview): (&RevisionId, &PreviewTarget)| PreviewStatus {
@@ -182,6 +189,40 @@ fn previews(draft: &Draft<'_>) -> Vec<PreviewStatus> {
         up: !preview.progress.short,
     };
     open.into_iter().map(one).collect()
+}
+
+fn experiment(draft: &Draft<'_>, experiment: &ExperimentTarget) -> ExperimentStatus {
+    let side = |side: &SideTarget| {
+        let now = side.revision.as_ref();
+        let candidates = &experiment.plan.candidates;
+        let written = candidates.iter().find(|one| one.name == side.name);
+        let stable = draft.record(&experiment.stable);
+        let image = written.and_then(|one| one.image.clone());
+        SideStatus {
+            name: side.name.clone(),
+            weight: if side.shared {
+                side.weight
+            } else {
+                Weight::ZERO
+            },
+            revision: side.revision.clone(),
+            image: image
+                .or_else(|| stable.map(|record| record.workload.image.clone()))
+                .unwrap_or_default(),
+            replicas: now
+                .and_then(|id| draft.target.revisions.get(id))
+                .map_or(0, |target| target.replicas),
+            ready: now.map_or(0, |id| draft.ready(id)),
+            says: super::experiment::says(draft, side),
+            result: side.outcome.as_ref().map(|outcome| outcome.result),
+        }
+    };
+    ExperimentStatus {
+        sides: experiment.sides.iter().map(side).collect(),
+        since: experiment.since,
+        until: super::experiment::until(experiment),
+        ended: experiment.ended.clone(),
+    }
 }
 
 fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
-use super::{delete, gates, hold, intake, operations, preview, removal, rollout, status};
+use super::{
+    delete, experiment, gates, hold, intake, operations, preview, removal, rollout, status,
+};
 
 /// What is to be written, in one transaction, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +141,10 @@ fn settle(draft: &mut Draft<'_>) -> Why {
         }
         let moved = draft.target.clone();
         removal::step(draft);
+        // Last, for it begins when a rollout has ended and when what was there before is gone.
+        if draft.target.held.is_none() {
+            experiment::tend(draft);
+        }
         // Each round ends a rollout or removes a revision, and begins none twice.
         if draft.target == moved || draft.target == before {
             return why;

@@ -43,6 +43,8 @@ impl Why {
             } if *replicas > 0 => reasons::UNAVAILABLE,
             Why::Serving { .. } => reasons::SERVING,
             Why::Held { .. } => reasons::HELD,
+            Why::Experiment(_) => reasons::EXPERIMENT,
+            Why::ExperimentRuns { .. } => reasons::EXPERIMENT_RUNS,
             Why::Preview(_) => reasons::PREVIEW,
             Why::PreviewOver { .. } => reasons::PREVIEW_OVER,
             Why::Behind { .. } => reasons::IRREVERSIBLE,
@@ -59,6 +61,8 @@ impl Why {
         match self {
             Why::Holding(at) => at.until,
             Why::Preview(up) => Some(up.until),
+            Why::Experiment(up) => up.until,
+            Why::ExperimentRuns { until, .. } => *until,
             Why::Held { held, .. } => Some(held.until),
             Why::Returning { until, .. } => Some(*until),
             Why::Scaling(scaling) => scaling.deadline,
@@ -127,6 +131,8 @@ impl Why {
             | Why::StableBroken { .. }
             | Why::Serving { .. }
             | Why::Preview(_)
+            | Why::Experiment(_)
+            | Why::ExperimentRuns { .. }
             | Why::PreviewOver { .. }
             | Why::Deleting { .. } => false,
         }
@@ -201,6 +207,14 @@ impl Why {
             }
             Why::Held { held, harm } => sentence_of_hold(held, harm.as_deref()),
             Why::Preview(up) => up.sentence(),
+            Why::Experiment(up) => up.sentence(),
+            Why::ExperimentRuns { revision, until } => {
+                let at_most = until.map(|at| format!(", at {} at the latest", clock(at)));
+                format!(
+                    "{revision} begins once the experiment has ended{}; abort ends it now",
+                    at_most.unwrap_or_default()
+                )
+            }
             Why::PreviewOver { revision, at } => {
                 format!(
                     "the preview of {revision} is over since {}; retry brings it back",

@@ -157,6 +157,15 @@ pub enum Why {
         /// Tasks wanted.
         replicas: u32,
     },
+    /// What the spec asks for serves, and an experiment runs beside it.
+    Experiment(Box<ExperimentUp>),
+    /// What the spec asks for begins once the experiment has ended.
+    ExperimentRuns {
+        /// The revision.
+        revision: String,
+        /// Until when at most, if that is known.
+        until: Option<Timestamp>,
+    },
     /// The preview that the spec asks for is up.
     Preview(PreviewUp),
     /// The preview that the spec asks for is over.
@@ -215,6 +224,25 @@ pub struct PreviewUp {
     pub replicas: u32,
     /// How many others are up or starting.
     pub others: usize,
+}
+
+/// An experiment that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExperimentUp {
+    /// What serves.
+    pub stable: String,
+    /// Until when at most, if that is known.
+    pub until: Option<Timestamp>,
+    /// The shares were given.
+    pub shared: bool,
+    /// Candidates that are not worse than the baseline.
+    pub good: Vec<String>,
+    /// Candidates that harm.
+    pub harms: Vec<String>,
+    /// Candidates that did not come up.
+    pub failed: Vec<String>,
+    /// Candidates that are not decided.
+    pub open: Vec<String>,
 }
 
 /// What is missing of the tasks.

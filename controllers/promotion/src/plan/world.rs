@@ -33,6 +33,8 @@ pub struct World {
     pub haproxy: BTreeMap<String, HaproxyObserved>,
     /// What analysis concludes.
     pub verdict: Option<Verdict>,
+    /// What analysis concludes of each candidate of an experiment, by its name.
+    pub trials: BTreeMap<String, Verdict>,
     /// What gates have said.
     pub gates: Option<GatesObserved>,
     /// The releases that this one depends on.

@@ -8,6 +8,7 @@ use fm_api::verdict::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::experiments::experiment;
 use super::gates::{frozen_now, hook, job};
 use super::previews::preview;
 use super::sim::{Sim, release};
@@ -45,6 +46,8 @@ pub(super) enum Act {
     Roles(bool),
     Open(u32),
     Settle(GateVerdict, u64),
+    Experiment(u8),
+    Trial(bool, Decision),
 }
 
 const EDGES: [&str; 2] = ["edge", "edge-2"];
@@ -55,6 +58,11 @@ const IMAGES: [&str; 7] = [
 pub(super) fn act() -> impl Strategy<Value = Act> {
     let decision = prop_oneof![
         Just(Decision::Wait),
+        Just(Decision::Promote),
+        Just(Decision::Rollback),
+        Just(Decision::Inconclusive)
+    ];
+    let of_trial = prop_oneof![
         Just(Decision::Promote),
         Just(Decision::Rollback),
         Just(Decision::Inconclusive)
@@ -102,6 +110,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         // Without it hardly any walk comes further than its first step.
         8 => (prop_oneof![4 => Just(GateVerdict::Yes), 1 => Just(GateVerdict::Open)], prop_oneof![Just(0_u64), 1..30_u64])
             .prop_map(|(says, seconds)| Act::Settle(says, seconds)),
+        2 => (0..4_u8).prop_map(Act::Experiment),
+        2 => (any::<bool>(), of_trial).prop_map(|(first, says)| Act::Trial(first, says)),
     ]
 }
 
@@ -245,6 +255,12 @@ pub(super) fn perform(sim: &mut Sim, act: &Act) {
             sim.pass(*seconds);
             sim.settle();
         }
+        Act::Experiment(n) => sim.apply(|release| {
+            let images = ["good:2", "crash:1", "sick:1"];
+            let image = images.get(usize::from(*n));
+            release.spec.experiment = image.map(|image| experiment(image));
+        }),
+        Act::Trial(first, says) => sim.trial(if *first { "cache" } else { "next" }, *says),
         Act::Spoil => sim.spoil(),
         Act::Unroute => sim.apply(|release| release.spec.routes.clear()),
         Act::Route => {

@@ -15,11 +15,12 @@ use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::chaos::{Act, act, calm, perform, strategy};
+use super::experiments::experiment;
 use super::gates::job;
 use super::sim::Sim;
 
 /// So many walks of so many acts.
-const WALKS: usize = 105;
+const WALKS: usize = 125;
 const ACTS: usize = 40;
 
 /// What can be asked: the verb, whether it passes everything or is forced, whether it overrides a freeze, with which role.
@@ -159,6 +160,14 @@ fn start(walk: usize) -> Sim {
     let mut sim = Sim::serving(first);
     let stable = sim.target().stable.clone().unwrap();
     sim.pass(1);
+    if walk % 12 == 6 {
+        // An experiment runs, and an image waits for its end.
+        sim.apply(|release| release.spec.experiment = Some(experiment("good:2")));
+        sim.settle();
+        sim.image("good:1");
+        sim.settle();
+        return sim;
+    }
     if walk % 7 == 5 {
         sim.apply(|release| release.spec.before_traffic = vec![job(false)]);
     }
@@ -300,6 +309,8 @@ fn every_operation_is_answered_within_the_laws_in_every_state() {
         reasons::IRREVERSIBLE,
         reasons::PREVIEW,
         reasons::PREVIEW_OVER,
+        reasons::EXPERIMENT,
+        reasons::EXPERIMENT_RUNS,
         reasons::DELETING,
         ", first",
         ", held",

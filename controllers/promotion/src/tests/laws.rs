@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::chaos::{act, calm, perform, strategy};
+use super::experiments;
 use super::sim::Sim;
 use crate::plan::{Plan, World};
 
@@ -35,6 +36,7 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     failed_is_not_tried_again(old, new, plan);
     a_switch_is_whole(new);
     previews_have_no_share_and_an_end(new, now);
+    experiments::law(before, old, new);
     held_is_left_alone(before, old, new);
     the_way_back_only_falls(before, old, new);
     nothing_rises_past_a_gate(before, old, new, now);
@@ -147,6 +149,10 @@ fn previews_have_no_share_and_an_end(new: &Target, now: Timestamp) {
             assert!(!split.shares().contains_key(revision));
         }
         let shut = preview.hosts.is_empty() && preview.match_rules.is_empty();
+        assert!(
+            preview.side.is_none() || shut,
+            "nothing but a share leads to a side"
+        );
         assert!(if new.held.is_some() {
             true
         } else if preview.closed {
@@ -177,7 +183,7 @@ fn a_switch_is_whole(new: &Target) {
     }
 }
 
-fn ready(world: &World, revision: &fm_api::keys::RevisionId) -> u32 {
+pub(super) fn ready(world: &World, revision: &fm_api::keys::RevisionId) -> u32 {
     let seen = world
         .swarm
         .as_ref()
@@ -185,7 +191,7 @@ fn ready(world: &World, revision: &fm_api::keys::RevisionId) -> u32 {
     seen.map_or(0, |seen| u32::try_from(seen.ready.len()).unwrap())
 }
 
-fn healthy(world: &World, revision: &fm_api::keys::RevisionId) -> Vec<u32> {
+pub(super) fn healthy(world: &World, revision: &fm_api::keys::RevisionId) -> Vec<u32> {
     let seen = |instance| world.haproxy.get(instance)?.revisions.get(revision);
     world
         .live

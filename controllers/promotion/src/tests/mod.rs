@@ -3,6 +3,7 @@
 mod chaos;
 mod dependencies;
 mod every;
+mod experiments;
 mod failures;
 mod flaps;
 mod gates;

@@ -390,6 +390,29 @@ impl Sim {
         });
     }
 
+    /// Analysis concludes this of a candidate.
+    pub(super) fn trial(&mut self, name: &str, decision: Decision) {
+        let target = self.world.target.as_ref();
+        let experiment = target.and_then(|target| target.experimenting());
+        let mut trials = experiment.into_iter().flat_map(|e| e.trials());
+        let Some((_, analysis)) = trials.find(|(known, _)| *known == name) else {
+            return;
+        };
+        let (before, main) = (self.world.verdict.take(), analysis.clone());
+        drop(trials);
+        let kept = self.world.target.as_ref().and_then(|t| t.analysis.clone());
+        if let Some(target) = &mut self.world.target {
+            target.analysis = Some(main);
+        }
+        self.verdict(decision);
+        if let Some(target) = &mut self.world.target {
+            target.analysis = kept;
+        }
+        if let Some(verdict) = std::mem::replace(&mut self.world.verdict, before) {
+            self.world.trials.insert(name.to_owned(), verdict);
+        }
+    }
+
     /// Every gate that is due answers so.
     pub(super) fn gates(&mut self, verdict: GateVerdict) {
         let Some(target) = &self.world.target else {

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::quantity::Span;
 use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require, Rollback};
 
-use super::{LARGEST, gates, metrics, preview, routes, workload};
+use super::{LARGEST, experiment, gates, metrics, preview, routes, workload};
 
 const DAY: Span = Span::secs(86_400);
 pub(super) const MONTH: Span = Span::secs(30 * 86_400);
@@ -31,6 +31,9 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
         preview::problems(&mut found, strategy, release);
     }
     worker(&mut found, spec);
+    if let Some(asked) = &spec.experiment {
+        experiment::problems(&mut found, asked, spec);
+    }
     super::matching::problems(&mut found, spec);
     analysis(&mut found, &spec.analysis);
     saturation(&mut found, spec);

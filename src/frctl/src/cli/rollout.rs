@@ -76,6 +76,9 @@ pub(crate) struct Promote {
     /// In an emergency: no freeze window holds this rollout any more. --why is kept in its history
     #[arg(long, requires = "why", conflicts_with = "full")]
     pub(crate) override_freeze: bool,
+    /// Of an experiment: this candidate becomes what the manifest asks for, and is rolled out like any other
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["full", "override_freeze", "why", "id"])]
+    pub(crate) candidate: Option<String>,
 }
 
 /// `rollout undo`.

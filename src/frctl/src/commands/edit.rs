@@ -41,7 +41,8 @@ pub(super) async fn image(session: &Session, options: &SetImage) -> Result<Exit>
     Ok(Exit::Done)
 }
 
-async fn edit(
+/// Reads a release, changes it and stores it; again if somebody was faster.
+pub(super) async fn edit(
     session: &Session,
     client: &Client,
     key: &ReleaseKey,

@@ -30,6 +30,10 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
         Rollout::History(options) => return history::run(session, &options).await,
         Rollout::Undo(options) => return undo(session, &options).await,
         Rollout::Abort(options) => return abort(session, options).await,
+        Rollout::Promote(options) if options.candidate.is_some() => {
+            let candidate = options.candidate.as_deref().unwrap_or_default();
+            return super::candidate::promote(session, &options.operation.name, candidate).await;
+        }
         Rollout::Promote(options) => {
             let (name, asked) = plain(Verb::Promote, options.operation);
             let asked = Asked {
@@ -85,7 +89,10 @@ async fn abort(session: &Session, options: cli::Abort) -> Result<Exit> {
     let Some(name) = options.name else {
         let running = |view: &View| {
             let target = view.target.as_ref();
-            target.is_some_and(|target| target.stable.is_some() && target.rollout.is_some())
+            target.is_some_and(|target| {
+                let rolls = target.stable.is_some() && target.rollout.is_some();
+                rolls || target.experimenting().is_some()
+            })
         };
         return everywhere(session, options.all_namespaces, running, &asked).await;
     };

@@ -45,6 +45,7 @@ pub(crate) fn frame(shown: &Frame<'_>, look: &Look) -> String {
         lines.extend(shares(view, look));
         lines.push(String::new());
         lines.extend(super::previews::previews(status, look));
+        lines.extend(super::experiment::experiment(status, look));
         if status.previews.is_empty() || status.stable.is_some() || status.canary.is_some() {
             lines.extend(sides(view, status, look));
         }
@@ -219,7 +220,12 @@ fn shares(view: &View, look: &Look) -> Vec<String> {
     };
     let wanted = match &traffic.canary {
         Some(_) => format!("{} to the canary", percent(traffic.weight)),
-        None => "all to stable".to_owned(),
+        None => match view.target.as_ref().and_then(|t| t.experimenting()) {
+            Some(experiment) if experiment.shared() => {
+                "the sides' below, the rest to stable".to_owned()
+            }
+            Some(_) | None => "all to stable".to_owned(),
+        },
     };
     let (mut current, mut behind) = (Vec::new(), Vec::new());
     for (instance, seen) in &view.haproxy {

@@ -161,6 +161,7 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
     resolving.target.as_mut().unwrap().resolve = Some(fm_api::target::Resolve {
         generation: 4,
         workload,
+        side: None,
         ports: vec![8080],
         adopt: None,
     });
