@@ -81,16 +81,18 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
         return (Decision::Rollback, reason, sentence);
     }
     let wait = |reason, sentence| (Decision::Wait, reason, sentence);
-    if let Some(problem) = situation.unseen {
+    let worker = situation.target.worker;
+    if let Some(problem) = situation.unseen.filter(|_| !worker) {
         return wait(Reason::TelemetryUnavailable, sentence::unseen(problem));
     }
     if let Some(sentence) = stable_unhealthy(situation) {
         return wait(Reason::StableUnhealthy, sentence);
     }
-    let lossy = lines_lost(situation);
+    let lossy = lines_lost(situation).filter(|_| !worker);
+    let as_good = worker || non_inferior(situation.evidence);
     let fullness = &situation.joint.fullness;
     if let Some(sentence) = fullness.pending.as_ref()
-        && non_inferior(situation.evidence)
+        && as_good
     {
         return match deadline_passed(situation, now) {
             Some(_) => {
@@ -100,7 +102,7 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
             None => wait(Reason::SaturationPending, sentence.clone()),
         };
     }
-    if non_inferior(situation.evidence) && situation.joint.pending.is_none() && lossy.is_none() {
+    if as_good && situation.joint.pending.is_none() && lossy.is_none() {
         if let Some(sentence) = &situation.joint.inconclusive {
             let early = holding(situation, now).is_some() || baking(situation, now).is_some();
             let decision = if early {
@@ -125,12 +127,7 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
     if let Some(sentence) = lossy {
         return wait(Reason::LinesLost, sentence);
     }
-    if let Some(sentence) = situation
-        .joint
-        .pending
-        .as_ref()
-        .filter(|_| non_inferior(situation.evidence))
-    {
+    if let Some(sentence) = situation.joint.pending.as_ref().filter(|_| as_good) {
         return wait(Reason::MetricPending, sentence.clone());
     }
     let errors = &situation.evidence.errors;
@@ -224,7 +221,7 @@ fn lines_lost(situation: &Situation<'_>) -> Option<String> {
     (lines.lost_share() > guards.max_lost_lines).then(|| sentence::lines_lost(guards, lines))
 }
 
-/// Whether every criterion that is asked for and measured has shown it.
+/// Whether every criterion of requests that is asked for and measured has shown it.
 pub(crate) fn non_inferior(evidence: &Evidence) -> bool {
     evidence.errors.non_inferior && evidence.latency.as_ref().is_none_or(|l| l.non_inferior)
 }
@@ -238,7 +235,8 @@ fn baking(situation: &Situation<'_>, now: Timestamp) -> Option<String> {
     let bake = bake(situation.target);
     let since = situation.target.since.unwrap_or(now);
     let left = bake.to_signed() - now.duration_since(since);
-    left.is_positive().then(|| sentence::baking(bake, left))
+    left.is_positive()
+        .then(|| sentence::baking(situation.target.worker, bake, left))
 }
 
 /// The least time before the last promotion: as stated, or the longest of 60 s, twice the request timeout, and the last hold.
@@ -266,12 +264,38 @@ fn rate(counted: Counted) -> f64 {
 }
 
 fn metrics(situation: &Situation<'_>) -> Vec<MetricVerdict> {
-    let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
-    let decide = |harm, non_inferior| match (harm, non_inferior) {
+    let mut metrics = if situation.target.worker {
+        Vec::new()
+    } else {
+        of_requests(situation)
+    };
+    for (name, broken) in &situation.joint.fullness.guards {
+        metrics.push(MetricVerdict {
+            name: (*name).to_owned(),
+            decision: decide(*broken, false),
+            log_e_harm: 0.0,
+            harm_threshold: 0.0,
+            log_e_ni: 0.0,
+            ni_threshold: 0.0,
+            lower: -1.0,
+            upper: 1.0,
+            canary: Counted::default(),
+            stable: Counted::default(),
+        });
+    }
+    metrics
+}
+
+fn decide(harm: bool, non_inferior: bool) -> Decision {
+    match (harm, non_inferior) {
         (true, _) => Decision::Rollback,
         (false, true) => Decision::Promote,
         (false, false) => Decision::Wait,
-    };
+    }
+}
+
+fn of_requests(situation: &Situation<'_>) -> Vec<MetricVerdict> {
+    let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
     let errors = &evidence.errors;
     let (lower, upper) = errors.bounds(criteria);
     let mut metrics = vec![MetricVerdict {
@@ -331,20 +355,6 @@ fn metrics(situation: &Situation<'_>) -> Vec<MetricVerdict> {
             stable,
         });
     }
-    for (name, broken) in &situation.joint.fullness.guards {
-        metrics.push(MetricVerdict {
-            name: (*name).to_owned(),
-            decision: decide(*broken, false),
-            log_e_harm: 0.0,
-            harm_threshold: 0.0,
-            log_e_ni: 0.0,
-            ni_threshold: 0.0,
-            lower: -1.0,
-            upper: 1.0,
-            canary: Counted::default(),
-            stable: Counted::default(),
-        });
-    }
     metrics
 }
 
@@ -365,3 +375,5 @@ pub fn requests_needed(criteria: &Analysis, errors: &Errors, weight: Weight) -> 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worker_tests;

@@ -181,6 +181,7 @@ pub(crate) fn target(release: &Release) -> (AnalysisTarget, Timestamp) {
         stable: revision,
         criteria: spec.analysis.clone(),
         criteria_hash: String::new(),
+        worker: spec.routes.is_empty(),
         request_timeout: spec.request_timeout(),
         last_hold: holds.next_back().unwrap_or(Span::ZERO),
         since: Some(begin),

@@ -101,6 +101,7 @@ impl Rig {
             canary,
             stable,
             criteria,
+            worker: false,
             criteria_hash: "hash".into(),
             request_timeout: Span::secs(30),
             last_hold: Span::secs(60),

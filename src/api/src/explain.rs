@@ -129,7 +129,13 @@ fn kind(schema: &Map<String, Value>) -> String {
         },
         (_, Some("boolean")) => "true or false".to_owned(),
         (_, Some(other)) => other.to_owned(),
-        (_, None) => "anything".to_owned(),
+        (_, None) => match schema.get("type").and_then(Value::as_array) {
+            Some(kinds) => {
+                let of = |name: &Value| kind(&Map::from_iter([("type".to_owned(), name.clone())]));
+                kinds.iter().map(of).collect::<Vec<_>>().join(" or ")
+            }
+            None => "anything".to_owned(),
+        },
     }
 }
 
@@ -141,11 +147,13 @@ mod tests {
     fn a_field_is_explained_with_type_default_and_what_is_allowed() {
         let weight = explain("release.spec.strategy.canary.steps.weight").unwrap();
         assert_eq!(weight.kind, "number");
-        assert!(weight.required);
+        assert!(!weight.required, "a worker's step has tasks instead");
         assert_eq!(
             weight.allowed.as_deref(),
             Some("a number from 0.01 to 100 in steps of 0.01")
         );
+        let tasks = explain("spec.strategy.canary.maxSurge").unwrap();
+        assert_eq!(tasks.kind, "whole number or text");
         let drain = explain("spec.routes[0].timeouts.drain").unwrap();
         assert_eq!(drain.default, Some(serde_json::json!("1m")));
         assert_eq!(drain.kind, "duration");

@@ -48,6 +48,7 @@ pub mod signals;
 pub mod status;
 pub mod strategy;
 pub mod target;
+pub mod tasks;
 pub mod validate;
 pub mod verdict;
 pub mod workload;

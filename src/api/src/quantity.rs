@@ -160,6 +160,12 @@ impl Weight {
         self.0
     }
 
+    /// Whether it is no traffic.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// As a fraction, 0.0 to 1.0.
     #[must_use]
     pub fn fraction(self) -> f64 {

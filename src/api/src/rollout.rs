@@ -61,6 +61,9 @@ pub struct Rollout {
     /// Tasks of the revision that had failed before it began.
     #[serde(default)]
     pub failed_before: u32,
+    /// Tasks of stable that had failed before it began.
+    #[serde(default)]
+    pub stable_failed_before: u32,
     /// Which clients are the canary's under affinity. Eight hex digits.
     #[serde(default)]
     pub seed: String,

@@ -94,8 +94,11 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
-    /// The canary's share.
+    /// The canary's share of the requests.
     pub weight: Weight,
+    /// The canary's tasks, where there are no requests to share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u32>,
     /// The least time at it.
     pub hold: crate::quantity::Span,
     /// Whether a person must agree.

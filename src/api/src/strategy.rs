@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Span, Weight};
+use crate::tasks::Tasks;
 
 /// How a new revision comes to serve: exactly one of these.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,12 +25,17 @@ pub struct Strategy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Canary {
-    /// The steps, with growing weights. After the last one the canary takes everything.
+    /// The steps, with growing weights; without routes, with growing numbers of tasks. After the last one the canary
+    /// takes everything.
     #[schemars(length(min = 1, max = 100))]
     pub steps: Vec<Step>,
     /// How many tasks the canary has meanwhile.
     #[serde(default)]
     pub capacity: Capacity,
+    /// At most so many tasks of both revisions beyond `spec.replicas`: stable gives up tasks as its share shrinks. On the
+    /// way back the canary keeps what stable has no tasks for yet. Absent: stable keeps all its tasks until it is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<Tasks>,
     /// How long the old revision stays warm after promotion.
     #[serde(default)]
     pub keep_previous: Span,
@@ -39,9 +45,10 @@ pub struct Canary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// The canary's share in percent.
+    /// The canary's share of the requests in percent. Without routes it is given by `replicas`.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
     pub weight: Weight,
-    /// The least time at this weight.
+    /// The least time at this step.
     #[serde(default)]
     pub hold: Span,
     /// Whether a person must agree, after the hold and the evidence.
@@ -50,11 +57,21 @@ pub struct Step {
     /// Evidence this step needs besides "no harm shown".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
-    /// At least so many canary tasks from this step on; never fewer than its weight asks for, never more than
-    /// `spec.replicas`. Absent: what the weight asks for, or an earlier step's number.
+    /// At least so many canary tasks from this step on, as a number or in percent of `spec.replicas`; never fewer than its
+    /// weight asks for, never more than `spec.replicas`. Absent: what the weight asks for, or an earlier step's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub replicas: Option<u32>,
+    pub replicas: Option<Tasks>,
+}
+
+impl Step {
+    /// What the canary has at this step, in words: `50 %` of the requests; without a share its tasks.
+    #[must_use]
+    pub fn share(&self) -> String {
+        match self.replicas {
+            Some(replicas) if self.weight.is_zero() => replicas.in_words(),
+            Some(_) | None => self.weight.to_string(),
+        }
+    }
 }
 
 /// Who lets a step pass.
@@ -187,6 +204,9 @@ pub struct Course {
     /// How many tasks the canary has meanwhile.
     #[serde(default)]
     pub capacity: Capacity,
+    /// At most so many tasks of both revisions beyond `spec.replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<Tasks>,
     /// How long the old revision stays warm after promotion.
     #[serde(default)]
     pub keep_previous: Span,
@@ -227,6 +247,7 @@ impl Course {
                 kind: Kind::Canary,
                 steps: canary.steps.clone(),
                 capacity: canary.capacity,
+                max_surge: canary.max_surge,
                 keep_previous: canary.keep_previous,
             }),
             (None, Some(both)) => Some(Self {
@@ -236,6 +257,7 @@ impl Course {
                     step(Weight::FULL, both.watch, None),
                 ],
                 capacity: Capacity::Full,
+                max_surge: None,
                 keep_previous: both.keep_previous,
             }),
             (None, None) => None,
@@ -249,10 +271,20 @@ impl Course {
             (Some(now), Capacity::Proportional) => {
                 // A step's number holds for the later ones too: tasks that serve are not stopped on the way up.
                 let reached = self.steps.iter().take(step + 1);
-                let asked = reached.filter_map(|step| step.replicas).max();
-                proportional(replicas, now.weight).max(asked.unwrap_or(0).min(replicas))
+                let asked = reached.filter_map(|step| step.replicas);
+                let asked = asked.map(|asked| asked.of(replicas)).max().unwrap_or(0);
+                proportional(replicas, now.weight).max(asked.min(replicas))
             }
             (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,
+        }
+    }
+
+    /// Tasks that stable's share needs while the canary serves this one.
+    #[must_use]
+    pub fn carries(serving: Weight, replicas: u32) -> u32 {
+        match Weight::from_basis_points(10_000 - serving.basis_points()) {
+            Weight::ZERO => 0,
+            share => proportional(replicas, share),
         }
     }
 }

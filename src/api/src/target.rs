@@ -288,6 +288,7 @@ impl AnalysisTarget {
             stable: stable.clone(),
             criteria: criteria.clone(),
             criteria_hash: hash,
+            worker: false,
             request_timeout: Span::ZERO,
             last_hold: Span::ZERO,
             since: None,
@@ -311,6 +312,9 @@ pub struct AnalysisTarget {
     pub criteria: Analysis,
     /// Hash of the criteria: other criteria make a new run.
     pub criteria_hash: String,
+    /// There are no requests to compare: metrics and what tasks use of their limits decide.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub worker: bool,
     /// The longest server timeout of the routes.
     pub request_timeout: Span,
     /// The last step's hold.

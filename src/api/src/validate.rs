@@ -2,6 +2,7 @@
 //!
 //! An object that passes may be rendered for Docker and HAProxy. Text that could break out of either must never pass.
 
+mod canary;
 mod experiment;
 mod gates;
 mod image;

@@ -104,6 +104,26 @@ const CASES: &[(&str, &str, &str)] = &[
         "weight: 1, replicas: 0,",
     ),
     (
+        "a step's tasks that are no share",
+        "weight: 1,",
+        "weight: 1, replicas: 101%,",
+    ),
+    (
+        "a step's tasks that are half a task",
+        "weight: 1,",
+        "weight: 1, replicas: 1.5,",
+    ),
+    (
+        "more tasks at once than there is room for",
+        "approval: manual }\n      capacity: proportional",
+        "approval: manual }\n      maxSurge: 1",
+    ),
+    (
+        "room that whole capacity does not keep to",
+        "approval: manual }\n      capacity: proportional",
+        "approval: manual }\n      capacity: full\n      maxSurge: 1",
+    ),
+    (
         "a step's tasks beside whole capacity",
         "approval: manual }\n      capacity: proportional",
         "approval: manual, replicas: 2 }\n      capacity: full",
@@ -368,6 +388,21 @@ fn a_worker_needs_no_traffic_and_says_what_it_cannot_have() {
         "",
     );
     said.push(told(worker.as_bytes()));
+    // Without traffic's fields, with steps of tasks.
+    let start = |text: &str| worker.find(text).unwrap();
+    let bare = worker.replace(&worker[start("  affinity:")..start("  strategy:")], "");
+    for steps in [
+        "[{ replicas: 1 }, { replicas: 50%, hold: 1m }, { replicas: 4 }]",
+        "[{ weight: 25 }, { weight: 50 }]",
+        "[{ hold: 1m }]",
+        "[{ replicas: 50% }, { replicas: 1 }]",
+        "[{ replicas: 25% }, { replicas: 25% }]",
+    ] {
+        let from = start("      steps:");
+        let to = start("      capacity:");
+        let text = bare.replace(&worker[from..to], &format!("      steps: {steps}\n"));
+        said.push(format!("{steps}\n{}", told(text.as_bytes())));
+    }
     insta::assert_snapshot!(said.join("\n\n"));
 }
 

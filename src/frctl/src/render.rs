@@ -29,7 +29,7 @@ use fm_api::http::View;
 use fm_api::quantity::Weight;
 use fm_api::status::{Phase, RevisionStatus, Status};
 
-use crate::text::{Paint, image};
+use crate::text::{Paint, count, image};
 
 /// A phase in its colour.
 pub(crate) fn phase(phase: Phase, paint: Paint) -> String {
@@ -60,6 +60,24 @@ pub(crate) const fn phase_word(phase: Phase) -> &'static str {
 /// A weight in percent without a space: `10%`, `0.5%`.
 pub(crate) fn percent(weight: Weight) -> String {
     weight.to_string().replace(' ', "")
+}
+
+/// What a step gives the canary: a share of the requests, or a worker's tasks.
+pub(crate) fn part(step: &fm_api::strategy::Step) -> String {
+    match step.replicas {
+        Some(tasks) if step.weight.is_zero() => tasks.in_words(),
+        Some(_) | None => percent(step.weight),
+    }
+}
+
+/// The same of where a rollout stands.
+pub(crate) fn canary_at(status: &Status) -> String {
+    let step = status.step.checked_sub(1);
+    let tasks = step.and_then(|step| status.steps.get(step)?.tasks);
+    match tasks {
+        Some(tasks) => count(u64::from(tasks), "task"),
+        None => percent(status.weight),
+    }
 }
 
 /// A fraction in percent with as many digits as say something.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::client::{Client, shown};
 use crate::error::{Error, Exit, Result};
 use crate::follow::{News, follow, next};
-use crate::render::{percent, phase, step, taken_in};
+use crate::render::{canary_at, phase, step, taken_in};
 use crate::session::{Session, short};
 use crate::term;
 use crate::text::Look;
@@ -101,11 +101,7 @@ pub(crate) fn line(key: &ReleaseKey, status: &Status, look: &Look) -> String {
         phase(status.phase, look.paint)
     );
     if status.step > 0 {
-        text.push_str(&format!(
-            "  step {}  {}",
-            step(status),
-            percent(status.weight)
-        ));
+        text.push_str(&format!("  step {}  {}", step(status), canary_at(status)));
     }
     format!("{text}  {}", status.why)
 }

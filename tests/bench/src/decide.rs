@@ -140,6 +140,7 @@ fn one(key: ReleaseKey) -> Result<One> {
         canary: revision("canary"),
         stable: revision("stable"),
         criteria: Analysis::default(),
+        worker: false,
         criteria_hash: "hash".into(),
         request_timeout: Span::secs(30),
         last_hold: Span::secs(60),

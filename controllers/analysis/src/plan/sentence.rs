@@ -107,6 +107,9 @@ pub(super) fn no_baseline(weight: Weight) -> String {
 }
 
 pub(super) fn non_inferior(situation: &Situation<'_>) -> String {
+    if situation.target.worker {
+        return worker(&situation.target.criteria);
+    }
     let errors = &situation.evidence.errors;
     let latency = if situation.evidence.latency.is_some() {
         ", and in response time"
@@ -119,6 +122,23 @@ pub(super) fn non_inferior(situation: &Situation<'_>) -> String {
     )
 }
 
+/// What a worker was judged by.
+fn worker(criteria: &Analysis) -> String {
+    let names: Vec<&str> = criteria.metrics.iter().map(|m| m.name.as_str()).collect();
+    let metrics = match names.as_slice() {
+        [] => "it runs, and no metric is asked for".to_owned(),
+        [one] => format!("its metric {one} passes"),
+        all => format!("its metrics {} pass", all.join(", ")),
+    };
+    let guarded = criteria.guards.max_cpu.is_some() || criteria.guards.max_memory.is_some();
+    let guards = if guarded {
+        ", and no task uses more of its limits than the guards allow"
+    } else {
+        ""
+    };
+    format!("{metrics}{guards}")
+}
+
 pub(super) fn holding(left: SignedDuration) -> String {
     format!(
         "the evidence suffices; the steps are held for another {}",
@@ -126,9 +146,10 @@ pub(super) fn holding(left: SignedDuration) -> String {
     )
 }
 
-pub(super) fn baking(bake: Span, left: SignedDuration) -> String {
+pub(super) fn baking(worker: bool, bake: Span, left: SignedDuration) -> String {
     format!(
-        "the evidence suffices; the canary must serve {bake} in all, another {}",
+        "the evidence suffices; the canary must {} {bake} in all, another {}",
+        if worker { "run for" } else { "serve" },
         seconds(left)
     )
 }
@@ -185,6 +206,11 @@ pub(super) fn gathering(situation: &Situation<'_>, now: Timestamp) -> String {
     let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
     let errors = &evidence.errors;
     let mut missing = Vec::new();
+    if situation.target.worker {
+        let pending = situation.joint.pending.as_deref();
+        let pending = pending.unwrap_or("nothing is missing but time");
+        return format!("no harm is shown; {pending}{}", extended(situation, now));
+    }
     if !errors.non_inferior {
         let more = requests_needed(criteria, errors, situation.weight)
             .map(|n| {

@@ -6,17 +6,18 @@ use super::*;
 use crate::evidence::{Batch, Lines, Tally};
 use fm_telemetry::histogram::Histogram;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
 }
 
-fn target(criteria: Analysis) -> AnalysisTarget {
+pub(super) fn target(criteria: Analysis) -> AnalysisTarget {
     AnalysisTarget {
         run: "run".into(),
         canary: RevisionId::new("bbbb"),
         stable: RevisionId::new("aaaa"),
         criteria,
         criteria_hash: "hash".into(),
+        worker: false,
         request_timeout: Span::secs(10),
         last_hold: Span::secs(20),
         since: Some(at(0)),

@@ -35,6 +35,7 @@ fn target(weight: u16, generation: u64) -> Target {
         stable,
         criteria: Analysis::default(),
         criteria_hash: "hash".into(),
+        worker: false,
         request_timeout: Span::secs(30),
         last_hold: Span::secs(60),
         since: Some(at(0)),

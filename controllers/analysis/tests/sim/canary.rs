@@ -38,6 +38,7 @@ pub(crate) fn target(criteria: &Analysis) -> AnalysisTarget {
         stable: RevisionId::new("stable"),
         criteria: criteria.clone(),
         criteria_hash: "hash".into(),
+        worker: false,
         request_timeout: Span::secs(30),
         last_hold: Span::secs(60),
         since: Some(Timestamp::UNIX_EPOCH),

@@ -102,10 +102,10 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     draft.target.previews.remove(wanted);
     draft.target.expired.remove(wanted);
     let rollout = rollout(draft, wanted, course, settings, warm);
-    let replicas = draft.needed(&rollout);
     let entry = draft.target.revisions.entry(wanted.clone());
     let target = entry.or_insert(RevisionTarget {
-        replicas,
+        // As many as there is room for, which is decided where both sides are known.
+        replicas: 0,
         slot,
         draining: false,
         cut: false,
@@ -160,7 +160,9 @@ fn rollout(
         returns_from: None,
         overruled: false,
         blind_since: None,
-        failed_before: draft.service(wanted).map_or(0, |seen| seen.failed_tasks),
+        failed_before: draft.failed_tasks(wanted),
+        stable_failed_before: (draft.target.stable.as_ref())
+            .map_or(0, |stable| draft.failed_tasks(stable)),
         seed: format!("{:08x}", draft.world.fresh_seed),
         warm,
         gates: Vec::new(),

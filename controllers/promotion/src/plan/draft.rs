@@ -118,6 +118,21 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// Tasks of the revision that are there or will be, with so many wanted: its service may still be set to more.
+    pub(super) fn present(&self, revision: &RevisionId, wanted: u32) -> u32 {
+        let seen = self.service(revision).map_or(0, |seen| {
+            let leaving = u32::try_from(seen.leaving.len()).unwrap_or(u32::MAX);
+            let there = self.ready(revision).saturating_add(seen.starting);
+            seen.replicas.max(there.saturating_add(leaving))
+        });
+        wanted.max(seen)
+    }
+
+    /// Tasks of the revision that failed since its service was created, as last seen.
+    pub(super) fn failed_tasks(&self, revision: &RevisionId) -> u32 {
+        self.service(revision).map_or(0, |seen| seen.failed_tasks)
+    }
+
     /// Each live agent with what it saw.
     pub(super) fn live(&self) -> impl Iterator<Item = (&'a str, Option<&'a HaproxyObserved>)> {
         let world = self.world;

@@ -113,7 +113,7 @@ fn gates(draft: &Draft<'_>, rollout: &Rollout, moment: Moment) -> Vec<Due> {
         Moment::Step(step) => Some(step),
         Moment::Promotion => Some(rollout.plan.steps.len()),
     };
-    let weight = step.map(|step| {
+    let weight = step.filter(|_| draft.routed()).map(|step| {
         let of_step = rollout.plan.steps.get(step).map(|step| step.weight);
         of_step.unwrap_or(Weight::FULL)
     });

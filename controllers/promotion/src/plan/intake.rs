@@ -125,8 +125,10 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
             } else {
                 rollout.step.min(course.steps.len().saturating_sub(1))
             };
-            let weight = |plan: &Course, at: usize| plan.steps.get(at).map(|step| step.weight);
-            let moved = weight(&rollout.plan, rollout.step) != weight(course, step);
+            let share = |plan: &Course, at: usize| {
+                plan.steps.get(at).map(|step| (step.weight, step.replicas))
+            };
+            let moved = share(&rollout.plan, rollout.step) != share(course, step);
             rollout.plan = course.clone();
             rollout.step = step;
             if moved && matches!(rollout.stage, Stage::Shifting | Stage::Holding) {
@@ -154,6 +156,7 @@ pub(super) fn refresh_analysis(draft: &mut Draft<'_>) {
     let fresh = AnalysisTarget::new(&old.canary, &old.stable, &rollout.seed, &settings.analysis);
     let awaiting_since = old.awaiting_since.filter(|_| old.run == fresh.run);
     draft.target.analysis = Some(AnalysisTarget {
+        worker: !draft.routed(),
         request_timeout: request_timeout(draft),
         last_hold: last_hold(&rollout.plan),
         since: old.since,

@@ -27,6 +27,7 @@ mod returning;
 mod rollout;
 mod status;
 mod step;
+mod surge;
 mod taking_back;
 mod texts;
 mod traffic;

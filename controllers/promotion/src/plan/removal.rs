@@ -13,6 +13,13 @@ use super::{preview, traffic};
 /// Sends a revision on its way out.
 pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
     let now = draft.now;
+    // Nothing leads to a worker: while its tasks run they work, so they stop now. Its service stays as long as asked.
+    if !draft.target.previews.contains_key(revision)
+        && let Some(target) = draft.target.revisions.get_mut(revision)
+        && target.slot.is_none()
+    {
+        target.replicas = 0;
+    }
     let warm_until = (warm > fm_api::quantity::Span::ZERO).then(|| after(now, warm));
     draft.target.leaving.insert(
         revision.clone(),

@@ -9,6 +9,7 @@ use fm_api::rollout::{Outcome, Rollout};
 use jiff::Timestamp;
 
 use super::draft::{Draft, after};
+use super::surge;
 
 /// The share falls in so many even falls; the first is at once, the last at the end of the time.
 const FALLS: u64 = 10;
@@ -21,8 +22,18 @@ pub(super) fn begins(draft: &Draft<'_>, outcome: Outcome) -> Option<Weight> {
     (outcome == Outcome::RolledBack && over.as_millis() > 0 && serves).then_some(split.weight)
 }
 
+/// The share that the canary keeps for now, and until when at most: for stable warms up, or has no tasks for it yet.
+/// `None`: none.
+pub(super) fn keeps(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<(Weight, Timestamp)> {
+    let (slowly, waits) = (share(draft, rollout), surge::share(draft, rollout));
+    let split = draft.target.traffic.as_ref()?;
+    let has = split.weight;
+    let longest = slowly.into_iter().chain(waits).max()?;
+    Some((longest.0.min(has), longest.1))
+}
+
 /// The share that the canary still has now, and when it has none; `None`: none.
-pub(super) fn share(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<(Weight, Timestamp)> {
+fn share(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<(Weight, Timestamp)> {
     let from = rollout.returns_from?;
     let over = draft.settings()?.rollback.over;
     // Nobody waits for tasks that do not serve, nor for a revision that somebody wants instead.

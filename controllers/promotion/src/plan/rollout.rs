@@ -16,7 +16,7 @@ use fm_api::verdict::{Decision, Reason, Standing};
 use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
-use super::{begin, gates, hold, intake, removal, taking_back, traffic};
+use super::{begin, gates, hold, intake, removal, surge, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -102,26 +102,31 @@ fn one(draft: &mut Draft<'_>) -> Move {
     }
 }
 
-/// Stable has its full capacity, always; the canary what its step needs; both have a place in HAProxy.
+/// Stable has its full capacity, or with `maxSurge` what its share needs; the canary what its step needs; both have a place
+/// in HAProxy.
 fn keep_capacity(draft: &mut Draft<'_>) {
-    let replicas = draft.replicas();
     let routed = draft.routed();
-    let canary = draft.target.rollout.as_ref().and_then(|rollout| {
-        let moving = matches!(
-            rollout.stage,
-            Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding
-        );
-        moving.then(|| (rollout.revision.clone(), draft.needed(rollout)))
-    });
-    let stable = draft.target.stable.clone().map(|stable| (stable, replicas));
-    for (revision, needed) in stable.into_iter().chain(canary) {
-        let slot = draft.free_slot();
-        if let Some(target) = draft.target.revisions.get_mut(&revision) {
-            target.replicas = needed;
-            target.draining = false;
-            if routed && target.slot.is_none() {
-                target.slot = slot;
-            }
+    let Some(stable) = draft.target.stable.clone() else {
+        if let Some(rollout) = &draft.target.rollout {
+            let (first, needed) = (rollout.revision.clone(), draft.needed(rollout));
+            give(draft, routed, &first, needed);
+        }
+        return;
+    };
+    let (tasks, canary) = surge::tasks(draft, &stable);
+    give(draft, routed, &stable, tasks);
+    if let Some((canary, tasks)) = canary {
+        give(draft, routed, &canary, tasks);
+    }
+}
+
+fn give(draft: &mut Draft<'_>, routed: bool, revision: &RevisionId, tasks: u32) {
+    let slot = draft.free_slot();
+    if let Some(target) = draft.target.revisions.get_mut(revision) {
+        target.replicas = tasks;
+        target.draining = false;
+        if routed && target.slot.is_none() {
+            target.slot = slot;
         }
     }
 }
@@ -230,12 +235,13 @@ fn judge(draft: &mut Draft<'_>, rollout: &Rollout, stable: &RevisionId) {
     let Some(settings) = draft.settings() else {
         return;
     };
-    if !draft.routed() || settings.analysis.disabled {
+    if settings.analysis.disabled {
         draft.target.analysis = None;
     } else if draft.target.analysis.is_none() {
         let fresh =
             AnalysisTarget::new(&rollout.revision, stable, &rollout.seed, &settings.analysis);
         draft.target.analysis = Some(AnalysisTarget {
+            worker: !draft.routed(),
             request_timeout: intake::request_timeout(draft),
             last_hold: intake::last_hold(&rollout.plan),
             ..fresh
@@ -267,17 +273,25 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
         });
     }
     if let Some(rollout) = &draft.target.rollout {
-        let message = reached(rollout);
+        let message = reached(draft, rollout);
         draft.note(Severity::Normal, "StepReached", message);
     }
     enter(draft, Stage::Holding);
     Move::Again
 }
 
-fn reached(rollout: &Rollout) -> String {
+fn reached(draft: &Draft<'_>, rollout: &Rollout) -> String {
     let (step, steps) = (rollout.step, &rollout.plan.steps);
     let weight = steps.get(step).map(|step| step.weight).unwrap_or_default();
     let what = match rollout.plan.kind {
+        Kind::Canary if !draft.routed() => {
+            format!(
+                "{} of {} tasks run",
+                draft.needed(rollout),
+                draft.replicas()
+            )
+        }
+        Kind::BlueGreen if !draft.routed() => "it stands whole beside stable".to_owned(),
         Kind::Canary => format!("{weight} is in force"),
         Kind::BlueGreen if weight == Weight::FULL => {
             "the switch is in force, it serves everything".to_owned()
@@ -296,8 +310,10 @@ fn holding(draft: &mut Draft<'_>) -> Move {
         return Move::Again;
     };
     let until = after(rollout.stage_since, step.hold);
+    let tasks = (!draft.routed()).then(|| (draft.needed(&rollout), draft.replicas()));
     let at = |until| At {
         weight: step.weight,
+        tasks,
         step: rollout.step + 1,
         steps: rollout.plan.steps.len(),
         until,
@@ -352,7 +368,7 @@ pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
         .steps
         .get(rollout.step)
         .is_some_and(|step| step.require == Some(Require::NonInferior));
-    let judged = draft.routed() && !settings.analysis.disabled;
+    let judged = !settings.analysis.disabled;
     let switched = last && rollout.plan.kind == Kind::BlueGreen;
     if judged && (!last || switched) && !step_measured(draft, rollout, &settings.analysis) {
         return false;

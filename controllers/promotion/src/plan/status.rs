@@ -40,7 +40,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         waits_for_person: why.waits_for_person(),
         step: rollout.map_or(0, |r| (r.step + 1).min(r.plan.steps.len())),
         strategy: rollout.map(|r| r.plan.kind).unwrap_or_default(),
-        steps: rollout.map(steps).unwrap_or_default(),
+        steps: rollout.map(|r| steps(draft, r)).unwrap_or_default(),
         weight: draft
             .target
             .traffic
@@ -74,13 +74,12 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
     status
 }
 
-fn steps(rollout: &Rollout) -> Vec<StepStatus> {
-    rollout
-        .plan
-        .steps
-        .iter()
-        .map(|step| StepStatus {
+fn steps(draft: &Draft<'_>, rollout: &Rollout) -> Vec<StepStatus> {
+    let steps = rollout.plan.steps.iter().enumerate();
+    steps
+        .map(|(index, step)| StepStatus {
             weight: step.weight,
+            tasks: (!draft.routed()).then(|| rollout.plan.tasks(index, draft.replicas())),
             hold: step.hold,
             approval: step.approval.is_some(),
             role: step

@@ -122,7 +122,7 @@ pub(super) fn failure(draft: &mut Draft<'_>) -> Option<Ending> {
     Some(ends(Outcome::Failed, reasons::PROGRESS_DEADLINE, why))
 }
 
-/// Tasks that fail again and again before the revision ever serves.
+/// Tasks that fail again and again: before the revision ever serves, or at any time where no request tells of it.
 fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
     let revision = &rollout.revision;
     let serves = draft
@@ -131,7 +131,7 @@ fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
         .as_ref()
         .is_some_and(|split| split.canary.as_ref() == Some(revision));
     let missing = draft.ready(revision) < draft.needed(rollout);
-    if serves || !missing {
+    if serves || !missing || (!draft.routed() && stable_crashes_too(draft, rollout)) {
         return None;
     }
     Some(Ending {
@@ -139,6 +139,20 @@ fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
         reason: reasons::CRASH_LOOP.to_owned(),
         why: crashes(draft, revision, rollout.failed_before)?,
     })
+}
+
+/// Whether stable's tasks have failed as often meanwhile, task by task: then what both work on is broken, not the canary.
+fn stable_crashes_too(draft: &Draft<'_>, rollout: &Rollout) -> bool {
+    let Some(stable) = &draft.target.stable else {
+        return false;
+    };
+    let wanted = |revision| {
+        let target = draft.target.revisions.get(revision);
+        u64::from(target.map_or(0, |target| target.replicas))
+    };
+    let canary = failed_tasks(draft, &rollout.revision, rollout.failed_before);
+    let both = failed_tasks(draft, stable, rollout.stable_failed_before);
+    both > 0 && u64::from(both) * wanted(&rollout.revision) >= u64::from(canary) * wanted(stable)
 }
 
 /// So many tasks have failed since then that more would fail, too.
@@ -149,14 +163,19 @@ pub(super) fn crashes(draft: &Draft<'_>, revision: &RevisionId, before: u32) -> 
     }
     let says = draft.docker_says(revision);
     Some(format!(
-        "{failed} tasks failed before it ever served; Docker says: {}",
+        "{failed} tasks failed {}; Docker says: {}",
+        if draft.routed() {
+            "before it ever served"
+        } else {
+            "since it began"
+        },
         says.as_deref().unwrap_or("nothing")
     ))
 }
 
 /// Tasks that failed in this rollout. A count below the one before it is of a new service.
 fn failed_tasks(draft: &Draft<'_>, revision: &RevisionId, before: u32) -> u32 {
-    let seen = draft.service(revision).map_or(0, |seen| seen.failed_tasks);
+    let seen = draft.failed_tasks(revision);
     seen.checked_sub(before).unwrap_or(seen)
 }
 
@@ -321,7 +340,7 @@ fn back_to_stable(draft: &mut Draft<'_>, begins: bool) -> Option<Why> {
         });
     }
     if draft.routed()
-        && let Some((weight, until)) = returning::share(draft, &rollout)
+        && let Some((weight, until)) = returning::keeps(draft, &rollout)
     {
         traffic::set(draft, &stable, Some(&canary), weight);
         return Some(Why::Returning {

@@ -326,10 +326,19 @@ impl Scaling {
 }
 
 impl At {
+    /// The canary's part: of the requests, or a worker's tasks.
+    fn share(&self) -> String {
+        match self.tasks {
+            Some((some, all)) => format!("{some} of {all} {}", tasks(all)),
+            None => self.weight.to_string(),
+        }
+    }
+
     /// Where it stands.
     fn stands(&self) -> String {
         match self.kind {
-            Kind::Canary => format!("stays at {}", self.weight),
+            Kind::Canary => format!("stays at {}", self.share()),
+            Kind::BlueGreen if self.tasks.is_some() => "stands whole beside stable".to_owned(),
             Kind::BlueGreen if self.weight == Weight::FULL => {
                 "serves everything, and the old revision stands by whole".to_owned()
             }
@@ -343,6 +352,7 @@ impl At {
             Kind::Canary if self.step < self.steps => {
                 format!("step {} of {}", self.step + 1, self.steps)
             }
+            Kind::Canary if self.tasks.is_some() => "all tasks".to_owned(),
             Kind::Canary => "all traffic".to_owned(),
             Kind::BlueGreen if self.weight == Weight::FULL => "it is stable".to_owned(),
             Kind::BlueGreen => "the switch".to_owned(),
@@ -377,7 +387,7 @@ impl At {
             .until
             .map_or_else(String::new, |at| format!(" until {}", clock(at)));
         let (stands, word) = match self.kind {
-            Kind::Canary => (format!("holds at {}", self.weight), "hold"),
+            Kind::Canary => (format!("holds at {}", self.share()), "hold"),
             Kind::BlueGreen if self.weight == Weight::FULL => (self.stands(), "watch"),
             Kind::BlueGreen => (self.stands(), "hold"),
         };

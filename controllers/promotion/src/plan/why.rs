@@ -269,6 +269,8 @@ pub struct Scaling {
 pub struct At {
     /// The canary's share.
     pub weight: Weight,
+    /// A worker's tasks of how many, where there are no requests to share.
+    pub tasks: Option<(u32, u32)>,
     /// The step, from 1.
     pub step: usize,
     /// All steps.

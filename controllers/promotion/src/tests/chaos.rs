@@ -4,6 +4,7 @@ use fm_api::gates::{GateVerdict, When};
 use fm_api::operation::Verb;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Adopted, Approval, OnNewRevision};
+use fm_api::tasks::Tasks;
 use fm_api::verdict::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -13,6 +14,7 @@ use super::gates::{frozen_now, hook, job};
 use super::previews::preview;
 use super::sim::{Sim, release};
 use super::strategies::blue_green;
+use super::workers::worker;
 
 #[derive(Debug, Clone)]
 pub(super) enum Act {
@@ -48,6 +50,7 @@ pub(super) enum Act {
     Settle(GateVerdict, u64),
     Experiment(u8),
     Trial(bool, Decision),
+    Surge(Option<u32>),
 }
 
 const EDGES: [&str; 2] = ["edge", "edge-2"];
@@ -92,7 +95,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         3 => (0..IMAGES.len()).prop_map(Act::Image),
         1 => (0..6_u32).prop_map(Act::Scale),
         1 => proptest::collection::vec(0..=100_u16, 1..4).prop_map(|mut w| { w.sort_unstable(); Act::Steps(w) }),
-        1 => (0..3_u8).prop_map(Act::Strategy),
+        1 => (0..4_u8).prop_map(Act::Strategy),
+        1 => prop_oneof![Just(None), (1..4_u32).prop_map(Some)].prop_map(Act::Surge),
         1 => any::<bool>().prop_map(Act::Approval),
         1 => Just(Act::Spoil),
         1 => Just(Act::Unroute),
@@ -119,7 +123,8 @@ pub(super) fn strategy(n: u8, image: &str) -> fm_api::release::Release {
     match n {
         0 => release(image),
         1 => blue_green(image),
-        _ => preview(image),
+        2 => preview(image),
+        _ => worker(image),
     }
 }
 
@@ -179,8 +184,17 @@ pub(super) fn perform(sim: &mut Sim, act: &Act) {
                 .collect();
         }),
         Act::Strategy(n) => {
-            sim.apply(|spec| spec.spec.strategy = strategy(*n, "any").spec.strategy)
+            let other = strategy(*n, "any").spec;
+            sim.apply(|spec| spec.spec.strategy = other.strategy);
+            if *n == 3 {
+                sim.apply(|spec| spec.spec.routes.clear());
+            }
         }
+        Act::Surge(tasks) => sim.apply(|release| {
+            if let Some(canary) = &mut release.spec.strategy.canary {
+                canary.max_surge = tasks.map(Tasks::Number);
+            }
+        }),
         Act::Approval(asked) => sim.apply(|release| {
             let asked = asked.then_some(Approval::Manual);
             let strategy = &mut release.spec.strategy;

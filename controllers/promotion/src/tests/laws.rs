@@ -9,6 +9,7 @@ use fm_api::rollout::Stage;
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use fm_api::target::Target;
+use fm_api::tasks::Tasks;
 use fm_api::verdict::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ use proptest::prelude::*;
 use super::chaos::{act, calm, perform, strategy};
 use super::experiments;
 use super::sim::Sim;
+use super::surge;
 use crate::plan::{Plan, World};
 
 /// Every law that one plan can break.
@@ -279,11 +281,11 @@ fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
     }
     if let Some(stable) = &new.stable {
         let wanted = &new.revisions[stable];
-        assert_eq!(
-            wanted.replicas,
-            new.settings.as_ref().unwrap().replicas,
-            "stable has full capacity"
-        );
+        let full = new.settings.as_ref().unwrap().replicas;
+        match new.rollout.as_ref().filter(|r| r.plan.max_surge.is_some()) {
+            None => assert_eq!(wanted.replicas, full, "stable has full capacity"),
+            Some(rollout) => surge::no_further(world, old, new, rollout, full),
+        }
         assert!(!wanted.draining, "stable does not drain");
         assert!(!new.leaving.contains_key(stable));
     }
@@ -392,8 +394,9 @@ fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timesta
     let from = new.rollout.as_ref().and_then(|run| run.returns_from);
     let asked = over.is_some_and(|over| over > Span::ZERO) && !aborted;
     let falls = asked && from.is_some_and(|from| split.weight < from);
+    let waits = surge::waits_for_stable(world, new, split);
     assert!(
-        back || broken || falls,
+        back || broken || falls || waits,
         "stable gets everything back at once: {split:?}"
     );
 }
@@ -454,18 +457,22 @@ proptest! {
         keep in prop_oneof![Just(0_u64), Just(60)],
         started in any::<bool>(),
         replicas in proptest::option::of(1_u32..6),
-        green in 0..3_u8,
+        green in 0..4_u8,
+        surge in proptest::option::of(1_u32..4),
         inspect in prop_oneof![Just(0_u64), Just(30)],
         over in prop_oneof![Just(0_u64), Just(20)],
     ) {
         let mut first = strategy(green, "good:0");
+        if let Some(canary) = first.spec.strategy.canary.as_mut() {
+            canary.max_surge = surge.map(Tasks::Number);
+        }
         first.spec.keep_failed = Span::secs(inspect);
         first.spec.rollback.over = Span::secs(over);
         first.spec.on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
         first.spec.on_new_revision = policy;
         if let Some(canary) = &mut first.spec.strategy.canary {
             canary.keep_previous = Span::secs(keep);
-            canary.steps[0].replicas = replicas;
+            canary.steps[0].replicas = replicas.map(Tasks::Number);
         }
         if let Some(both) = &mut first.spec.strategy.blue_green {
             both.keep_previous = Span::secs(keep);

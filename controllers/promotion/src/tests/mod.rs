@@ -15,4 +15,6 @@ mod rules;
 mod sentences;
 mod sim;
 mod strategies;
+mod surge;
 mod words;
+mod workers;

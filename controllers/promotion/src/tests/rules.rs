@@ -5,6 +5,7 @@ use fm_api::quantity::{Span, Weight};
 use fm_api::release::{Capacity, MatchRule, OnNewRevision};
 use fm_api::rollout::{Outcome, Stage};
 use fm_api::status::{Phase, reasons};
+use fm_api::tasks::Tasks;
 use fm_api::verdict::Decision;
 
 use super::places::{at_first_step, at_last_step, canary, ended};
@@ -131,7 +132,7 @@ fn a_steps_replicas_hold_from_it_on_and_are_never_below_the_share_nor_above_stab
         let mut first = release("good:1");
         let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;
         for (step, replicas) in steps.iter_mut().zip(asked) {
-            step.replicas = replicas;
+            step.replicas = replicas.map(Tasks::Number);
         }
         let mut sim = Sim::serving(first);
         sim.image("good:2");
@@ -154,7 +155,7 @@ fn a_steps_replicas_hold_from_it_on_and_are_never_below_the_share_nor_above_stab
 #[test]
 fn a_steps_replicas_are_waited_for_before_its_weight() {
     let mut first = release("good:1");
-    first.spec.strategy.canary.as_mut().unwrap().steps[0].replicas = Some(3);
+    first.spec.strategy.canary.as_mut().unwrap().steps[0].replicas = Some(Tasks::Number(3));
     let mut sim = Sim::serving(first);
     sim.image("good:2");
     for _ in 0..6 {

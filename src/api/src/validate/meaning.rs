@@ -3,9 +3,9 @@
 use crate::criteria::Analysis;
 use crate::problem::Problem;
 use crate::quantity::Span;
-use crate::release::{BlueGreen, Canary, Capacity, Release, ReleaseSpec, Require, Rollback};
+use crate::release::{BlueGreen, Release, ReleaseSpec, Rollback};
 
-use super::{LARGEST, experiment, gates, metrics, preview, routes, workload};
+use super::{LARGEST, canary, experiment, gates, metrics, preview, routes, workload};
 
 const DAY: Span = Span::secs(86_400);
 pub(super) const MONTH: Span = Span::secs(30 * 86_400);
@@ -22,7 +22,7 @@ pub(super) fn problems(release: &Release) -> Vec<Problem> {
     workload::problems(&mut found, &spec.workload);
     routes::problems(&mut found, spec);
     if let Some(canary) = &spec.strategy.canary {
-        steps(&mut found, canary, &spec.analysis);
+        canary::problems(&mut found, canary, spec);
     }
     if let Some(both) = &spec.strategy.blue_green {
         blue_green(&mut found, both, spec);
@@ -132,58 +132,6 @@ fn saturation(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
     }
 }
 
-fn steps(found: &mut Vec<Problem>, canary: &Canary, analysis: &Analysis) {
-    let path = "spec.strategy.canary";
-    let mut before = None;
-    for (index, step) in canary.steps.iter().enumerate() {
-        let path = format!("{path}.steps[{index}]");
-        if let Some(before) = before.filter(|before| step.weight <= *before) {
-            let wrong = if step.weight == before {
-                format!(
-                    "a step to {} follows one of {before}: it changes nothing",
-                    step.weight
-                )
-            } else {
-                format!(
-                    "a step to {} follows one of {before}: steps never go down",
-                    step.weight
-                )
-            };
-            found.push(
-                Problem::new(format!("{path}.weight"), wrong)
-                    .allowed(format!("more than {before}, up to 100 %")),
-            );
-        }
-        before = Some(step.weight);
-        if step.replicas.is_some() && canary.capacity == Capacity::Full {
-            found.push(
-                Problem::new(
-                    format!("{path}.replicas"),
-                    "changes nothing: with `capacity: full` the canary has all its tasks from the first step on",
-                )
-                .allowed("no `replicas`, or `capacity: proportional`"),
-            );
-        }
-        span(found, format!("{path}.hold"), step.hold, Span::ZERO, MONTH);
-        if step.require == Some(Require::NonInferior) && analysis.disabled {
-            found.push(
-                Problem::new(
-                    format!("{path}.require"),
-                    "asks for evidence, but spec.analysis.disabled is true",
-                )
-                .allowed("no `require`, or an analysis that is not disabled"),
-            );
-        }
-    }
-    span(
-        found,
-        format!("{path}.keepPrevious"),
-        canary.keep_previous,
-        Span::ZERO,
-        MONTH,
-    );
-}
-
 fn blue_green(found: &mut Vec<Problem>, both: &BlueGreen, spec: &ReleaseSpec) {
     let path = "spec.strategy.blueGreen";
     for (field, value) in [
@@ -219,7 +167,7 @@ fn blue_green(found: &mut Vec<Problem>, both: &BlueGreen, spec: &ReleaseSpec) {
     }
 }
 
-/// Without routes there is no traffic to share, to match, or to judge by.
+/// Without routes there is no traffic to share or to match.
 fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
     if !spec.routes.is_empty() {
         return;
@@ -248,11 +196,11 @@ fn worker(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
             "no `affinity`, or routes",
         );
     }
-    if spec.strategy.preview.is_none() && !spec.analysis.disabled {
+    if spec.analysis.guards.max_error_rate.is_some() {
         refuse(
-            "spec.analysis.disabled",
-            "there are no routes, so there is no traffic to judge a new revision by; rolling workers by replicas comes in a later version",
-            "`true`, or routes",
+            "spec.analysis.guards.maxErrorRate",
+            "there are no routes, so there are no requests to count",
+            "no `maxErrorRate`, or routes; metrics, `maxCpu` and `maxMemory` judge a worker",
         );
     }
 }

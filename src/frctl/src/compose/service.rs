@@ -89,8 +89,8 @@ impl<'a> Service<'a> {
         let name = self.release_name();
         let mut spec = json!({ "replicas": replicas, "workload": self.workload });
         if routes.is_empty() {
-            spec["strategy"] = json!({ "canary": { "steps": [{ "weight": 50, "hold": "2m" }] } });
-            spec["analysis"] = json!({ "disabled": true });
+            spec["strategy"] =
+                json!({ "canary": { "steps": [{ "replicas": "50%", "hold": "2m" }] } });
         } else {
             spec["routes"] = json!(routes);
             spec["strategy"] = json!({ "canary": {

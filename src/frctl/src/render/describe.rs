@@ -9,7 +9,7 @@ use fm_api::status::Status;
 
 use super::evidence::evidence;
 use super::frame::{Frame, frame, judged, labelled};
-use super::{estimate, history, percent};
+use super::{estimate, history, part};
 use crate::text::{Look, clean, count, wrap};
 
 /// Everything, with a newline after each line.
@@ -173,7 +173,7 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
             .iter()
             .map(|step| {
                 let approval = approval(step.approval.as_ref());
-                format!("{} for {}{approval}", percent(step.weight), step.hold)
+                format!("{} for {}{approval}", part(step), step.hold)
             })
             .collect();
         say("steps", &steps.join(" → "));

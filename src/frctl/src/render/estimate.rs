@@ -2,7 +2,7 @@
 
 use fm_api::release::{Approval, BlueGreen, Release};
 
-use crate::render::percent;
+use crate::render::part;
 use crate::text::{count, short};
 
 /// How long a rollout of this release takes at least, in one or two sentences; `rps` is stable's rate, where it is known.
@@ -27,7 +27,7 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
     let steps: Vec<String> = canary
         .steps
         .iter()
-        .map(|step| format!("{} for {}", percent(step.weight), step.hold))
+        .map(|step| format!("{} for {}", part(step), step.hold))
         .collect();
     let mut text = format!(
         "a rollout takes at least {}, besides starting tasks: {}, then all",
@@ -80,7 +80,7 @@ fn blue_green(both: &BlueGreen) -> String {
 
 /// The least time before the last promotion, in seconds.
 fn bake(release: &Release) -> f64 {
-    if release.spec.analysis.disabled || release.spec.routes.is_empty() {
+    if release.spec.analysis.disabled {
         return 0.0;
     }
     if let Some(bake) = release.spec.analysis.bake {

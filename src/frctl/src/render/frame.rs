@@ -7,7 +7,7 @@ use fm_api::strategy::{Course, Kind};
 use fm_api::verdict::{Side, Verdict};
 
 use super::evidence::evidence;
-use super::{NO_STATUS, percent, phase, share};
+use super::{NO_STATUS, part, percent, phase, share};
 use crate::text::{Look, count, image, pad, short, wrap};
 
 /// What the picture shows.
@@ -161,7 +161,7 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
     let paint = look.paint;
     let mut parts = Vec::new();
     let mut kind = status.strategy;
-    let planned: Vec<(fm_api::quantity::Weight, bool)> = if status.steps.is_empty() {
+    let planned: Vec<(String, bool)> = if status.steps.is_empty() {
         let course = view
             .release
             .as_ref()
@@ -171,27 +171,41 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
             course
                 .steps
                 .iter()
-                .map(|step| (step.weight, step.approval.is_some()))
+                .map(|step| (part(step), step.approval.is_some()))
                 .collect()
         })
     } else {
         status
             .steps
             .iter()
-            .map(|step| (step.weight, step.approval))
+            .map(|step| {
+                let tasks = step.tasks.map(|tasks| count(u64::from(tasks), "task"));
+                let part = tasks.unwrap_or_else(|| percent(step.weight));
+                (part, step.approval)
+            })
             .collect()
     };
     if planned.is_empty() {
         return Vec::new();
     }
-    let all = (fm_api::quantity::Weight::FULL, false);
+    let all = (
+        match view
+            .release
+            .as_ref()
+            .map(|release| release.spec.routes.is_empty())
+        {
+            Some(true) => "all".to_owned(),
+            Some(false) | None => percent(fm_api::quantity::Weight::FULL),
+        },
+        false,
+    );
     let last = planned.len();
-    for (index, (weight, approval)) in planned.into_iter().chain([all]).enumerate() {
+    for (index, (part, approval)) in planned.into_iter().chain([all]).enumerate() {
         let mut text = match kind {
             Kind::BlueGreen if index == last => "stable".to_owned(),
             Kind::BlueGreen if index > 0 => "switch".to_owned(),
             Kind::BlueGreen => "whole".to_owned(),
-            Kind::Canary => percent(weight),
+            Kind::Canary => part,
         };
         if approval {
             text.push_str(" (approval)");

@@ -148,10 +148,11 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
         let mut what = Vec::new();
         if needed != before {
             what.push(format!(
-                "{} of {} beside {} of stable",
+                "{} of {} beside {} of stable{}",
                 tasks(needed),
                 spec.workload.image,
-                spec.replicas
+                spec.replicas,
+                at_once(canary, spec.replicas)
             ));
             before = needed;
         }
@@ -166,9 +167,12 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
         if step.hold > Span::ZERO {
             what.push(format!("at least {}", step.hold));
         }
-        let judged = !spec.analysis.disabled && !spec.routes.is_empty();
-        if judged && step.require == Some(Require::NonInferior) {
-            what.push("until it is shown to be as good as stable".to_owned());
+        if !spec.analysis.disabled && step.require == Some(Require::NonInferior) {
+            what.push(if spec.routes.is_empty() {
+                "until its metrics pass".to_owned()
+            } else {
+                "until it is shown to be as good as stable".to_owned()
+            });
         }
         what.extend(metrics(spec, index + 1));
         what.extend(approval(step.approval.as_ref()));
@@ -180,12 +184,26 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
     all
 }
 
+/// With `maxSurge`, how many tasks there are at most.
+fn at_once(canary: &Canary, replicas: u32) -> String {
+    canary.max_surge.map_or_else(String::new, |surge| {
+        let most = replicas.saturating_add(surge.of(replicas));
+        format!(", which gives up its own as its share shrinks: {most} in all at most")
+    })
+}
+
 fn promotion(spec: &ReleaseSpec) -> Vec<String> {
     let mut what = Vec::new();
-    if !spec.analysis.disabled && !spec.routes.is_empty() {
-        what.push("when it is shown to be as good as stable by every criterion".to_owned());
+    if !spec.analysis.disabled {
+        let worker = spec.routes.is_empty();
+        what.push(match (worker, spec.analysis.metrics.is_empty()) {
+            (true, true) => "when its tasks have run for the bake without failing".to_owned(),
+            (true, false) => "when its metrics pass and its tasks run without failing".to_owned(),
+            (false, _) => "when it is shown to be as good as stable by every criterion".to_owned(),
+        });
         if let Some(bake) = spec.analysis.bake {
-            what.push(format!("not before {bake} of serving (bake)"));
+            let does = if worker { "running" } else { "serving" };
+            what.push(format!("not before {bake} of {does} (bake)"));
         }
         let evidence = match spec.analysis.on_inconclusive {
             OnInconclusive::Pause => "a person decides",
@@ -215,7 +233,11 @@ fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
     if !spec.routes.is_empty() && spec.strategy.canary.is_some() {
         what.push("it gets all requests".to_owned());
     }
-    if keep > Span::ZERO {
+    if keep > Span::ZERO && drain.is_none() {
+        what.push(format!(
+            "the old revision's tasks stop, its service stays for {keep}: going back starts them without steps"
+        ));
+    } else if keep > Span::ZERO {
         what.push(format!(
             "the old revision stays warm for {keep} ({} in all): going back is one change of weight",
             tasks(spec.replicas.saturating_mul(2))
@@ -231,6 +253,12 @@ fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
     what
 }
 
+/// Whether stable has given up tasks in mid-rollout that must come back first.
+fn surges(spec: &ReleaseSpec) -> bool {
+    let canary = spec.strategy.canary.as_ref();
+    !spec.routes.is_empty() && canary.is_some_and(|canary| canary.max_surge.is_some())
+}
+
 fn back(spec: &ReleaseSpec) -> Vec<String> {
     let mut what = Vec::new();
     what.push(match spec.on_failure {
@@ -238,6 +266,13 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
             "harm gives its share back to stable over {}, anything else at once, and it is not tried again by itself",
             spec.rollback.over
         ),
+        OnFailure::Rollback if surges(spec) => {
+            "stable gets everything back as its tasks come back, and it is not tried again by itself"
+                .to_owned()
+        }
+        OnFailure::Rollback if spec.routes.is_empty() => {
+            "its tasks stop at once, and it is not tried again by itself".to_owned()
+        }
         OnFailure::Rollback => {
             "stable gets everything back at once, and it is not tried again by itself".to_owned()
         }
@@ -253,7 +288,7 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
         ));
     }
     what.extend(asked(spec, &[When::AfterRollback], None));
-    if spec.keep_failed > Span::ZERO {
+    if spec.keep_failed > Span::ZERO && !spec.routes.is_empty() {
         what.push(format!(
             "its tasks stay for {} to be looked at",
             spec.keep_failed

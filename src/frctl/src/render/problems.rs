@@ -4,7 +4,7 @@ use fm_api::http::View;
 use fm_api::status::{Condition, Phase, Status, conditions};
 use jiff::SignedDuration;
 
-use super::{NO_STATUS, percent, person, phase};
+use super::{NO_STATUS, canary_at, person, phase};
 use crate::text::{Look, wrap};
 
 /// A condition that fails for less is on its way: a step that is taken, an agent that is told.
@@ -71,7 +71,7 @@ fn one(view: &View, look: &Look) -> String {
         look.age(since)
     );
     if status.canary.is_some() {
-        out.push_str(&format!("  canary at {}", percent(status.weight)));
+        out.push_str(&format!("  canary at {}", canary_at(status)));
     }
     out.push('\n');
     let mut say = |text: &str| {

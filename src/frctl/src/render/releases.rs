@@ -4,7 +4,7 @@ use fm_api::http::View;
 use fm_api::rollout::{HistoryEntry, Outcome};
 use fm_api::status::Status;
 
-use super::{NO_STATUS, percent, phase, revision, share, step};
+use super::{NO_STATUS, canary_at, phase, revision, share, step};
 use crate::table::Table;
 use crate::text::{Look, image, short};
 
@@ -104,7 +104,7 @@ fn phase_cell(status: Option<&Status>, look: &Look) -> String {
 
 fn weight(status: Option<&Status>) -> String {
     match status {
-        Some(status) if status.canary.is_some() => percent(status.weight),
+        Some(status) if status.canary.is_some() => canary_at(status),
         _ => dash(),
     }
 }

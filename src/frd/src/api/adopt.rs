@@ -102,8 +102,6 @@ fn release(
             "strategy": { "canary": { "steps": [
                 { "weight": 10, "hold": "2m" }, { "weight": 50, "hold": "5m" },
             ] } },
-            // Nothing can be counted of what gets no requests.
-            "analysis": { "disabled": asked.hosts.is_empty() },
         },
     });
     let what = format!("the release that {} would become", found.adopted.name);

@@ -1,0 +1,164 @@
+//! Rules between the fields of a canary: its steps, and what room they need.
+
+use crate::problem::Problem;
+use crate::quantity::{Span, Weight};
+use crate::release::{Canary, Capacity, ReleaseSpec, Require, Step};
+use crate::strategy::Course;
+use crate::tasks::Tasks;
+
+use super::meaning::{MONTH, span};
+
+const PATH: &str = "spec.strategy.canary";
+
+/// What is wrong with a canary.
+pub(super) fn problems(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
+    let routed = !spec.routes.is_empty();
+    let mut before: Option<&Step> = None;
+    for (index, step) in canary.steps.iter().enumerate() {
+        let path = format!("{PATH}.steps[{index}]");
+        if step.weight.is_zero() && (routed || step.replicas.is_none()) {
+            let (field, wrong, allowed) = if routed {
+                (
+                    "weight",
+                    "is missing",
+                    "a number from 0.01 to 100 in steps of 0.01",
+                )
+            } else {
+                (
+                    "replicas",
+                    "is missing: without routes a step says how many tasks the canary has",
+                    Tasks::ALLOWED,
+                )
+            };
+            found.push(Problem::new(format!("{path}.{field}"), wrong).allowed(allowed));
+        } else if let Some(before) = before {
+            // What a step lacks was told before; without it there is nothing to compare.
+            let weights = !step.weight.is_zero() && !before.weight.is_zero();
+            let down = if weights {
+                less_weight(before.weight, step.weight)
+            } else if routed {
+                None
+            } else {
+                fewer_tasks(before, step, spec.replicas)
+            };
+            found.extend(down.map(|(field, wrong, allowed)| {
+                Problem::new(format!("{path}.{field}"), wrong).allowed(allowed)
+            }));
+        }
+        before = Some(step);
+        if step.replicas.is_some() && canary.capacity == Capacity::Full {
+            found.push(
+                Problem::new(
+                    format!("{path}.replicas"),
+                    "changes nothing: with `capacity: full` the canary has all its tasks from the first step on",
+                )
+                .allowed("no `replicas`, or `capacity: proportional`"),
+            );
+        }
+        span(found, format!("{path}.hold"), step.hold, Span::ZERO, MONTH);
+        if step.require == Some(Require::NonInferior) && spec.analysis.disabled {
+            found.push(
+                Problem::new(
+                    format!("{path}.require"),
+                    "asks for evidence, but spec.analysis.disabled is true",
+                )
+                .allowed("no `require`, or an analysis that is not disabled"),
+            );
+        }
+    }
+    surge(found, canary, spec);
+    span(
+        found,
+        format!("{PATH}.keepPrevious"),
+        canary.keep_previous,
+        Span::ZERO,
+        MONTH,
+    );
+}
+
+type Wrong = (&'static str, String, String);
+
+fn less_weight(before: Weight, now: Weight) -> Option<Wrong> {
+    if now > before {
+        return None;
+    }
+    let what = if now == before {
+        "it changes nothing"
+    } else {
+        "steps never go down"
+    };
+    Some((
+        "weight",
+        format!("a step to {now} follows one of {before}: {what}"),
+        format!("more than {before}, up to 100 %"),
+    ))
+}
+
+/// Without a weight the number of tasks grows, as far as `spec.replicas` lets it.
+fn fewer_tasks(before: &Step, now: &Step, replicas: u32) -> Option<Wrong> {
+    let tasks = |step: &Step| {
+        step.replicas
+            .map_or(0, |asked| asked.of(replicas).min(replicas))
+    };
+    let what = if before.replicas == now.replicas {
+        "it changes nothing"
+    } else if tasks(now) < tasks(before) {
+        "steps never go down"
+    } else {
+        return None;
+    };
+    let (before, now) = (before.share(), now.share());
+    Some((
+        "replicas",
+        format!("a step to {now} follows one of {before}: {what}"),
+        format!("more than {before}, up to `100%`"),
+    ))
+}
+
+/// A share needs its tasks before stable can give up its own: each rise must find room.
+fn surge(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
+    let Some(surge) = canary.max_surge else {
+        return;
+    };
+    let path = format!("{PATH}.maxSurge");
+    if canary.capacity == Capacity::Full {
+        found.push(
+            Problem::new(
+                path,
+                "cannot be kept: with `capacity: full` both revisions have all their tasks",
+            )
+            .allowed("no `maxSurge`, or `capacity: proportional`"),
+        );
+        return;
+    }
+    // A worker's tasks are changed one after the other, so any room is enough.
+    if spec.routes.is_empty() {
+        return;
+    }
+    let course = Course::of(&spec.strategy);
+    let Some(course) = course.filter(|_| spec.replicas > 0) else {
+        return;
+    };
+    let room = surge.of(spec.replicas);
+    let mut serving = Weight::ZERO;
+    for step in 0..=canary.steps.len() {
+        let needs = course.tasks(step, spec.replicas);
+        let stable = Course::carries(serving, spec.replicas);
+        let beyond = stable.saturating_add(needs).saturating_sub(spec.replicas);
+        if beyond > room {
+            let what = match canary.steps.get(step) {
+                Some(next) => format!("the step to {}", next.weight),
+                None => "the promotion".to_owned(),
+            };
+            let wrong = format!(
+                "{what} needs {beyond} tasks beyond spec.replicas: {needs} of the canary beside {stable} of stable, which serves {} % until then",
+                f64::from(10_000 - serving.basis_points()) / 100.0
+            );
+            let allowed =
+                format!("at least {beyond} (it is {room} now), or another step before it");
+            found.push(Problem::new(&path, wrong).allowed(allowed));
+            return;
+        }
+        serving = canary.steps.get(step).map_or(serving, |step| step.weight);
+    }
+}
