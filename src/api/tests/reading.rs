@@ -70,7 +70,7 @@ fn defaults_follow_the_longest_server_timeout_and_the_last_hold() {
 }
 
 #[test]
-fn a_worker_without_routes_needs_an_analysis_that_is_disabled() {
+fn a_worker_without_routes_publishes_nothing_and_stops_soon() {
     let worker = MINIMAL.replace(
         "  routes: [{ hosts: [\"*\"], port: 80 }]\n",
         "  analysis: { disabled: true }\n",

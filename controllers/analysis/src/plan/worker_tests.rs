@@ -7,9 +7,10 @@ use super::*;
 use crate::saturation::Fullness;
 
 fn conclude(joint: &Joint, now: i64, awaiting: Option<i64>) -> Plan {
-    let mut criteria = Analysis::default();
-    criteria.deadline = DeadlineSpan(Span::secs(100));
-    let mut target = target(criteria);
+    let mut target = target(Analysis {
+        deadline: DeadlineSpan(Span::secs(100)),
+        ..Analysis::default()
+    });
     target.worker = true;
     target.awaiting_since = awaiting.map(at);
     let situation = Situation {

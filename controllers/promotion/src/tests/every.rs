@@ -10,7 +10,6 @@ use fm_api::quantity::Span;
 use fm_api::release::OnFailure;
 use fm_api::rollout::{Outcome, Stage};
 use fm_api::status::reasons;
-use fm_api::tasks::Tasks;
 use fm_api::verdict::Decision;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -148,14 +147,9 @@ fn retried(from: &Sim, ends: &mut BTreeMap<String, u32>) {
 
 /// Where a walk begins: with nothing, at rest, or where chance seldom comes.
 fn start(walk: usize) -> Sim {
-    let kind = u8::try_from(walk % 4).unwrap();
+    let kind = u8::try_from(walk % 3).unwrap();
     let mut first = strategy(kind, "good:0");
-    if let Some(canary) = first.spec.strategy.canary.as_mut()
-        && walk.is_multiple_of(3)
-    {
-        canary.max_surge = Some(Tasks::Number(2));
-    }
-    first.spec.on_failure = match walk / 4 % 4 {
+    first.spec.on_failure = match walk % 4 {
         0 => OnFailure::Pause,
         _ => OnFailure::Rollback,
     };
