@@ -193,7 +193,8 @@ impl<'a> Draft<'a> {
         if rollout.stage == Stage::Preparing {
             return 0;
         }
-        if rollout.full {
+        // With little room the steps are passed one by one, if without waiting: each finds the room that the last one left.
+        if rollout.full && (rollout.warm || rollout.plan.max_surge.is_none()) {
             return replicas;
         }
         rollout.plan.tasks(rollout.step, replicas)

@@ -110,7 +110,8 @@ pub(super) fn share(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<(Weight,
 
 /// Tasks that both sides may have together; `None`: as many as they need.
 fn room(rollout: &Rollout, replicas: u32) -> Option<u32> {
-    let surge = rollout.plan.max_surge?;
+    // Back to a revision that served before, all at once: both sides need all their tasks.
+    let surge = rollout.plan.max_surge.filter(|_| !rollout.warm)?;
     Some(replicas.saturating_add(surge.of(replicas)))
 }
 

@@ -20,7 +20,7 @@ use super::gates::job;
 use super::sim::Sim;
 
 /// So many walks of so many acts.
-const WALKS: usize = 125;
+const WALKS: usize = 210;
 const ACTS: usize = 40;
 
 /// What can be asked: the verb, whether it passes everything or is forced, whether it overrides a freeze, with which role.
@@ -197,6 +197,15 @@ fn start(walk: usize) -> Sim {
         2 => {
             sim.pass(10);
             sim.promote();
+            for _ in 0..5 {
+                let rollout = sim.target().rollout.as_ref();
+                if rollout.is_none_or(|run| run.stage == Stage::Shifting) {
+                    break;
+                }
+                sim.swarm(u32::MAX);
+                sim.agents();
+                sim.promote();
+            }
         }
         // Only evidence is missing, and it will not come.
         3 => {

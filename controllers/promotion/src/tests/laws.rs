@@ -282,7 +282,11 @@ fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
     if let Some(stable) = &new.stable {
         let wanted = &new.revisions[stable];
         let full = new.settings.as_ref().unwrap().replicas;
-        match new.rollout.as_ref().filter(|r| r.plan.max_surge.is_some()) {
+        match new
+            .rollout
+            .as_ref()
+            .filter(|r| r.plan.max_surge.is_some() && !r.warm)
+        {
             None => assert_eq!(wanted.replicas, full, "stable has full capacity"),
             Some(rollout) => surge::no_further(world, old, new, rollout, full),
         }

@@ -170,6 +170,18 @@ fn where_stables_tasks_do_not_come_back_it_gets_everything_at_the_deadline() {
 }
 
 #[test]
+fn promote_full_passes_every_step_within_the_room() {
+    let mut first = release("good:1");
+    first.spec.strategy.canary.as_mut().unwrap().max_surge = Some(Tasks::Percent(50));
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.settle();
+    sim.ask(Verb::Promote, true);
+    sim.settle();
+    assert_eq!(ended(&sim).0, Outcome::Promoted);
+}
+
+#[test]
 fn a_canary_that_cannot_serve_keeps_nothing_on_the_way_back() {
     let mut sim = surging();
     let new = sim.target().canary.clone().unwrap();
