@@ -181,7 +181,8 @@ pub(crate) fn target(release: &Release) -> (AnalysisTarget, Timestamp) {
         stable: revision,
         criteria: spec.analysis.clone(),
         criteria_hash: String::new(),
-        worker: spec.routes.is_empty(),
+        // Recorded requests count whatever the manifest says of routes; without either there are metrics to go by.
+        worker: spec.routes.is_empty() && !spec.analysis.metrics.is_empty(),
         request_timeout: spec.request_timeout(),
         last_hold: holds.next_back().unwrap_or(Span::ZERO),
         since: Some(begin),
