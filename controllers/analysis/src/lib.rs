@@ -149,15 +149,63 @@ impl Analyst {
         // What was under way belongs to nobody any more: the stored state says that it was cut short.
         self.flights.end(key);
         act::forget_jobs(&self.ctx, identity.fence.as_ref(), key).await?;
-        let (verdict, revision) = act::load(&self.ctx, &key.verdict()).await?;
+        let mut run = self
+            .resumed(&key.verdict(), identity, (target, analysis))
+            .await?;
+        run.metrics.cut_short(analysis);
+        Ok(run)
+    }
+
+    /// The run whose verdict is stored at a key, as it stood there; a new one, where it is another's.
+    async fn resumed(
+        &self,
+        at: &str,
+        identity: Identity,
+        judged: (&Target, &AnalysisTarget),
+    ) -> Result<Run, StoreError> {
+        let (verdict, revision) = act::load(&self.ctx, at).await?;
         let now = self.ctx.clock.now();
         let resumed = verdict
             .zip(revision)
             .and_then(|(verdict, at)| Run::resume(identity.clone(), &verdict, at, now));
-        let mut run =
-            resumed.unwrap_or_else(|| Run::new(identity, (target, analysis), revision, now));
-        run.metrics.cut_short(analysis);
-        Ok(run)
+        Ok(resumed.unwrap_or_else(|| Run::new(identity, judged, revision, now)))
+    }
+
+    /// Counts what the agents have counted, if it is time for that; whether it was.
+    async fn pull(
+        &self,
+        key: &ReleaseKey,
+        (target, analysis): (&Target, &AnalysisTarget),
+        run: &mut Run,
+        now: Timestamp,
+    ) -> bool {
+        let shifted = run.shifted(target, analysis);
+        if now < run.next_tick && !shifted {
+            return false;
+        }
+        // At a change of shares the batch ends now, not a tenth of a second ago.
+        let age = if shifted {
+            SignedDuration::ZERO
+        } else {
+            SHARED
+        };
+        let pulled = self.pulls.get(now, age).await;
+        run.count(key, analysis, &pulled, now);
+        run.next_tick = next_tick(run.next_tick, now);
+        true
+    }
+
+    /// Writes a run's verdict to a key; returns its revision there.
+    async fn store(
+        &self,
+        at: (&ReleaseKey, String),
+        fence: Option<&Fence>,
+        run: &Run,
+        verdict: &Verdict,
+    ) -> Result<u64, StoreError> {
+        let stored = run.stored(verdict);
+        let stored = stored.map_err(|error| StoreError::Refused(error.to_string()))?;
+        act::write(&self.ctx, fence, at, stored, run.revision).await
     }
 
     async fn look(
@@ -169,19 +217,9 @@ impl Analyst {
         run: &mut Run,
     ) -> Result<(), StoreError> {
         let now = self.ctx.clock.now();
-        let shifted = run.shifted(target, analysis);
-        if now < run.next_tick && !shifted {
+        if !self.pull(key, (target, analysis), run, now).await {
             return Ok(());
         }
-        // At a change of shares the batch ends now, not a tenth of a second ago.
-        let age = if shifted {
-            SignedDuration::ZERO
-        } else {
-            SHARED
-        };
-        let pulled = self.pulls.get(now, age).await;
-        run.count(key, analysis, &pulled, now);
-        run.next_tick = next_tick(run.next_tick, now);
         let measured = self.measure((key, fence), analysis, run, now).await;
         let mut verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
@@ -190,10 +228,8 @@ impl Analyst {
             None => run.begin(target, analysis, now),
         };
         verdict.outliers = self.watches.named(key);
-        let stored = run.stored(&verdict);
-        let stored = stored.map_err(|error| StoreError::Refused(error.to_string()))?;
-        let revision =
-            act::write(&self.ctx, fence, (key, key.verdict()), stored, run.revision).await?;
+        let at = (key, key.verdict());
+        let revision = self.store(at, fence, run, &verdict).await?;
         if verdict.decision != run.decision {
             self.tell(key, &verdict).await;
         }

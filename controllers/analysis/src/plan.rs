@@ -270,20 +270,26 @@ fn metrics(situation: &Situation<'_>) -> Vec<MetricVerdict> {
         of_requests(situation)
     };
     for (name, broken) in &situation.joint.fullness.guards {
-        metrics.push(MetricVerdict {
-            name: (*name).to_owned(),
-            decision: decide(*broken, false),
-            log_e_harm: 0.0,
-            harm_threshold: 0.0,
-            log_e_ni: 0.0,
-            ni_threshold: 0.0,
-            lower: -1.0,
-            upper: 1.0,
-            canary: Counted::default(),
-            stable: Counted::default(),
-        });
+        let nobody = (Counted::default(), Counted::default());
+        metrics.push(limit(name, *broken, nobody));
     }
     metrics
+}
+
+/// A limit is broken or not: there is no evidence to gather.
+fn limit(name: &str, broken: bool, (canary, stable): (Counted, Counted)) -> MetricVerdict {
+    MetricVerdict {
+        name: name.to_owned(),
+        decision: decide(broken, false),
+        log_e_harm: 0.0,
+        harm_threshold: 0.0,
+        log_e_ni: 0.0,
+        ni_threshold: 0.0,
+        lower: -1.0,
+        upper: 1.0,
+        canary,
+        stable,
+    }
 }
 
 fn decide(harm: bool, non_inferior: bool) -> Decision {
@@ -341,19 +347,8 @@ fn of_requests(situation: &Situation<'_>) -> Vec<MetricVerdict> {
         });
     }
     if criteria.guards.max_error_rate.is_some() {
-        let (canary, stable) = evidence.lately();
-        metrics.push(MetricVerdict {
-            name: "guard".to_owned(),
-            decision: decide(guard_broken(situation).is_some(), false),
-            log_e_harm: 0.0,
-            harm_threshold: 0.0,
-            log_e_ni: 0.0,
-            ni_threshold: 0.0,
-            lower: -1.0,
-            upper: 1.0,
-            canary,
-            stable,
-        });
+        let broken = guard_broken(situation).is_some();
+        metrics.push(limit("guard", broken, evidence.lately()));
     }
     metrics
 }

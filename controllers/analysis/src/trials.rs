@@ -11,10 +11,9 @@ use fm_api::keys::ReleaseKey;
 use fm_api::target::{AnalysisTarget, Target};
 use fm_runtime::ReconcileError;
 use fm_store::{Fence, StoreError};
-use jiff::SignedDuration;
 
 use crate::run::{Identity, Run};
-use crate::{Analyst, SHARED, act, next_tick};
+use crate::{Analyst, act};
 
 impl Analyst {
     /// Looks at each candidate of the experiment that runs; when to look again.
@@ -30,6 +29,8 @@ impl Analyst {
             return Ok(None);
         };
         let judged: Vec<(&str, &AnalysisTarget)> = experiment.trials().collect();
+        // Once a look is enough, however many begin in it.
+        let mut tidy = false;
         let mut runs = BTreeMap::new();
         let mut next: Option<Duration> = None;
         for (name, analysis) in &judged {
@@ -37,10 +38,12 @@ impl Analyst {
             let mut run = match known.remove(*name).filter(|run| run.is(&identity)) {
                 Some(run) => run,
                 None => {
-                    let sides: Vec<&str> =
-                        experiment.sides.iter().map(|s| s.name.as_str()).collect();
-                    act::forget_trials(&self.ctx, fence, key, &sides).await?;
-                    self.load_trial((key, name), identity, target, analysis)
+                    if !std::mem::replace(&mut tidy, true) {
+                        let sides = experiment.sides.iter().map(|side| side.name.as_str());
+                        let sides: Vec<&str> = sides.collect();
+                        act::forget_trials(&self.ctx, fence, key, &sides).await?;
+                    }
+                    self.resumed(&key.trial(name), identity, (target, analysis))
                         .await?
                 }
             };
@@ -63,21 +66,6 @@ impl Analyst {
         all.remove(key).unwrap_or_default()
     }
 
-    async fn load_trial(
-        &self,
-        (key, name): (&ReleaseKey, &str),
-        identity: Identity,
-        target: &Target,
-        analysis: &AnalysisTarget,
-    ) -> Result<Run, StoreError> {
-        let (verdict, revision) = act::load(&self.ctx, &key.trial(name)).await?;
-        let now = self.ctx.clock.now();
-        let resumed = verdict
-            .zip(revision)
-            .and_then(|(verdict, at)| Run::resume(identity.clone(), &verdict, at, now));
-        Ok(resumed.unwrap_or_else(|| Run::new(identity, (target, analysis), revision, now)))
-    }
-
     async fn look_at_trial(
         &self,
         (key, name): (&ReleaseKey, &str),
@@ -87,28 +75,17 @@ impl Analyst {
         run: &mut Run,
     ) -> Result<(), StoreError> {
         let now = self.ctx.clock.now();
-        let shifted = run.shifted(target, analysis);
-        if now < run.next_tick && !shifted {
+        if !self.pull(key, (target, analysis), run, now).await {
             return Ok(());
         }
-        let age = if shifted {
-            SignedDuration::ZERO
-        } else {
-            SHARED
-        };
-        let pulled = self.pulls.get(now, age).await;
-        run.count(key, analysis, &pulled, now);
-        run.next_tick = next_tick(run.next_tick, now);
         let mut verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
             None if run.told() => return Ok(()),
             None => run.begin(target, analysis, now),
         };
         verdict.sentence = of_sides(&verdict.sentence);
-        let stored = run.stored(&verdict);
-        let stored = stored.map_err(|error| StoreError::Refused(error.to_string()))?;
         let at = (key, key.trial(name));
-        let revision = act::write(&self.ctx, fence, at, stored, run.revision).await?;
+        let revision = self.store(at, fence, run, &verdict).await?;
         run.wrote(&verdict, revision);
         Ok(())
     }

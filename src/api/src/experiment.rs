@@ -78,6 +78,12 @@ impl Candidate {
 }
 
 impl Experiment {
+    /// The candidate of this name.
+    #[must_use]
+    pub fn candidate(&self, name: &str) -> Option<&Candidate> {
+        self.candidates.iter().find(|one| one.name == name)
+    }
+
     /// The criteria for one of several candidates: each false alarm's probability is divided by their number, and other
     /// systems are not asked.
     #[must_use]
@@ -195,6 +201,17 @@ impl ExperimentTarget {
             ranges.push((end, side));
         }
         ranges
+    }
+
+    /// The side of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&SideTarget> {
+        self.sides.iter().find(|side| side.name == name)
+    }
+
+    /// The same, to be changed.
+    pub fn named_mut(&mut self, name: &str) -> Option<&mut SideTarget> {
+        self.sides.iter_mut().find(|side| side.name == name)
     }
 
     /// The side of this revision.

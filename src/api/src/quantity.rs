@@ -160,6 +160,12 @@ impl Weight {
         self.0
     }
 
+    /// What is left for others.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Weight(10_000 - self.0)
+    }
+
     /// Whether it is no traffic.
     #[must_use]
     pub const fn is_zero(&self) -> bool {

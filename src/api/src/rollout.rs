@@ -184,6 +184,19 @@ pub struct Progress {
     pub short: bool,
 }
 
+impl Progress {
+    /// Nothing was seen of its tasks yet.
+    #[must_use]
+    pub fn begins(at: Timestamp) -> Self {
+        Self {
+            at,
+            ready: 0,
+            healthy: 0,
+            short: true,
+        }
+    }
+}
+
 /// How a rollout that is being taken back ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

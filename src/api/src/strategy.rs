@@ -282,7 +282,7 @@ impl Course {
     /// Tasks that stable's share needs while the canary serves this one.
     #[must_use]
     pub fn carries(serving: Weight, replicas: u32) -> u32 {
-        match Weight::from_basis_points(10_000 - serving.basis_points()) {
+        match serving.rest() {
             Weight::ZERO => 0,
             share => proportional(replicas, share),
         }

@@ -196,6 +196,20 @@ pub struct RevisionTarget {
     pub restarts: u32,
 }
 
+impl RevisionTarget {
+    /// So many tasks at this place, as they begin.
+    #[must_use]
+    pub fn new(replicas: u32, slot: Option<Slot>) -> Self {
+        Self {
+            replicas,
+            slot,
+            draining: false,
+            cut: false,
+            restarts: 0,
+        }
+    }
+}
+
 /// One of a route's three backends.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

@@ -15,7 +15,7 @@ pub(crate) use many::{Abort, Adopt, Hold, Import};
 pub(crate) use measure::{
     Analysis, Export, LogBy, LogSort, LogStats, Metrics, Power, Record, Replay, TopOptions,
 };
-pub(crate) use rollout::{History, Operation, Rollout, RolloutStatus, Undo};
+pub(crate) use rollout::{History, Operation, Promote, Rollout, RolloutStatus, Undo};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done or promoted, 1 error, 2 usage, 3 rolled back or aborted,

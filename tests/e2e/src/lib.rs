@@ -2,6 +2,8 @@
 //!
 //! Every test runs on a real Swarm behind a real HAProxy, and says with [`World::end`] that it is over.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,7 +12,7 @@ use fm_harness::stack::Stack;
 use fm_harness::{image, unique};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A stack, images and a namespace that no other test has.
 pub struct World {
@@ -274,6 +276,35 @@ pub async fn answered(
     stream.read_to_string(&mut answer).await?;
     let status = answer.split(' ').nth(1).context("no status")?.parse()?;
     Ok((status, answer))
+}
+
+/// A JSON address whose field has the number that this is set to; 0 is `null`.
+///
+/// # Errors
+/// When no port is free.
+pub async fn number(field: &'static str) -> Result<(String, Arc<AtomicU64>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = format!("http://{}/{field}", listener.local_addr()?);
+    let says = Arc::<AtomicU64>::default();
+    let now = Arc::clone(&says);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let value = match now.load(Ordering::Relaxed) {
+                0 => "null".to_owned(),
+                number => number.to_string(),
+            };
+            let body = format!("{{\"{field}\":{value}}}");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    Ok((address, says))
 }
 
 /// How many requests this version answered since then.

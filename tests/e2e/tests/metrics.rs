@@ -1,16 +1,13 @@
 //! Rollouts that are judged by what other systems measure: a real Prometheus, a JSON address, a job on Swarm.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Result, ensure};
-use fm_e2e::{Plan, World, runs, stable_is};
+use fm_e2e::{Plan, World, number, runs, stable_is};
 use fm_harness::prometheus::Prometheus;
 use fm_harness::{run, until};
 use serde_json::Value;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 /// Errors and response times of HAProxy's log take nothing back here, and promote soon: the metric decides.
 fn judged_by(metric: &str) -> Plan {
@@ -78,35 +75,9 @@ async fn prometheus_that_scrapes_frd_takes_a_canary_back() -> Result<()> {
     Ok(())
 }
 
-/// A JSON address that says whatever this is set to; 0 is `null`.
-async fn json() -> Result<(String, Arc<AtomicU64>)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = format!("http://{}/lag", listener.local_addr()?);
-    let says = Arc::<AtomicU64>::default();
-    let now = Arc::clone(&says);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let value = match now.load(Ordering::Relaxed) {
-                0 => "null".to_owned(),
-                number => number.to_string(),
-            };
-            let body = format!("{{\"lag\":{value}}}");
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            tokio::spawn(async move {
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            });
-        }
-    });
-    Ok((address, says))
-}
-
 #[tokio::test]
 async fn no_data_holds_the_last_promotion_until_there_is_a_value() -> Result<()> {
-    let (address, says) = json().await?;
+    let (address, says) = number("lag").await?;
     let mut world = World::new(None).await?;
     let plan = judged_by(&format!(
         "      - {{ name: lag, web: {{ url: \"{address}\", jsonPath: $.lag }}, max: 30, interval: 1s, onNoData: hold }}\n"

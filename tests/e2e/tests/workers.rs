@@ -1,37 +1,13 @@
 //! Workers, that no route leads to; and how far tasks may go beyond what a release asks for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fm_e2e::{Plan, World, runs, stable_is};
+use fm_e2e::{Plan, World, number, runs, stable_is};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-/// A JSON address that tells how long a queue is.
-async fn queue() -> Result<(String, Arc<AtomicU64>)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = format!("http://{}/queue", listener.local_addr()?);
-    let length = Arc::new(AtomicU64::new(3));
-    let now = Arc::clone(&length);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let body = format!("{{\"length\":{}}}", now.load(Ordering::Relaxed));
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            tokio::spawn(async move {
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            });
-        }
-    });
-    Ok((address, length))
-}
 
 /// The manifest of a worker of four tasks.
 fn worker(world: &World, version: &str, queue: &str, more: &str) -> String {
@@ -97,7 +73,8 @@ fn watched(world: &World, name: &str, stop: &Arc<AtomicBool>) -> JoinHandle<u64>
 
 #[tokio::test]
 async fn a_worker_goes_by_steps_of_tasks_and_is_judged_by_metrics_and_by_its_tasks() -> Result<()> {
-    let (address, length) = queue().await?;
+    let (address, length) = number("length").await?;
+    length.store(3, Ordering::Relaxed);
     let mut world = World::new(None).await?;
     let mailer = Plan {
         name: "mailer".into(),

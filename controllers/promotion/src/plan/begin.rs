@@ -103,14 +103,8 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     draft.target.expired.remove(wanted);
     let rollout = rollout(draft, wanted, course, settings, warm);
     let entry = draft.target.revisions.entry(wanted.clone());
-    let target = entry.or_insert(RevisionTarget {
-        // As many as there is room for, which is decided where both sides are known.
-        replicas: 0,
-        slot,
-        draining: false,
-        cut: false,
-        restarts: 0,
-    });
+    // As many tasks as there is room for: that is decided where both sides are known.
+    let target = entry.or_insert(RevisionTarget::new(0, slot));
     target.slot = slot;
     target.cut = false;
     draft.target.let_back = None;
@@ -149,12 +143,7 @@ fn rollout(
         paused: None,
         passed: Vec::new(),
         full: warm,
-        progress: Progress {
-            at: draft.now,
-            ready: 0,
-            healthy: 0,
-            short: true,
-        },
+        progress: Progress::begins(draft.now),
         progress_deadline: settings.progress_deadline,
         ending: None,
         returns_from: None,

@@ -12,17 +12,15 @@ use fm_api::event::Severity;
 use fm_api::experiment::{
     BASELINE, Ended, Experiment, ExperimentTarget, SideOutcome, SideResult, SideTarget,
 };
-use fm_api::freeze;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
-use fm_api::rollout::Leaving;
 use fm_api::target::AnalysisTarget;
 use fm_api::verdict::{Decision, Verdict};
 use jiff::Timestamp;
 
 use super::draft::{Draft, after};
 use super::why::Why;
-use super::{intake, preview, traffic};
+use super::{gates, intake, preview, removal, traffic};
 
 mod starting;
 mod telling;
@@ -50,8 +48,7 @@ fn running<'a>(draft: &'a mut Draft<'_>) -> Option<&'a mut ExperimentTarget> {
 }
 
 fn side_mut<'a>(draft: &'a mut Draft<'_>, name: &str) -> Option<&'a mut SideTarget> {
-    let mut sides = running(draft)?.sides.iter_mut();
-    sides.find(|side| side.name == name)
+    running(draft)?.named_mut(name)
 }
 
 /// The sides as they are now.
@@ -193,17 +190,18 @@ fn take_out(draft: &mut Draft<'_>, name: &str, result: SideResult, why: String) 
 
 /// Nothing is led to it from now on; its connections end, then it goes.
 fn close(draft: &mut Draft<'_>, name: &str) {
-    let (now, next) = (draft.now, draft.next);
+    let next = draft.next;
     let Some(experiment) = running(draft) else {
         return;
     };
-    let Some(side) = experiment.sides.iter_mut().find(|side| side.name == name) else {
+    let Some(side) = experiment.named_mut(name) else {
         return;
     };
-    if std::mem::take(&mut side.shared) {
+    let (shared, revision) = (std::mem::take(&mut side.shared), side.revision.clone());
+    if shared {
         experiment.shares_generation = next;
     }
-    let Some(revision) = side.revision.clone() else {
+    let Some(revision) = revision else {
         return;
     };
     let open = draft.target.previews.get_mut(&revision);
@@ -211,17 +209,7 @@ fn close(draft: &mut Draft<'_>, name: &str) {
         return;
     };
     preview::shut(open);
-    if let Some(target) = draft.target.revisions.get_mut(&revision) {
-        target.draining = true;
-    }
-    let leaving = Leaving {
-        since: now,
-        warm_until: None,
-        inspected: false,
-        draining_since: Some(now),
-        generation: next,
-    };
-    draft.target.leaving.insert(revision, leaving);
+    removal::drain(draft, &revision);
 }
 
 /// What keeps the shares from being given, or from being in force.
@@ -229,15 +217,7 @@ fn waits(draft: &mut Draft<'_>) -> Option<Why> {
     if let Some(why) = traffic::not_in_force(draft).or_else(|| traffic::frozen(draft)) {
         return Some(why);
     }
-    let own = draft.settings().map(|s| s.freeze.clone());
-    let own = own.unwrap_or_default();
-    let frozen = freeze::frozen(own.iter().chain(&draft.world.freezes), draft.now)?;
-    draft.wake(frozen.until);
-    Some(Why::Frozen {
-        until: frozen.until,
-        message: frozen.message,
-        role: frozen.role,
-    })
+    gates::frozen(draft, None)
 }
 
 /// Once all that are left are up, each gets its share, in one write.
@@ -296,10 +276,7 @@ fn trial(
     name: &str,
     seed: &str,
 ) -> Option<AnalysisTarget> {
-    let revision = |name: &str| {
-        let mut sides = experiment.sides.iter();
-        sides.find(|side| side.name == name)?.revision.clone()
-    };
+    let revision = |name: &str| experiment.named(name)?.revision.clone();
     let settings = draft.settings()?;
     if name == BASELINE || settings.analysis.disabled {
         return None;

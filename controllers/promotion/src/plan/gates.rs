@@ -8,7 +8,7 @@ use fm_api::freeze;
 use fm_api::gates::{About, BeforeTraffic, Due, GateAnswer, GateVerdict, Webhook, When};
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
-use fm_api::rollout::{Ending, HistoryEntry, Outcome, Rollout, Stage};
+use fm_api::rollout::{Ending, HistoryEntry, Outcome, Rollout, Stage, Thawed};
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 
@@ -63,7 +63,7 @@ pub(super) fn pass(draft: &mut Draft<'_>, moment: Moment) -> Option<Move> {
     if rollout.warm {
         return None;
     }
-    if let Some(why) = frozen(draft, &rollout) {
+    if let Some(why) = frozen(draft, rollout.thawed.as_ref()) {
         return Some(Move::Wait(why));
     }
     gates(draft, &rollout, moment)
@@ -71,9 +71,8 @@ pub(super) fn pass(draft: &mut Draft<'_>, moment: Moment) -> Option<Move> {
         .find_map(|due| one(draft, due))
 }
 
-/// The freeze window that holds the rollout.
-fn frozen(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<Why> {
-    let thawed = rollout.thawed.as_ref();
+/// The freeze window that holds everything that somebody's word did not free.
+pub(super) fn frozen(draft: &mut Draft<'_>, thawed: Option<&Thawed>) -> Option<Why> {
     let own = draft.settings().map(|s| s.freeze.clone());
     let own = own.unwrap_or_default();
     let windows = own.iter().chain(&draft.world.freezes);

@@ -405,13 +405,8 @@ fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         && let Some(mut run) = draft.target.rollout.clone()
     {
         let revision = run.revision.clone();
-        run.progress = Progress {
-            at: draft.now,
-            ready: 0,
-            healthy: 0,
-            short: true,
-        };
-        run.failed_before = draft.service(&revision).map_or(0, |seen| seen.failed_tasks);
+        run.progress = Progress::begins(draft.now);
+        run.failed_before = draft.failed_tasks(&revision);
         run.seed = format!("{:08x}", draft.world.fresh_seed);
         draft.target.rollout = Some(run);
         renew(draft, &revision);

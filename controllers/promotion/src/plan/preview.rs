@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
-use fm_api::release::OnFailure;
+use fm_api::release::{OnFailure, Route};
 use fm_api::rollout::{Ending, Failed, HistoryEntry, Leaving, Outcome, PreviewTarget, Progress};
 use fm_api::status::reasons;
 use fm_api::strategy::{Preview, PreviewMatch, filled};
@@ -19,8 +19,8 @@ use fm_api::target::RevisionTarget;
 
 use super::draft::{Draft, after};
 use super::rollout::Move;
-use super::taking_back;
 use super::why::{PreviewUp, Scaling, Why};
+use super::{removal, taking_back};
 
 /// Whether the spec asks for previews.
 pub(super) fn asked_for(draft: &Draft<'_>) -> bool {
@@ -48,45 +48,44 @@ pub(super) fn wanted(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
 }
 
 fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) {
-    let (now, replicas) = (draft.now, draft.replicas());
-    let failed_before = draft.service(wanted).map_or(0, |seen| seen.failed_tasks);
-    let by = draft.settings().and_then(|s| s.changed_by.clone());
     let routes = draft.settings().map(|s| s.routes.clone());
-    draft.target.revisions.insert(
-        wanted.clone(),
-        RevisionTarget {
-            replicas,
-            slot: None,
-            draining: false,
-            cut: false,
-            restarts: 0,
-        },
-    );
-    draft.target.previews.insert(
-        wanted.clone(),
-        PreviewTarget {
-            since: now,
-            by,
-            until: now,
-            hosts: Vec::new(),
-            match_rules: Vec::new(),
-            routes: routes.unwrap_or_default(),
-            came_up: false,
-            closed: false,
-            progress: Progress {
-                at: now,
-                ready: 0,
-                healthy: 0,
-                short: true,
-            },
-            blind_since: None,
-            failed_before,
-            side: None,
-        },
-    );
+    let preview = fresh(draft, wanted, routes.unwrap_or_default());
+    let replicas = draft.replicas();
+    stand_up(draft, wanted, replicas, preview);
     tend(draft);
     let message = format!("{} begins as a preview", draft.name(wanted));
     draft.note(Severity::Normal, "PreviewStarted", message);
+}
+
+/// A revision beside the shares as it begins; nothing leads to it yet, and its time is told by what it follows.
+pub(super) fn fresh(draft: &Draft<'_>, revision: &RevisionId, routes: Vec<Route>) -> PreviewTarget {
+    PreviewTarget {
+        since: draft.now,
+        by: draft.settings().and_then(|s| s.changed_by.clone()),
+        until: draft.now,
+        hosts: Vec::new(),
+        match_rules: Vec::new(),
+        routes,
+        came_up: false,
+        closed: false,
+        progress: Progress::begins(draft.now),
+        blind_since: None,
+        failed_before: draft.failed_tasks(revision),
+        side: None,
+    }
+}
+
+/// Its tasks start.
+pub(super) fn stand_up(
+    draft: &mut Draft<'_>,
+    revision: &RevisionId,
+    replicas: u32,
+    preview: PreviewTarget,
+) {
+    let target = &mut draft.target;
+    let wanted = RevisionTarget::new(replicas, None);
+    target.revisions.insert(revision.clone(), wanted);
+    target.previews.insert(revision.clone(), preview);
 }
 
 /// Looks after all of them: what they follow of the spec, who leads where, and whose time is over.
@@ -250,25 +249,13 @@ pub(super) fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<En
 
 /// Nothing leads to it from now on; its connections end, then it goes.
 pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending) {
-    let (now, generation) = (draft.now, draft.next);
+    let now = draft.now;
     let Some(preview) = draft.target.previews.get_mut(revision) else {
         return;
     };
     shut(preview);
     let (started_at, by) = (preview.since, preview.by.clone());
-    if let Some(target) = draft.target.revisions.get_mut(revision) {
-        target.draining = true;
-    }
-    draft.target.leaving.insert(
-        revision.clone(),
-        Leaving {
-            since: now,
-            warm_until: None,
-            inspected: false,
-            draining_since: Some(now),
-            generation,
-        },
-    );
+    removal::drain(draft, revision);
     let severity = match ending.outcome {
         Outcome::Over => {
             draft.target.expired.insert(revision.clone(), now);

@@ -193,8 +193,7 @@ fn previews(draft: &Draft<'_>) -> Vec<PreviewStatus> {
 fn experiment(draft: &Draft<'_>, experiment: &ExperimentTarget) -> ExperimentStatus {
     let side = |side: &SideTarget| {
         let now = side.revision.as_ref();
-        let candidates = &experiment.plan.candidates;
-        let written = candidates.iter().find(|one| one.name == side.name);
+        let written = experiment.plan.candidate(&side.name);
         let stable = draft.record(&experiment.stable);
         let image = written.and_then(|one| one.image.clone());
         SideStatus {

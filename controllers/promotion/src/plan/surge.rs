@@ -65,7 +65,7 @@ pub(super) fn tasks(draft: &Draft<'_>, stable: &RevisionId) -> (u32, Option<(Rev
     }
     // On the way back stable grows as the canary's tasks go, and those go as its share falls.
     let keeps = if settled {
-        wanted(&canary).min(Course::carries(opposite(serves), replicas))
+        wanted(&canary).min(Course::carries(serves.rest(), replicas))
     } else {
         wanted(&canary)
     };
@@ -121,8 +121,4 @@ fn serves(draft: &Draft<'_>) -> (Weight, bool) {
     let split = split.filter(|split| split.canary.is_some());
     let settled = traffic::not_in_force(draft).is_none();
     (split.map_or(Weight::ZERO, |split| split.weight), settled)
-}
-
-fn opposite(share: Weight) -> Weight {
-    Weight::from_basis_points(10_000 - share.basis_points())
 }

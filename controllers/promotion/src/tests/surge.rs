@@ -78,6 +78,18 @@ fn surging() -> Sim {
     sim
 }
 
+/// On its way to be promoted: stable has given up two tasks, and the canary is to have all of its own.
+fn promoting() -> Sim {
+    let mut sim = surging();
+    sim.pass(20);
+    sim.verdict(Decision::Promote);
+    sim.promote();
+    sim.swarm(u32::MAX);
+    sim.agents();
+    sim.promote();
+    sim
+}
+
 fn tasks(sim: &Sim) -> (u32, u32) {
     let target = sim.target();
     let of = |id: Option<&RevisionId>| {
@@ -107,13 +119,7 @@ fn stable_gives_up_what_its_share_does_not_need_and_no_sooner_than_the_room_is_n
 
 #[test]
 fn on_the_way_back_the_canary_keeps_what_stable_has_no_tasks_for_yet() {
-    let mut sim = surging();
-    sim.pass(20);
-    sim.verdict(Decision::Promote);
-    sim.promote();
-    sim.swarm(u32::MAX);
-    sim.agents();
-    sim.promote();
+    let mut sim = promoting();
     assert_eq!(tasks(&sim), (2, 4));
     sim.swarm(u32::MAX);
     sim.agents();
@@ -142,13 +148,7 @@ fn on_the_way_back_the_canary_keeps_what_stable_has_no_tasks_for_yet() {
 
 #[test]
 fn where_stables_tasks_do_not_come_back_it_gets_everything_at_the_deadline() {
-    let mut sim = surging();
-    sim.pass(20);
-    sim.verdict(Decision::Promote);
-    sim.promote();
-    sim.swarm(u32::MAX);
-    sim.agents();
-    sim.promote();
+    let mut sim = promoting();
     sim.ask(Verb::Abort, false);
     for _ in 0..5 {
         sim.promote();

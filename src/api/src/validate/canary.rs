@@ -151,8 +151,8 @@ fn surge(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
                 None => "the promotion".to_owned(),
             };
             let wrong = format!(
-                "{what} needs {beyond} tasks beyond spec.replicas: {needs} of the canary beside {stable} of stable, which serves {} % until then",
-                f64::from(10_000 - serving.basis_points()) / 100.0
+                "{what} needs {beyond} tasks beyond spec.replicas: {needs} of the canary beside {stable} of stable, which serves {} until then",
+                serving.rest()
             );
             let allowed =
                 format!("at least {beyond} (it is {room} now), or another step before it");

@@ -65,13 +65,11 @@ impl<'a> Chosen<'a> {
 
     fn write(&self, release: &mut Release) {
         let spec = &mut release.spec;
-        let mut candidates = self.experiment.plan.candidates.iter();
-        if let Some(candidate) = candidates.find(|candidate| candidate.name == self.name) {
+        if let Some(candidate) = self.experiment.plan.candidate(self.name) {
             spec.workload = candidate.applied(&spec.workload);
         }
         // The same tag may mean another image by now; what was tried is this one.
-        let mut sides = self.experiment.sides.iter();
-        let ran = sides.find(|side| side.name == self.name);
+        let ran = self.experiment.named(self.name);
         if let Some(image) = ran.and_then(|side| side.image.clone()) {
             spec.workload.image = image;
         }

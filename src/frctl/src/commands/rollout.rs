@@ -10,7 +10,7 @@ use fm_api::release::Release;
 use fm_api::status::{OperationAnswer, Status};
 use tokio::time::Instant;
 
-use crate::cli::{self, Output, Rollout, RolloutStatus, Undo};
+use crate::cli::{self, Output, Promote, Rollout, RolloutStatus, Undo};
 use crate::client::{Client, shown, typed};
 use crate::error::{Error, Exit, Result};
 use crate::follow::{News, follow, next};
@@ -30,10 +30,11 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
         Rollout::History(options) => return history::run(session, &options).await,
         Rollout::Undo(options) => return undo(session, &options).await,
         Rollout::Abort(options) => return abort(session, options).await,
-        Rollout::Promote(options) if options.candidate.is_some() => {
-            let candidate = options.candidate.as_deref().unwrap_or_default();
-            return super::candidate::promote(session, &options.operation.name, candidate).await;
-        }
+        Rollout::Promote(Promote {
+            operation,
+            candidate: Some(candidate),
+            ..
+        }) => return super::candidate::promote(session, &operation.name, &candidate).await,
         Rollout::Promote(options) => {
             let (name, asked) = plain(Verb::Promote, options.operation);
             let asked = Asked {

@@ -188,19 +188,15 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
     if planned.is_empty() {
         return Vec::new();
     }
-    let all = (
-        match view
-            .release
-            .as_ref()
-            .map(|release| release.spec.routes.is_empty())
-        {
-            Some(true) => "all".to_owned(),
-            Some(false) | None => percent(fm_api::quantity::Weight::FULL),
-        },
-        false,
-    );
+    let release = view.release.as_ref();
+    let worker = release.is_some_and(|release| release.spec.routes.is_empty());
+    let all = if worker {
+        "all".to_owned()
+    } else {
+        percent(fm_api::quantity::Weight::FULL)
+    };
     let last = planned.len();
-    for (index, (part, approval)) in planned.into_iter().chain([all]).enumerate() {
+    for (index, (part, approval)) in planned.into_iter().chain([(all, false)]).enumerate() {
         let mut text = match kind {
             Kind::BlueGreen if index == last => "stable".to_owned(),
             Kind::BlueGreen if index > 0 => "switch".to_owned(),

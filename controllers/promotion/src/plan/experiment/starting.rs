@@ -2,13 +2,13 @@
 
 use fm_api::experiment::{SideResult, SideTarget};
 use fm_api::keys::RevisionId;
-use fm_api::rollout::{PreviewTarget, Progress};
-use fm_api::target::{Resolve, RevisionTarget};
+use fm_api::rollout::PreviewTarget;
+use fm_api::target::Resolve;
 use fm_api::workload::Workload;
 use jiff::Timestamp;
 
 use super::super::draft::{Draft, after};
-use super::super::intake;
+use super::super::{intake, preview};
 use super::{side_mut, sides, take_out};
 
 /// Requests to resolve a side's image are numbered apart from those of the spec's generations.
@@ -56,8 +56,7 @@ fn wanted(draft: &Draft<'_>, name: &str) -> Option<Resolve> {
         image: record.image.pinned.clone(),
         ..record.workload.clone()
     };
-    let mut candidates = experiment.plan.candidates.iter();
-    if let Some(candidate) = candidates.find(|candidate| candidate.name == name) {
+    if let Some(candidate) = experiment.plan.candidate(name) {
         workload = candidate.applied(&workload);
     }
     let value = format!("{name}.{}", experiment.number);
@@ -104,34 +103,12 @@ pub(super) fn start(draft: &mut Draft<'_>) {
             there.routes.clone_from(&routes);
             continue;
         }
-        let failed_before = draft.service(&revision).map_or(0, |seen| seen.failed_tasks);
-        let wanted = RevisionTarget {
-            replicas,
-            slot: None,
-            draining: false,
-            cut: false,
-            restarts: 0,
-        };
-        draft.target.revisions.insert(revision.clone(), wanted);
         let beside = PreviewTarget {
-            since: draft.now,
             by: draft.target.experimenting().and_then(|e| e.by.clone()),
             until: Timestamp::MAX,
-            hosts: Vec::new(),
-            match_rules: Vec::new(),
-            routes: routes.clone(),
-            came_up: false,
-            closed: false,
-            progress: Progress {
-                at: draft.now,
-                ready: 0,
-                healthy: 0,
-                short: true,
-            },
-            blind_since: None,
-            failed_before,
             side: Some(name),
+            ..preview::fresh(draft, &revision, routes.clone())
         };
-        draft.target.previews.insert(revision, beside);
+        preview::stand_up(draft, &revision, replicas, beside);
     }
 }
