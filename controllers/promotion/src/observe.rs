@@ -9,13 +9,13 @@ use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::operation::Operation;
 use fm_api::release::Release;
-use fm_api::target::RevisionRecord;
+use fm_api::target::{RevisionRecord, Target};
 use fm_runtime::{Cache, ReconcileError, decode};
 use fm_store::Entry;
 use serde::de::DeserializeOwned;
 
 use crate::Options;
-use crate::plan::{Spec, Upstream, World};
+use crate::plan::{Other, Spec, World};
 
 /// The snapshot, with what a write of it must expect unchanged.
 pub(crate) struct Seen {
@@ -37,14 +37,18 @@ pub(crate) fn world(
     let target = cache.get(&key.target());
     let target_revision = target.as_ref().map(|entry| entry.revision);
     // Without its own memory promotion would begin anew and forget stable: it rather does nothing.
-    let target = target
-        .map(|entry| decode(&entry))
-        .transpose()
-        .map_err(|error| {
-            ReconcileError::Terminal(format!(
-                "the stored target of {key} cannot be read: {error}"
-            ))
-        })?;
+    let target: Option<Target> =
+        target
+            .map(|entry| decode(&entry))
+            .transpose()
+            .map_err(|error| {
+                ReconcileError::Terminal(format!(
+                    "the stored target of {key} cannot be read: {error}"
+                ))
+            })?;
+    let stored = cache.get(&key.release());
+    let stored: Option<Release> = stored.and_then(|entry| decode(&entry).ok());
+    let fellows = fellows(cache, key, stored.as_ref(), target.as_ref());
     let mut unreadable = Vec::new();
     let operations = operations(cache, key, &mut unreadable);
     let world = World {
@@ -75,7 +79,8 @@ pub(crate) fn world(
             .filter_map(|entry| Some((last_part(&entry.key)?, decode(entry).ok()?)))
             .collect(),
         gates: read(cache, &key.observed_gates()),
-        upstreams: upstreams(cache, key),
+        upstreams: upstreams(cache, key, stored.as_ref()),
+        fellows,
         freezes: options.freeze.clone(),
         roles: options.roles.clone(),
         status: read(cache, &key.status()),
@@ -89,24 +94,58 @@ pub(crate) fn world(
 }
 
 /// What the release depends on, by its spec: without a usable one nothing begins.
-fn upstreams(cache: &Cache, key: &ReleaseKey) -> Vec<Upstream> {
-    let Some(release) = cache
-        .get(&key.release())
-        .and_then(|entry| decode(&entry).ok())
-    else {
+fn upstreams(cache: &Cache, key: &ReleaseKey, spec: Option<&Release>) -> Vec<Other> {
+    let all = spec.map(dependency::of).unwrap_or_default().into_iter();
+    all.filter(|other| other != key)
+        .map(|other| {
+            let stored: Option<Release> = read(cache, &other.release());
+            let there = stored.filter(|release| release.metadata.deleted_at.is_none());
+            seen(cache, other, there.as_ref())
+        })
+        .collect()
+}
+
+/// The other releases of its group, by its spec, or by what was taken in of it while that cannot be used.
+fn fellows(
+    cache: &Cache,
+    key: &ReleaseKey,
+    spec: Option<&Release>,
+    target: Option<&Target>,
+) -> Vec<Other> {
+    let settings = target.and_then(|target| target.settings.as_ref());
+    let group = match spec {
+        Some(release) => release.spec.group.as_deref(),
+        None => settings.and_then(|settings| settings.group.as_deref()),
+    };
+    let Some(group) = group else {
         return Vec::new();
     };
-    let upstream = |key: ReleaseKey| {
-        let stored: Option<Release> = read(cache, &key.release());
-        let there = stored.filter(|release| release.metadata.deleted_at.is_none());
-        Upstream {
-            generation: there.map(|release| release.metadata.generation.unwrap_or_default()),
-            target: read(cache, &key.target()),
-            key,
-        }
+    // Reading all of a namespace at each look would cost more than the whole rest of it.
+    let named = format!("\"{group}\"");
+    let may_be = |stored: &Entry| {
+        stored.key != key.release()
+            && std::str::from_utf8(&stored.value).is_ok_and(|text| text.contains(&named))
     };
-    let all = dependency::of(&release).into_iter();
-    all.filter(|other| other != key).map(upstream).collect()
+    let stored = cache.list(&keys::releases_in(key.namespace()));
+    let releases = stored
+        .iter()
+        .filter(|entry| may_be(entry))
+        .filter_map(|entry| {
+            let release: Release = decode(entry).ok()?;
+            let there = release.metadata.deleted_at.is_none();
+            (there && release.spec.group.as_deref() == Some(group)).then_some(release)
+        });
+    releases
+        .map(|release| seen(cache, release.key(), Some(&release)))
+        .collect()
+}
+
+fn seen(cache: &Cache, key: ReleaseKey, release: Option<&Release>) -> Other {
+    Other {
+        generation: release.map(|release| release.metadata.generation.unwrap_or_default()),
+        target: read(cache, &key.target()),
+        key,
+    }
 }
 
 fn last_part(key: &str) -> Option<String> {

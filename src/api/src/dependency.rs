@@ -37,38 +37,67 @@ pub fn of(release: &Release) -> Vec<ReleaseKey> {
     all.map(|dependency| dependency.key(namespace)).collect()
 }
 
-/// The dependency that would make releases wait for each other for ever, with the whole way round.
+/// The dependency that would make releases wait for each other for ever, with the whole way round. The releases of one group
+/// wait for each other before they are promoted, so none of them may wait for another one before it begins.
 #[must_use]
 pub fn cycle<'a>(
-    release: &Release,
+    release: &'a Release,
     others: impl IntoIterator<Item = &'a Release>,
 ) -> Option<Problem> {
     let own = release.key();
-    let mut all: BTreeMap<ReleaseKey, Vec<ReleaseKey>> = BTreeMap::new();
-    for other in others {
-        all.insert(other.key(), of(other));
+    let others = others.into_iter().filter(|other| other.key() != own);
+    let all: Vec<&Release> = std::iter::once(release).chain(others).collect();
+    let mut groups: BTreeMap<(&str, &str), Vec<ReleaseKey>> = BTreeMap::new();
+    for one in &all {
+        if let Some(group) = group(one) {
+            groups.entry(group).or_default().push(one.key());
+        }
     }
-    all.remove(&own);
-    for (index, first) in of(release).into_iter().enumerate() {
-        let Some(way) = way(&all, first, &own) else {
-            continue;
-        };
-        let round: Vec<String> = std::iter::once(&own)
-            .chain(&way)
-            .map(ToString::to_string)
-            .collect();
-        let wrong = format!("they would wait for each other: {}", round.join(" -> "));
-        let problem = Problem::new(format!("spec.dependsOn[{index}]"), wrong);
-        return Some(problem.allowed("releases that do not depend on this one"));
+    let with = |one: &Release| group(one).and_then(|group| groups.get(&group).cloned());
+    let waits = all.iter().map(|one| {
+        let with = with(one).unwrap_or_default();
+        (one.key(), of(one).into_iter().chain(with).collect())
+    });
+    let waits: BTreeMap<ReleaseKey, Vec<ReleaseKey>> = waits.collect();
+    let ends = with(release).unwrap_or_else(|| vec![own.clone()]);
+    let ends: BTreeSet<ReleaseKey> = ends.into_iter().collect();
+    for one in all.iter().filter(|one| ends.contains(&one.key())) {
+        for (index, on) in of(one).into_iter().enumerate() {
+            let Some(way) = way(&waits, on, &ends) else {
+                continue;
+            };
+            let round: Vec<String> = std::iter::once(&one.key())
+                .chain(&way)
+                .map(ToString::to_string)
+                .collect();
+            let mut wrong = format!("they would wait for each other: {}", round.join(" -> "));
+            let mut allowed = "releases that do not depend on this one";
+            if let Some((_, group)) = group(one).filter(|_| way.last() != Some(&one.key())) {
+                wrong = format!("{wrong}, which is of the same group, {group}");
+                allowed = "releases of one group that do not depend on each other";
+            }
+            let field = if one.key() == own {
+                format!("spec.dependsOn[{index}]")
+            } else {
+                "spec.group".to_owned()
+            };
+            return Some(Problem::new(field, wrong).allowed(allowed));
+        }
     }
     None
 }
 
-/// The shortest way from one release to another, both included.
+/// Its namespace and its group, if it is in one.
+fn group(release: &Release) -> Option<(&str, &str)> {
+    let group = release.spec.group.as_deref()?;
+    Some((&release.metadata.namespace, group))
+}
+
+/// The shortest way from one release to one of those, both included.
 fn way(
     all: &BTreeMap<ReleaseKey, Vec<ReleaseKey>>,
     from: ReleaseKey,
-    to: &ReleaseKey,
+    to: &BTreeSet<ReleaseKey>,
 ) -> Option<Vec<ReleaseKey>> {
     let mut seen = BTreeSet::from([from.clone()]);
     let mut ways = vec![vec![from]];
@@ -76,7 +105,7 @@ fn way(
         let mut longer = Vec::new();
         for way in ways {
             let last = way.last()?;
-            if last == to {
+            if to.contains(last) {
                 return Some(way);
             }
             for next in all.get(last).into_iter().flatten() {
@@ -154,6 +183,45 @@ mod tests {
         let again = [release("shop", &["api"]), release("api", &["shop"])];
         assert!(cycle(&release("shop", &[]), &again).is_none());
         assert!(cycle(&release("shop", &["api"]), &again).is_some());
+    }
+
+    #[test]
+    fn none_of_a_group_waits_for_another_one_of_it() {
+        let of_group = |name: &str, on: &[&str], group: &str| {
+            let mut release = release(name, on);
+            release.spec.group = Some(group.to_owned());
+            release
+        };
+        let told = |release: &Release, stored: &[Release]| {
+            let problem = cycle(release, stored);
+            problem
+                .map(|problem| problem.to_string())
+                .unwrap_or_default()
+        };
+        let site = of_group("site", &["api"], "web");
+        assert_eq!(
+            told(&site, &[of_group("api", &[], "web")]),
+            "spec.dependsOn[0]: they would wait for each other: default/site -> default/api, which is of the same group, \
+             web; allowed: releases of one group that do not depend on each other"
+        );
+        // Nor by a way that leads out of it, or because the other one joins.
+        let api = of_group("api", &[], "web");
+        let stored = [
+            of_group("site", &["db"], "web"),
+            of_group("db", &[], "data"),
+            of_group("cache", &["api"], "data"),
+        ];
+        assert_eq!(
+            told(&api, &stored),
+            "spec.group: they would wait for each other: default/site -> default/db -> default/cache -> default/api, \
+             which is of the same group, web; allowed: releases of one group that do not depend on each other"
+        );
+        // What is of no group, of another one, or in another namespace is waited for as ever.
+        let mut elsewhere = of_group("api", &[], "web");
+        elsewhere.metadata.namespace = "prod".to_owned();
+        let stored = [elsewhere, of_group("api", &[], "data"), release("db", &[])];
+        assert_eq!(told(&site, &stored), "");
+        assert_eq!(told(&of_group("x", &[], "web"), &stored), "");
     }
 
     #[test]

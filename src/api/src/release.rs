@@ -130,6 +130,10 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub depends_on: Vec<Dependency>,
+    /// A name that several releases of this namespace share: their rollouts are promoted together, once each of them could
+    /// be, and taken back together, when one of them is. A release whose manifest did not change holds up nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Programs that Swarm runs once per revision before its first request: a migration, or a test. In this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

@@ -70,6 +70,9 @@ pub struct Rollout {
     /// It goes back to a revision that is warm: nothing is asked on the way.
     #[serde(default)]
     pub warm: bool,
+    /// Where it stands ready and waits for the others of its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meets: Option<Meeting>,
     /// Ids of the gates that have let it pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
@@ -138,6 +141,20 @@ pub enum Wait {
     Evidence,
     /// A person's word.
     Approval,
+    /// The others of its group.
+    Group,
+}
+
+/// A place at which the rollouts of a group wait for each other, in the order in which a rollout comes to them.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum Meeting {
+    /// Before the switch of a blue-green rollout.
+    Switch,
+    /// Before it becomes stable.
+    Promotion,
 }
 
 /// A pause and its reason.
@@ -308,6 +325,9 @@ pub struct Settings {
     /// What is to be tried beside stable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<crate::experiment::Experiment>,
+    /// The group in which it is promoted or taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The routes as written; the target's own follow once stable publishes their ports.
     pub routes: Vec<Route>,
     /// Who changed the spec.

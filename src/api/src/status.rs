@@ -211,6 +211,10 @@ pub mod reasons {
     pub const GATE: &str = "WaitsForGate";
     /// Other releases that it depends on do not serve what their manifests say yet.
     pub const DEPENDS: &str = "WaitsForDependency";
+    /// It could be promoted, and others of its group cannot yet; or it does not begin while one of them has failed.
+    pub const GROUP: &str = "WaitsForGroup";
+    /// Another release of its group was taken back, and this one with it.
+    pub const TAKEN_BACK_WITH_GROUP: &str = "TakenBackWithGroup";
     /// A freeze window: no share rises, nothing is promoted.
     pub const FROZEN: &str = "Frozen";
     /// A webhook failed.

@@ -25,6 +25,21 @@ fn with(from: &str, to: &str) -> String {
 
 const CASES: &[(&str, &str, &str)] = &[
     (
+        "group: a name that is none",
+        "  replicas: 4",
+        "  replicas: 4\n  group: Web_1",
+    ),
+    (
+        "group: no name at all",
+        "  replicas: 4",
+        "  replicas: 4\n  group: \"\"",
+    ),
+    (
+        "group: of previews",
+        CANARY,
+        "    preview: { ttl: 2h, hosts: [\"{revision}.preview.example.com\"] }\n  group: web\n",
+    ),
+    (
         "experiment: an image that is none, and a share of none",
         "  replicas: 4",
         "  replicas: 4\n  experiment: { duration: 0s, baseline: { weight: 60 }, candidates: [{ name: baseline, weight: 50, image: \"a b\" }, { name: x, weight: 0, env: { A: b } }, { name: x, weight: 1 }] }",

@@ -107,7 +107,9 @@ async fn a_killed_frd_goes_on_with_the_evidence_that_it_had() -> Result<()> {
     let plan = Plan {
         steps: "[{ weight: 20, hold: 40s }]".into(),
         // Nothing is shown early, by far: evidence is only gathered.
-        analysis: "{ warmup: 1s, errors: { promote: { margin: 0.001 } } }".into(),
+        analysis:
+            "{ warmup: 1s, errors: { promote: { margin: 0.001 } }, latency: { disabled: true } }"
+                .into(),
         ..Plan::default()
     };
     world.first(&plan).await?;

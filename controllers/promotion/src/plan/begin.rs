@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, not_yet_routed, switch};
 use super::why::Why;
-use super::{dependencies, experiment, gates, preview, removal, taking_back};
+use super::{dependencies, experiment, gates, group, preview, removal, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -90,7 +90,7 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
             });
         }
     };
-    if !warm && let Some(why) = dependencies::unmet(draft) {
+    if !warm && let Some(why) = dependencies::unmet(draft).or_else(|| group::unmet(draft)) {
         return Move::Wait(why);
     }
     let slot = match place(draft, wanted) {
@@ -154,6 +154,7 @@ fn rollout(
             .map_or(0, |stable| draft.failed_tasks(stable)),
         seed: format!("{:08x}", draft.world.fresh_seed),
         warm,
+        meets: None,
         gates: Vec::new(),
         thawed: None,
     }

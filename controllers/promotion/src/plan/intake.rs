@@ -88,6 +88,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         webhooks: spec.webhooks.clone(),
         freeze: spec.freeze.clone(),
         experiment: spec.experiment.clone(),
+        group: spec.group.clone(),
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });

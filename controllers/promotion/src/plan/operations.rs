@@ -5,11 +5,11 @@ use fm_api::experiment::ExperimentTarget;
 use fm_api::keys::RevisionId;
 use fm_api::operation::{Operation, Verb};
 use fm_api::release::Approval;
-use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Stage, Thawed, Wait};
+use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Rollout, Stage, Thawed, Wait};
 use fm_api::status::{OperationAnswer, reasons};
 
-use super::draft::Draft;
-use super::{experiment, gates, hold, preview, rollout, taking_back};
+use super::draft::{Draft, after};
+use super::{experiment, gates, group, hold, preview, rollout, taking_back};
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -212,8 +212,6 @@ fn confirm(draft: &mut Draft<'_>) -> Option<Answer> {
 
 fn promote(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     let stage = running(draft)?;
-    let now = draft.now;
-    let evidence_missing = !rollout::evidence_given(draft);
     let Some(run) = draft.target.rollout.clone() else {
         return Err("no rollout runs".to_owned());
     };
@@ -225,7 +223,23 @@ fn promote(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     {
         return answer;
     }
-    match stage {
+    let wait = passable(draft, &run, operation)?;
+    if let Some(run) = &mut draft.target.rollout {
+        run.passed.push(wait);
+    }
+    Ok(match wait {
+        Wait::Hold => "the hold is passed".to_owned(),
+        Wait::Evidence => "it goes on without the evidence".to_owned(),
+        Wait::Approval => "approved".to_owned(),
+        Wait::Group => "it goes on without the others of its group".to_owned(),
+    })
+}
+
+/// The wait that a person's word passes now.
+fn passable(draft: &Draft<'_>, run: &Rollout, operation: &Operation) -> Result<Wait, String> {
+    let passed = |wait| run.passed.contains(&wait);
+    match run.stage {
+        Stage::Scaling if run.meets.is_some() => return Ok(Wait::Group),
         Stage::Preparing => {
             return Err("what comes before the first task cannot be passed".to_owned());
         }
@@ -240,27 +254,16 @@ fn promote(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     let step = run.plan.steps.get(run.step);
     let hold = step.map(|step| step.hold).unwrap_or_default();
     let approval = step.and_then(|step| step.approval.clone());
-    let wait =
-        if !run.passed.contains(&Wait::Hold) && now < super::draft::after(run.stage_since, hold) {
-            Wait::Hold
-        } else if evidence_missing {
-            Wait::Evidence
-        } else if let Some(approval) = approval
-            && !run.passed.contains(&Wait::Approval)
-        {
-            may_approve(draft, &approval, operation)?;
-            Wait::Approval
-        } else {
-            return Err("nothing is waited for that could be passed".to_owned());
-        };
-    if let Some(run) = &mut draft.target.rollout {
-        run.passed.push(wait);
+    if !passed(Wait::Hold) && draft.now < after(run.stage_since, hold) {
+        return Ok(Wait::Hold);
     }
-    Ok(match wait {
-        Wait::Hold => "the hold is passed".to_owned(),
-        Wait::Evidence => "it goes on without the evidence".to_owned(),
-        Wait::Approval => "approved".to_owned(),
-    })
+    if !rollout::evidence_given(draft) {
+        return Ok(Wait::Evidence);
+    }
+    match approval.filter(|_| !passed(Wait::Approval)) {
+        Some(approval) => may_approve(draft, &approval, operation).map(|()| Wait::Approval),
+        None => Err("nothing is waited for that could be passed".to_owned()),
+    }
 }
 
 fn promote_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
@@ -418,7 +421,12 @@ fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         draft.target.experiment = None;
         return Ok("the experiment begins anew, with new tasks and no evidence".to_owned());
     }
-    Err("nothing failed that could be tried again".to_owned())
+    match group::waits_for(draft) {
+        Some(failed) => Err(format!(
+            "it begins again with {failed}, which is of the same group: retry that one"
+        )),
+        None => Err("nothing failed that could be tried again".to_owned()),
+    }
 }
 
 fn pause(draft: &mut Draft<'_>, operation: &Operation) -> Answer {

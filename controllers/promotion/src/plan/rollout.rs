@@ -16,7 +16,7 @@ use fm_api::verdict::{Decision, Reason, Standing};
 use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
-use super::{begin, gates, hold, intake, removal, surge, taking_back, traffic};
+use super::{begin, gates, group, hold, intake, removal, surge, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -31,6 +31,7 @@ const MOVES: usize = 1000;
 
 /// Moves the rollout as far as it goes now.
 pub(super) fn run(draft: &mut Draft<'_>) -> Why {
+    group::parts(draft);
     for _ in 0..MOVES {
         serve(draft);
         match one(draft) {
@@ -218,6 +219,9 @@ fn scaling(draft: &mut Draft<'_>) -> Move {
         if let Some(stopped) = gates::pass(draft, moment) {
             return stopped;
         }
+    }
+    if rises && let Some(why) = group::apart(draft) {
+        return Move::Wait(why);
     }
     match weight {
         None => switch(draft),

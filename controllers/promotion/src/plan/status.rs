@@ -97,7 +97,10 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
     }
     match why {
         Why::InvalidSpec { .. } | Why::SpecMissing => return Phase::Invalid,
-        Why::FirstFails { .. } | Why::Failed { .. } | Why::Behind { .. } => {
+        Why::FirstFails { .. }
+        | Why::Failed { .. }
+        | Why::TakenBackWithGroup { .. }
+        | Why::Behind { .. } => {
             return Phase::Degraded;
         }
         Why::Unresolved {
@@ -128,6 +131,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::Gate(_)
         | Why::Frozen { .. }
         | Why::Depends { .. }
+        | Why::Group { .. }
         | Why::Switching { .. }
         | Why::TakingBack { .. }
         | Why::Returning { .. }

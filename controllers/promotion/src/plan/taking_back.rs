@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::draft::{Draft, after};
 use super::rollout::Move;
 use super::why::Why;
-use super::{gates, removal, returning, traffic};
+use super::{gates, group, removal, returning, traffic};
 
 /// So many tasks that fail before the revision ever serves are a crash loop.
 const CRASH_LOOP: u32 = 3;
@@ -103,7 +103,7 @@ pub(super) fn failure(draft: &mut Draft<'_>) -> Option<Ending> {
             return Some(ends(Outcome::RolledBack, &reason, verdict.sentence.clone()));
         }
     }
-    if let Some(ending) = crash_loop(draft, &rollout) {
+    if let Some(ending) = crash_loop(draft, &rollout).or_else(|| group::failed(draft)) {
         return Some(ending);
     }
     if !rollout.progress.short || rollout.blind_since.is_some() {
@@ -291,6 +291,8 @@ pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
     let revision = rollout.revision.clone();
     draft.target.analysis = None;
     match ending.outcome {
+        // It begins again by itself once the other one has not failed any more.
+        Outcome::RolledBack if group::for_another(&ending) => {}
         Outcome::RolledBack | Outcome::Aborted | Outcome::Failed => {
             let failed = Failed {
                 at: now,
@@ -387,10 +389,10 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
     }
     close(draft);
     returning::cut(draft, &rollout.revision);
-    let replaced = rollout
+    let sound = rollout
         .ending
-        .is_some_and(|e| e.outcome == Outcome::Replaced);
-    if replaced {
+        .is_some_and(|e| e.outcome == Outcome::Replaced || group::for_another(&e));
+    if sound {
         removal::leave(draft, &rollout.revision, Span::ZERO);
     } else {
         removal::leave_inspected(draft, &rollout.revision);

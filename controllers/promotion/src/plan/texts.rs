@@ -34,6 +34,8 @@ impl Why {
             Why::Gate(_) => reasons::GATE,
             Why::Frozen { .. } => reasons::FROZEN,
             Why::Depends { .. } => reasons::DEPENDS,
+            Why::Group { .. } => reasons::GROUP,
+            Why::TakenBackWithGroup { .. } => reasons::TAKEN_BACK_WITH_GROUP,
             Why::Paused { .. } => reasons::PAUSED,
             Why::Switching { .. } => reasons::SWITCHING,
             Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
@@ -71,6 +73,8 @@ impl Why {
             Why::Switching { cause, .. } | Why::TakingBack { cause, .. } => cause.until(),
             Why::Nothing
             | Why::Depends { .. }
+            | Why::Group { .. }
+            | Why::TakenBackWithGroup { .. }
             | Why::Evidence(_)
             | Why::SpecMissing
             | Why::InvalidSpec { .. }
@@ -109,6 +113,7 @@ impl Why {
             | Why::PreviewFails { .. }
             | Why::Held { .. }
             | Why::Behind { .. }
+            | Why::TakenBackWithGroup { .. }
             | Why::Failed { .. } => true,
             Why::Unresolved { transient, .. } => !transient,
             Why::Nothing
@@ -125,6 +130,7 @@ impl Why {
             | Why::Gate(_)
             | Why::Frozen { .. }
             | Why::Depends { .. }
+            | Why::Group { .. }
             | Why::Switching { .. }
             | Why::TakingBack { .. }
             | Why::Returning { .. }
@@ -169,7 +175,15 @@ impl Why {
             Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
             Why::Approval { at, role } => at.approval(role.as_deref()),
             Why::Gate(gate) => gate.sentence(),
-            Why::Depends { waits } => format!("waits for {}", waits.join(", and for ")),
+            Why::Depends { waits } => format!("waits for {}", all_of(waits)),
+            Why::Group { ready, waits } => {
+                let stands = if *ready { "it is ready, and " } else { "" };
+                format!("{stands}waits for its group: for {}", all_of(waits))
+            }
+            Why::TakenBackWithGroup { revision, why } => format!(
+                "stable serves; {revision} was taken back {}; it begins again with that one",
+                plain(why)
+            ),
             Why::Frozen {
                 until,
                 message,
@@ -240,6 +254,10 @@ impl Why {
             Why::Deleting { waits } => format!("is being taken down: {waits}"),
         }
     }
+}
+
+fn all_of(waits: &[String]) -> String {
+    waits.join(", and for ")
 }
 
 const SPEC_MISSING: &str = "its spec is gone from the store although nobody deleted the release; \

@@ -96,6 +96,20 @@ pub enum Why {
         /// Which, and what of them is waited for.
         waits: Vec<String>,
     },
+    /// Others of its group.
+    Group {
+        /// It could be promoted, or switched; else it has not begun.
+        ready: bool,
+        /// Which, and what of them is waited for.
+        waits: Vec<String>,
+    },
+    /// It was taken back with another one of its group, and begins again once that one has not failed any more.
+    TakenBackWithGroup {
+        /// The revision.
+        revision: String,
+        /// With whom, and why.
+        why: String,
+    },
     /// Somebody, or a rule, stopped it.
     Paused {
         /// Who; absent: a rule.

@@ -12,7 +12,7 @@ use fm_api::status::Status;
 use fm_api::target::{RevisionRecord, Target};
 use fm_api::verdict::Verdict;
 
-use super::dependencies::Upstream;
+use super::others::Other;
 
 /// Everything known of one release.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,7 +38,9 @@ pub struct World {
     /// What gates have said.
     pub gates: Option<GatesObserved>,
     /// The releases that this one depends on.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<Other>,
+    /// The other releases of its group.
+    pub fellows: Vec<Other>,
     /// Times without a rise, of all releases.
     pub freezes: Vec<Freeze>,
     /// Who has which role, for people.

@@ -3,12 +3,12 @@
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::rollout::Failed;
 use fm_api::status::{Phase, reasons};
-use fm_api::target::Target;
+use fm_api::target::{Resolve, Target};
 
 use super::sim::{Sim, release};
-use crate::plan::Upstream;
+use crate::plan::Other;
 
-fn upstream(change: impl FnOnce(&mut Target)) -> Upstream {
+fn upstream(change: impl FnOnce(&mut Target)) -> Other {
     let (old, new) = (RevisionId::new("aaaaaaaaaa"), RevisionId::new("bbbbbbbbbb"));
     let mut target = Target {
         spec_generation: 2,
@@ -17,7 +17,7 @@ fn upstream(change: impl FnOnce(&mut Target)) -> Upstream {
         ..Target::default()
     };
     change(&mut target);
-    Upstream {
+    Other {
         key: ReleaseKey::new("default", "api"),
         generation: Some(2),
         target: Some(target),
@@ -29,7 +29,7 @@ fn settled(target: &mut Target) {
 }
 
 /// The first revision serves; the second one is asked for, and this other release is waited for.
-fn second(other: Upstream) -> Sim {
+fn second(other: Other) -> Sim {
     let mut sim = Sim::serving(release("good:1"));
     sim.world.upstreams = vec![other];
     sim.apply(|release| {
@@ -51,11 +51,11 @@ fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
         let wanted = target.wanted.clone().unwrap();
         target.failed.insert(wanted, failed);
     };
-    let gone = Upstream {
+    let gone = Other {
         generation: None,
         ..upstream(settled)
     };
-    let unseen = Upstream {
+    let unseen = Other {
         generation: Some(3),
         ..upstream(settled)
     };
@@ -67,6 +67,20 @@ fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
         ),
         (
             upstream(|target| target.wanted = None),
+            "whose image is being resolved",
+        ),
+        // What serves is what the manifest asked for before.
+        (
+            upstream(|target| {
+                settled(target);
+                target.resolve = Some(Resolve {
+                    generation: 2,
+                    workload: release("good:2").spec.workload,
+                    ports: Vec::new(),
+                    side: None,
+                    adopt: None,
+                });
+            }),
             "whose image is being resolved",
         ),
         (gone, "which is not there"),

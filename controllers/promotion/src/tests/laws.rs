@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::chaos::{act, calm, perform, strategy};
-use super::experiments;
 use super::sim::Sim;
 use super::surge;
+use super::{experiments, groups};
 use crate::plan::{Plan, World};
 
 /// Every law that one plan can break.
@@ -39,6 +39,7 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     a_switch_is_whole(new);
     previews_have_no_share_and_an_end(new, now);
     experiments::law(before, old, new);
+    groups::law(before, old, new);
     held_is_left_alone(before, old, new);
     the_way_back_only_falls(before, old, new);
     nothing_rises_past_a_gate(before, old, new, now);

@@ -7,6 +7,7 @@ mod experiments;
 mod failures;
 mod flaps;
 mod gates;
+mod groups;
 mod laws;
 mod matrix;
 mod places;

@@ -72,6 +72,7 @@ const TEXTS: &[Text] = &[
     text("Metadata", "name", NAME, 26, NAME_WORDS_26),
     text("Dependency", "namespace", NAME, 20, NAME_WORDS_20),
     text("Dependency", "name", NAME, 26, NAME_WORDS_26),
+    text("ReleaseSpec", "group", NAME, 40, NAME_WORDS_40),
     text("Metadata", "labels{}", LABEL, 253, LABEL_WORDS),
     text("Metadata", "labels{}=", LINE, 1024, LINE_WORDS),
     text("Metadata", "annotations{}", LABEL, 253, LABEL_WORDS),

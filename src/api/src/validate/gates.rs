@@ -40,6 +40,15 @@ pub(super) fn problems(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
                 .allowed("`[]`, or `strategy.canary` or `strategy.blueGreen`"),
         );
     }
+    if course.is_none() && spec.group.is_some() {
+        found.push(
+            Problem::new(
+                "spec.group",
+                "a preview is never promoted, so no other release could be promoted with it",
+            )
+            .allowed("no group, or `strategy.canary` or `strategy.blueGreen`"),
+        );
+    }
     let mut names = BTreeSet::new();
     for (index, hook) in spec.webhooks.iter().enumerate() {
         let path = format!("spec.webhooks[{index}]");

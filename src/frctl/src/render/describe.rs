@@ -118,6 +118,9 @@ fn gates(spec: &ReleaseSpec) -> Vec<(&'static str, String)> {
         let namespace = namespace.map_or_else(String::new, |namespace| format!("{namespace}/"));
         all.push(("depends on", format!("{namespace}{}", on.name)));
     }
+    if let Some(group) = &spec.group {
+        all.push(("group", group.clone()));
+    }
     for job in &spec.before_traffic {
         let back = if job.reversible {
             ""

@@ -2,7 +2,7 @@
 
 use fm_api::event::{Event, Severity};
 use fm_api::http::View;
-use fm_api::status::{Phase, RevisionStatus, Status};
+use fm_api::status::{Phase, RevisionStatus, Status, reasons};
 use fm_api::strategy::{Course, Kind};
 use fm_api::verdict::{Side, Verdict};
 
@@ -136,11 +136,15 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         format!("{}/{}", view.namespace, view.name)
     };
     match status.phase {
-        Phase::Paused if status.reason == fm_api::status::reasons::HELD => {
+        Phase::Paused if status.reason == reasons::HELD => {
             format!("waits for you: `frctl hold {name} --end`, or until its time is over")
         }
         Phase::Paused => {
             format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
+        }
+        Phase::Degraded if status.reason == reasons::TAKEN_BACK_WITH_GROUP => {
+            "waits for you: `frctl rollout retry`, or another image, of the one that failed"
+                .to_owned()
         }
         Phase::Degraded => {
             format!("waits for you: apply another image, or `frctl rollout retry {name}`")

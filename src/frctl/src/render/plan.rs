@@ -221,11 +221,20 @@ fn promotion(spec: &ReleaseSpec) -> Vec<String> {
         spec.workload.image
     ));
     what.extend(asked(spec, &BEFORE_ALL, None));
+    what.extend(together(spec));
     what
 }
 
 /// Asked before it gets everything.
 const BEFORE_ALL: [When; 2] = [When::ConfirmPromotion, When::BeforePromotion];
+
+/// Whom it waits for before it gets everything.
+fn together(spec: &ReleaseSpec) -> Option<String> {
+    let group = spec.group.as_ref()?;
+    Some(format!(
+        "once every rollout of the group {group} could be promoted, or has come as far"
+    ))
+}
 
 fn afterwards(spec: &ReleaseSpec, keep: Span) -> Vec<String> {
     let drain = spec.routes.iter().map(|route| route.timeouts.drain).max();
@@ -298,6 +307,11 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
         "it fails without progress of tasks for {}, too",
         spec.progress_deadline
     ));
+    if let Some(group) = &spec.group {
+        what.push(format!(
+            "every rollout of the group {group} is taken back with it, and it with each of them"
+        ));
+    }
     what
 }
 
@@ -394,6 +408,7 @@ fn switch(spec: &ReleaseSpec, both: &BlueGreen) -> Vec<Planned> {
     whole.extend(approval(both.approval.as_ref()));
     whole.extend(jobs(spec, true));
     whole.extend(asked(spec, &BEFORE_ALL, None));
+    whole.extend(together(spec));
     let mut after = vec!["all requests go to it, in one change of weight".to_owned()];
     after.push(format!(
         "the old revision stands by whole for {}",

@@ -246,7 +246,8 @@ fn check_routes(
 /// No release waits for itself, by whatever way.
 fn check_dependencies(decision: &Decision, all: &Listing) -> Result<(), ApiError> {
     let release = &decision.release;
-    if release.spec.depends_on.is_empty() || decision.outcome == ApplyOutcome::Unchanged {
+    let alone = release.spec.depends_on.is_empty() && release.spec.group.is_none();
+    if alone || decision.outcome == ApplyOutcome::Unchanged {
         return Ok(());
     }
     let others: Vec<Release> = all.entries.iter().filter_map(decode).collect();

@@ -1,0 +1,68 @@
+//! Other releases, as far as this one looks at them. They are only read: each moves by itself.
+
+use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::quantity::Span;
+use fm_api::rollout::Failed;
+use fm_api::target::{Resolve, Target};
+
+use super::draft::{Draft, after};
+
+/// How soon they are looked at again: another release's change wakes only that one.
+const AGAIN: Span = Span::secs(1);
+
+/// Another release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Other {
+    /// Which.
+    pub key: ReleaseKey,
+    /// The generation of its spec; absent: there is none.
+    pub generation: Option<u64>,
+    /// Its target.
+    pub target: Option<Target>,
+}
+
+impl Other {
+    /// What it is now by what its manifest says; or what of it is waited for.
+    pub(super) fn taken_in(&self) -> Result<&Target, String> {
+        let key = &self.key;
+        let Some(generation) = self.generation else {
+            return Err(format!("{key}, which is not there"));
+        };
+        let target = self.target.as_ref();
+        let target = target.filter(|target| target.spec_generation >= generation);
+        let Some(target) = target else {
+            return Err(format!("{key}, whose change was not looked at yet"));
+        };
+        let spec = |resolve: &&Resolve| resolve.side.is_none();
+        match target.resolve.as_ref().filter(spec) {
+            // What is wanted until then is what the manifest asked for before.
+            Some(_) => Err(format!("{key}, whose image is being resolved")),
+            None => Ok(target),
+        }
+    }
+
+    /// The revision that its manifest asks for and that failed, if it did.
+    pub(super) fn failed(&self) -> Option<(&RevisionId, &Failed)> {
+        let target = self.taken_in().ok()?;
+        target.failed.get_key_value(target.wanted.as_ref()?)
+    }
+
+    /// What is waited for until the revision that its manifest asks for serves; no rollout of it runs.
+    pub(super) fn unsettled(&self, target: &Target) -> Option<String> {
+        let key = &self.key;
+        match (&target.wanted, &target.stable) {
+            (Some(wanted), Some(stable)) if wanted == stable => None,
+            (Some(wanted), _) if target.failed.contains_key(wanted) => Some(format!(
+                "{key}, whose revision {wanted} was taken back or failed"
+            )),
+            (Some(wanted), _) => Some(format!("{key}, to serve its revision {wanted}")),
+            (None, _) => Some(format!("{key}, whose image is being resolved")),
+        }
+    }
+}
+
+/// They are looked at again soon.
+pub(super) fn look_again(draft: &mut Draft<'_>) {
+    let again = after(draft.now, AGAIN);
+    draft.wake(again);
+}
