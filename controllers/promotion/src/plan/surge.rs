@@ -119,6 +119,8 @@ fn room(rollout: &Rollout, replicas: u32) -> Option<u32> {
 fn serves(draft: &Draft<'_>) -> (Weight, bool) {
     let split = draft.target.traffic.as_ref();
     let split = split.filter(|split| split.canary.is_some());
-    let settled = traffic::not_in_force(draft).is_none();
+    // Routes that a release gave up lead to stable until every agent has taken that in.
+    let unled = draft.routed() || !traffic::leads(draft, None);
+    let settled = unled && traffic::not_in_force(draft).is_none();
     (split.map_or(Weight::ZERO, |split| split.weight), settled)
 }

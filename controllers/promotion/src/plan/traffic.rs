@@ -79,15 +79,19 @@ pub(super) fn frozen(draft: &Draft<'_>) -> Option<Why> {
     (!gone.is_empty()).then_some(Why::AgentGone { agents: gone })
 }
 
+/// Whether any live agent has a split in force that names this revision, or any split at all.
+pub(super) fn leads(draft: &Draft<'_>, revision: Option<&RevisionId>) -> bool {
+    let mut splits = draft.live().filter_map(|(_, seen)| seen?.traffic.as_ref());
+    splits.any(|split| {
+        revision.is_none_or(|revision| {
+            split.stable == *revision || split.canary.as_ref() == Some(revision)
+        })
+    })
+}
+
 /// Whether any HAProxy that we know of may still send requests to this revision.
 pub(super) fn may_serve(draft: &Draft<'_>, revision: &RevisionId) -> bool {
-    let names = |split: &fm_api::observed::TrafficInForce| {
-        split.stable == *revision || split.canary.as_ref() == Some(revision)
-    };
-    let live = draft
-        .live()
-        .filter_map(|(_, seen)| seen?.traffic.as_ref())
-        .any(names);
+    let live = leads(draft, Some(revision));
     // Where the agent has gone, HAProxy itself falls back from a canary, but from nothing else.
     let gone = draft
         .gone()

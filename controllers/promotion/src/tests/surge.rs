@@ -118,6 +118,27 @@ fn stable_gives_up_what_its_share_does_not_need_and_no_sooner_than_the_room_is_n
 }
 
 #[test]
+fn stable_gives_nothing_up_while_haproxy_still_leads_to_it_after_its_routes_are_gone() {
+    let mut first = release("good:1");
+    first.spec.strategy.canary.as_mut().unwrap().max_surge = Some(Tasks::Number(1));
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.settle();
+    assert_eq!(tasks(&sim), (4, 1));
+    // Half of its tasks at its first step, as a worker.
+    sim.apply(|release| {
+        release.spec.routes.clear();
+        let canary = release.spec.strategy.canary.as_mut().unwrap();
+        canary.steps[0].replicas = Some(Tasks::Percent(50));
+    });
+    sim.promote();
+    assert_eq!(tasks(&sim), (4, 1), "{:?}", sim.target());
+    sim.agents();
+    sim.promote();
+    assert_eq!(tasks(&sim), (3, 1));
+}
+
+#[test]
 fn on_the_way_back_the_canary_keeps_what_stable_has_no_tasks_for_yet() {
     let mut sim = promoting();
     assert_eq!(tasks(&sim), (2, 4));
