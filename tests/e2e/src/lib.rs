@@ -2,6 +2,7 @@
 //!
 //! Every test runs on a real Swarm behind a real HAProxy, and says with [`World::end`] that it is over.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use fm_harness::stack::Stack;
 use fm_harness::{image, unique};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 /// A stack, images and a namespace that no other test has.
 pub struct World {
@@ -241,7 +242,21 @@ pub fn header<'a>(answer: &'a str, name: &str) -> &'a str {
 /// # Errors
 /// When HAProxy does not answer.
 pub async fn visit(port: u16, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Seen> {
-    let (status, answer) = answered(port, host, path, headers).await?;
+    visit_from(Ipv4Addr::LOCALHOST, port, host, path, headers).await
+}
+
+/// The same, from this address of the loopback.
+///
+/// # Errors
+/// When HAProxy does not answer.
+pub async fn visit_from(
+    from: Ipv4Addr,
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Seen> {
+    let (status, answer) = answered_from(from, port, host, path, headers).await?;
     let cookies = answer.lines().filter_map(|line| {
         let (name, value) = line.split_once(": ")?;
         let pair = value.split(';').next()?;
@@ -265,12 +280,24 @@ pub async fn answered(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<(u16, String)> {
+    answered_from(Ipv4Addr::LOCALHOST, port, host, path, headers).await
+}
+
+async fn answered_from(
+    from: Ipv4Addr,
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<(u16, String)> {
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let mut stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -293,6 +293,19 @@ async fn undone(world: &mut World, plan: &Plan) -> Result<()> {
         text.contains("failed at") && text.contains("force"),
         "{text}"
     );
+    let forced = ["rollout", "undo", "shop", "--to", "2", "--force"];
+    let (code, text) = world.frctl(&forced).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .wait(
+            plan,
+            "the revision that had failed to be tried again",
+            30,
+            |view| view["status"]["canary"]["number"] == 2,
+        )
+        .await?;
+    let (code, text) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
     let image = format!("{}:v2", world.repository);
     let (code, text) = world
         .frctl(&["set", "image", "shop", &image, "--wait"])

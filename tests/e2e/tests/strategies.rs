@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fm_e2e::{Plan, World, answered_by, asked, in_force, runs, stable_is};
 use fm_harness::load::Load;
+use serde_json::Value;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 const SWITCH: &str = "{ preview: { hosts: [next.shop.example.com] }, hold: 1s, approval: manual, watch: 3s, keepPrevious: 5m }";
 
@@ -424,6 +427,103 @@ async fn a_hold_touches_nothing_until_it_ends_and_plan_stores_nothing() -> Resul
         .wait(&plan, "stable alone", 30, |view| {
             runs(&view["status"]["stable"], "v1") && view["status"]["canary"].is_null()
         })
+        .await?;
+    world.end().await;
+    Ok(())
+}
+
+async fn is_held(world: &World, namespace: &str, name: &str, is: bool) -> Result<()> {
+    let what = format!("{namespace}/{name} to be held: {is}");
+    let held = |view: &Value| (view["status"]["reason"] == "Held") == is;
+    let stack = &world.stack;
+    stack.wait(namespace, name, &what, MINUTE, held).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hold_and_an_abort_of_all_reach_every_namespace_that_is_meant() -> Result<()> {
+    let mut world = World::new(None).await?;
+    let (here, there) = (world.namespace.clone(), format!("{}-b", world.namespace));
+    let plans = ["shop", "api"].map(|name| holding(name, "replace"));
+    let idle = Plan {
+        name: "idle".into(),
+        host: "idle.example.com".into(),
+        ..plans[0].clone()
+    };
+    let elsewhere = |world: &World, version: &str| {
+        let manifest = world.manifest(&plans[0], version);
+        manifest
+            .replace(
+                &format!("namespace: {here},"),
+                &format!("namespace: {there},"),
+            )
+            .replace(&plans[0].host, "there.example.com")
+    };
+    let all = [(here.as_str(), "shop"), (&here, "api"), (&there, "shop")];
+    for (version, share) in [("v1", 0.0), ("v2", 30.0)] {
+        for plan in &plans {
+            world.apply(plan, version).await?;
+        }
+        let text = elsewhere(&world, version);
+        world.stack.apply(&there, &text).await?;
+        if version == "v1" {
+            world.apply(&idle, "v1").await?;
+        }
+        for (namespace, name) in all {
+            let what = format!("{version} of {namespace}/{name}");
+            let holds = |view: &Value| {
+                let side = if share > 0.0 { "canary" } else { "stable" };
+                runs(&view["status"][side], version) && in_force(view) == Some(share)
+            };
+            let wait = world.stack.wait(namespace, name, &what, MINUTE, holds);
+            wait.await?;
+        }
+    }
+
+    // Of this namespace alone.
+    let hold = ["freeze", "--all", "--for", "1h", "--why", "incident 7"];
+    let (code, text) = world.frctl(&hold).await?;
+    assert_eq!(code, 0, "{text}");
+    for name in ["shop", "api", "idle"] {
+        is_held(&world, &here, name, true).await?;
+    }
+    is_held(&world, &there, "shop", false).await?;
+    // And then of every one.
+    let (code, text) = world.frctl(&["freeze", "--all", "-A"]).await?;
+    assert_eq!(code, 0, "{text}");
+    is_held(&world, &there, "shop", true).await?;
+    let (code, text) = world.frctl(&["hold", "--all", "-A", "--end"]).await?;
+    assert_eq!(code, 0, "{text}");
+    for (namespace, name) in all {
+        is_held(&world, namespace, name, false).await?;
+    }
+
+    // What is at rest is not asked, and what another namespace does goes on.
+    let (code, text) = world
+        .frctl(&["rollout", "abort", "--all", "--why", "incident 7"])
+        .await?;
+    assert!(code == 0 && !text.contains("idle"), "{code} {text}");
+    let aborted = |view: &Value| {
+        view["status"]["lastRollout"]["outcome"] == "aborted" && view["status"]["canary"].is_null()
+    };
+    for plan in &plans {
+        let view = world.wait(plan, "the abort", 60, aborted).await?;
+        let why = view["status"]["lastRollout"]["why"].as_str();
+        assert!(
+            why.is_some_and(|why| why.ends_with(": incident 7")),
+            "{why:?}"
+        );
+    }
+    let goes_on = |view: &Value| in_force(view) == Some(30.0);
+    let wait = world
+        .stack
+        .wait(&there, "shop", "30 % still", MINUTE, goes_on);
+    wait.await?;
+    let (code, text) = world.frctl(&["rollout", "abort", "--all", "-A"]).await?;
+    assert_eq!(code, 0, "{text}");
+    world
+        .stack
+        .wait(&there, "shop", "the abort", MINUTE, aborted)
         .await?;
     world.end().await;
     Ok(())

@@ -1,29 +1,43 @@
 //! Which client reaches which side, and for how long: affinity, match rules, long connections, ways back.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fm_e2e::{Plan, World, in_force, runs, visit};
+use fm_e2e::{Plan, World, in_force, runs, visit, visit_from};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// A person with a browser: what it was given it sends back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct User {
+    address: Ipv4Addr,
     jar: Vec<String>,
     /// Which version answered each visit.
     seen: Vec<String>,
 }
 
 impl User {
+    /// So many people.
+    fn crowd(number: usize, address: impl Fn(u8, u8) -> Ipv4Addr) -> Vec<Self> {
+        let one = |nth: usize| {
+            let [.., high, low] = nth.to_be_bytes();
+            Self {
+                address: address(high, low),
+                jar: Vec::new(),
+                seen: Vec::new(),
+            }
+        };
+        (0..number).map(one).collect()
+    }
+
     async fn visits(&mut self, port: u16, host: &str) -> Result<()> {
         let cookies = self.jar.join("; ");
         let sent = [("Cookie", cookies.as_str())];
         let sent = if self.jar.is_empty() { &[] } else { &sent[..] };
-        let answer = visit(port, host, "/", sent).await?;
+        let answer = visit_from(self.address, port, host, "/", sent).await?;
         anyhow::ensure!(answer.status == 200, "answered {}", answer.status);
         for cookie in answer.cookies {
             let name = cookie.split('=').next().unwrap_or_default().to_owned();
@@ -116,28 +130,41 @@ async fn rules_lead_to_their_sides(world: &World, plan: &Plan) -> Result<()> {
 
 #[tokio::test]
 async fn thousands_of_users_stay_on_the_canary_while_it_grows_and_leave_it_at_once() -> Result<()> {
-    const USERS: usize = 4000;
+    let users = User::crowd(4000, |_, _| Ipv4Addr::LOCALHOST);
+    stay_and_leave("cookie", users).await
+}
+
+#[tokio::test]
+async fn thousands_of_addresses_stay_on_the_canary_while_it_grows_and_leave_it_at_once()
+-> Result<()> {
+    // Without any cookie: each is known by the address that it comes from.
+    let users = User::crowd(2500, |high, low| Ipv4Addr::new(127, 9, high, low.max(1)));
+    stay_and_leave("source", users).await
+}
+
+async fn stay_and_leave(affinity: &str, mut users: Vec<User>) -> Result<()> {
+    let number = users.len();
+    let cookies = usize::from(affinity == "cookie");
     let mut world = World::new(None).await?;
     let steps = [1.0, 10.0, 50.0];
     let plan = Plan {
         steps: "[{ weight: 1, approval: manual }, { weight: 10, approval: manual }, { weight: 50, approval: manual }]".into(),
         analysis: "{ disabled: true }".into(),
-        more: format!("  affinity: {{ cookie: {{}} }}\n{RULES}"),
+        more: format!("  affinity: {{ {affinity}: {{}} }}\n{RULES}"),
         ..Plan::default()
     };
     world.first(&plan).await?;
     let port = world.stack.port();
     world.apply(&plan, "v2").await?;
-    let mut users = vec![User::default(); USERS];
     for (nth, weight) in steps.into_iter().enumerate() {
         stands_at(&world, &plan, weight).await?;
         // Twice: whoever was sent somewhere stays there as long as the weight does.
         users = all_visit(users, port, &plan.host).await?;
         users = all_visit(users, port, &plan.host).await?;
-        let (share, p) = (on(&users, "v2") as f64 / USERS as f64, weight / 100.0);
-        let deviation = (p * (1.0 - p) / USERS as f64).sqrt();
+        let (share, p) = (on(&users, "v2") as f64 / number as f64, weight / 100.0);
+        let deviation = (p * (1.0 - p) / number as f64).sqrt();
         println!(
-            "{weight} %: {:.2} % of {USERS} users are the canary's",
+            "{weight} %: {:.2} % of {number} users are the canary's",
             share * 100.0
         );
         assert!(
@@ -155,7 +182,7 @@ async fn thousands_of_users_stay_on_the_canary_while_it_grows_and_leave_it_at_on
             assert_eq!(last[0], last[1], "one weight, one side");
             assert_eq!(
                 user.jar.len(),
-                1,
+                cookies,
                 "both sides carry the cookie: {:?}",
                 user.jar
             );
@@ -175,7 +202,7 @@ async fn thousands_of_users_stay_on_the_canary_while_it_grows_and_leave_it_at_on
     let view = taken_back(&world, &plan).await?;
     assert!(runs(&view["status"]["stable"], "v1"), "{view}");
     users = all_visit(users, port, &plan.host).await?;
-    assert_eq!(on(&users, "v1"), USERS, "all left the canary at once");
+    assert_eq!(on(&users, "v1"), number, "all left the canary at once");
     world.end().await;
     Ok(())
 }

@@ -118,6 +118,7 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
         Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
         // `undo` says it of a revision that is only about to be wanted.
         Verb::Retry if gates::behind(draft, revision).is_some() => Some(revision),
+        Verb::Retry if draft.target.failed.contains_key(revision) => Some(revision),
         Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
         Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
         Verb::Restart => draft.target.canary.as_ref(),
@@ -377,8 +378,8 @@ fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
 }
 
 fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
-    let older = operation.revision.clone().or(draft.target.wanted.clone());
-    if let Some(older) = older
+    let meant = operation.revision.clone().or(draft.target.wanted.clone());
+    if let Some(older) = meant.clone()
         && draft.target.rollout.as_ref().map(|run| &run.revision) != Some(&older)
         && let Some(job) = gates::behind(draft, &older)
     {
@@ -396,12 +397,12 @@ fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     {
         return Ok(format!("the preview of {} comes back", draft.name(&wanted)));
     }
-    if let Some(wanted) = draft.target.wanted.clone()
-        && draft.target.failed.remove(&wanted).is_some()
+    if let Some(meant) = meant
+        && draft.target.failed.remove(&meant).is_some()
     {
         return Ok(format!(
             "{} is tried again from the first step",
-            draft.name(&wanted)
+            draft.name(&meant)
         ));
     }
     if draft.target.stable.is_none()

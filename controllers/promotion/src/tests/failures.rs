@@ -207,3 +207,32 @@ fn nobody_waits_for_a_way_back_over_time_after_an_abort_or_a_newer_image() {
     sim.settle();
     assert_eq!((sim.weight(), sim.status().phase), (0, Phase::Healthy));
 }
+
+#[test]
+fn whoever_goes_back_by_force_to_what_failed_has_it_tried_again() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("crash:1");
+    sim.settle();
+    let failed = sim.target().wanted.clone().unwrap();
+    sim.image("good:1");
+    sim.settle();
+    // As `undo --force` asks: before that revision is wanted.
+    sim.ask(Verb::Retry, false);
+    sim.world.operations.last_mut().unwrap().revision = Some(failed.clone());
+    sim.promote();
+    let answer = sim.status().last_operation.clone().unwrap();
+    assert!(answer.accepted, "{}", answer.message);
+    assert!(
+        sim.target().rollout.is_none(),
+        "it was only said that it may"
+    );
+    sim.image("crash:1");
+    sim.settle();
+    let tried = (sim.target().history.iter()).filter(|entry| entry.revision == failed);
+    assert_eq!(tried.count(), 2, "{:?}", sim.status());
+    // Of a revision that did not fail it makes no sense.
+    sim.ask(Verb::Retry, false);
+    sim.world.operations.last_mut().unwrap().revision = sim.target().stable.clone();
+    sim.promote();
+    assert!(!sim.status().last_operation.clone().unwrap().accepted);
+}

@@ -141,18 +141,18 @@ async fn everywhere(
         format!("/v1/namespaces/{}/releases", session.namespace())
     };
     let list: ListBody<View> = typed(session.client()?.get(&path).await?)?;
-    let names: Vec<String> = list
+    let keys: Vec<ReleaseKey> = list
         .items
         .iter()
         .filter(|view| concerns(view))
-        .map(|view| format!("{}/{}", view.namespace, view.name))
+        .map(|view| ReleaseKey::new(&view.namespace, &view.name))
         .collect();
-    if names.is_empty() {
+    if keys.is_empty() {
         term::complain("there is no release that this concerns");
         return Ok(Exit::Done);
     }
     let mut exit = Exit::Done;
-    let answers = names.iter().map(|name| ask(session, name, asked));
+    let answers = keys.iter().map(|key| ask_of(session, key, asked));
     for answer in futures_util::future::join_all(answers).await {
         match answer {
             Ok(end) => exit = exit.worse(end),
@@ -194,8 +194,11 @@ async fn status(session: &Session, options: &RolloutStatus) -> Result<Exit> {
 
 /// Posts an operation and waits for its answer.
 async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
+    ask_of(session, &session.key(name)?, asked).await
+}
+
+async fn ask_of(session: &Session, key: &ReleaseKey, asked: &Asked) -> Result<Exit> {
     let client = session.client()?;
-    let key = session.key(name)?;
     let Asked {
         full,
         override_freeze,
@@ -220,12 +223,12 @@ async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
         at: None,
     };
     let asked = asked.verb;
-    let path = format!("{}/operations", Client::release(&key));
+    let path = format!("{}/operations", Client::release(key));
     let accepted = post(&client, &path, &operation).await?;
-    let Some(answer) = answer(&client, &key, &accepted.id).await? else {
+    let Some(answer) = answer(&client, key, &accepted.id).await? else {
         let hint = format!(
             "it stays asked for; `frctl describe {}` shows the answer when it comes, `frctl doctor` whether promotion runs",
-            short(&key)
+            short(key)
         );
         return Err(Error::new(format!(
             "{} was taken in, but not answered within {} s",
@@ -242,7 +245,7 @@ async fn ask(session: &Session, name: &str, asked: &Asked) -> Result<Exit> {
         return Err(
             Error::new(format!("{} refused: {}", verb(asked), answer.message)).hint(format!(
                 "`frctl watch {}` shows where it stands",
-                short(&key)
+                short(key)
             )),
         );
     }

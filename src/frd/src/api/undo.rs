@@ -10,7 +10,7 @@ use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::operation::{Operation, Verb};
 use fm_api::problem::Problem;
 use fm_api::release::ReleaseSpec;
-use fm_api::rollout::Outcome;
+use fm_api::rollout::{Failed, Outcome};
 use fm_api::target::{RevisionRecord, Target};
 use fm_store::{Expect, Txn};
 use jiff::Timestamp;
@@ -53,7 +53,7 @@ pub(super) async fn undo(
         not_failed(&key, &record, &target)?;
         reversible(&key, &record, &target, &records)?;
     }
-    let behind = behind(&record, &target, &records).map(str::to_owned);
+    let forced = behind(&record, &target, &records).is_some() || failed(&record, &target).is_some();
     let by = who.clone();
     let ports = release.spec.ports();
     release.spec.workload = record.workload.clone();
@@ -72,7 +72,7 @@ pub(super) async fn undo(
         adopted: None,
     };
     let mut result = api.apply(wish).await?;
-    if behind.is_some() {
+    if forced {
         let_back(&api, &key, &record, by).await?;
     }
     let now = api.ctx.clock.now();
@@ -235,16 +235,19 @@ async fn let_back(
 }
 
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {
-    match target.failed.get(&record.id) {
-        // What serves now may have failed once and been tried again.
-        Some(failed) if target.stable.as_ref() != Some(&record.id) => {
-            Err(ApiError::refused(format!(
-                "revision {} of {key} failed at {}: {}; go back to it with force, and then retry it",
-                record.id, failed.at, failed.why
-            )))
-        }
-        _ => Ok(()),
+    match failed(record, target) {
+        Some(failed) => Err(ApiError::refused(format!(
+            "revision {} of {key} failed at {}: {}; `--force` tries it again all the same",
+            record.id, failed.at, failed.why
+        ))),
+        None => Ok(()),
     }
+}
+
+/// How it failed, unless it serves: that may have failed once and been tried again.
+fn failed<'a>(record: &RevisionRecord, target: &'a Target) -> Option<&'a Failed> {
+    let failed = target.failed.get(&record.id);
+    failed.filter(|_| target.stable.as_ref() != Some(&record.id))
 }
 
 /// Until when the revision's tasks stay, if it served before.
@@ -273,7 +276,7 @@ fn sentence(
     } else if serves {
         "; it serves already"
     } else if target.failed.contains_key(&record.id) {
-        "; it failed before and waits for a retry"
+        "; it failed before and is tried again from its first step"
     } else if let Some(until) = warm_until(target, &record.id).filter(|until| now < *until) {
         let until = until.strftime("%H:%M:%S UTC");
         return format!(
