@@ -1,6 +1,7 @@
 //! The life of a release in one stack: its logs, what somebody else changed, more tasks, new tasks, another image, and
 //! what is left of a revision that failed.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ async fn logs_drift_and_operations_of_a_release() -> Result<()> {
     .await?;
     let crash = |line: &str| line.starts_with("#2 ") && line.contains("| cannot start: told to");
     assert!(text.lines().any(crash), "{text}");
+    goes_on_after_a_restart(&mut world, &followed).await?;
     what_is_left(&mut world).await?;
     taken_back_alive(&mut world, &plan).await?;
     has_no_room(&mut world, &plan).await?;
@@ -94,6 +96,31 @@ async fn logs_drift_and_operations_of_a_release() -> Result<()> {
     let ended = tokio::time::timeout(Duration::from_secs(20), follower.wait()).await??;
     assert!(ended.success(), "whoever follows is told that it is over");
     world.end().await;
+    Ok(())
+}
+
+/// Whoever follows sees what comes after frd was away, and nothing twice.
+async fn goes_on_after_a_restart(world: &mut World, followed: &Path) -> Result<()> {
+    world.stack.kill_frd().await?;
+    world.stack.spawn()?;
+    world.stack.ready().await?;
+    let before = std::fs::read_to_string(followed)?;
+    let (code, text) = world.frctl(&["rollout", "restart", "shop"]).await?;
+    assert_eq!(code, 0, "{text}");
+    let after = until("new tasks' lines", Duration::from_secs(30), || async {
+        let text = std::fs::read_to_string(followed).unwrap_or_default();
+        let new = text.strip_prefix(&before).unwrap_or_default();
+        new.contains("v1 serves on port 8080").then_some(text)
+    })
+    .await?;
+    let mut lines: Vec<&str> = after
+        .lines()
+        .filter(|l| l.contains("serves on port"))
+        .collect();
+    let number = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), number, "nothing twice: {after}");
     Ok(())
 }
 
