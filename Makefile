@@ -7,8 +7,6 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 export PROFILE_DIR := $(if $(filter release,$(PROFILE)),release,debug)
 PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs controllers/*/src/*/plan.rs controllers/*/src/*/plan/*.rs)
-# Named one by one: another choice of packages would mean other features, and everything built once more.
-E2E := $(patsubst tests/e2e/tests/%.rs,--test %,$(wildcard tests/e2e/tests/*.rs))
 DENY_VERSION := 0.20.2
 
 .PHONY: help setup build demo up down check purity schemas deny test bench sim sim-stats fuzz clean
@@ -65,7 +63,7 @@ test: ## make check, and every test: unit, property, store contract, end to end 
 	$(CARGO) rustc --locked -p demo-service --bin demo-service -- -C target-feature=+crt-static
 	@tests/setup/docker.sh start
 	$(CARGO) test --locked --workspace --exclude fm-e2e
-	$(CARGO) test --locked --workspace $(E2E) -- --test-threads=2
+	$(CARGO) test --locked --workspace --test end_to_end -- --test-threads=2
 
 bench: ## measures on real systems, as ratios; also written to target/bench/summary.jsonl
 	@tests/setup/packages.sh build run etcd bench

@@ -28,6 +28,8 @@ pub struct Wanted<'a> {
     pub key: &'a ReleaseKey,
     /// The revision that serves.
     pub stable: Option<&'a RevisionId>,
+    /// Other revisions of the release that stay: previews, and what an experiment tries.
+    pub stay: &'a [RevisionId],
     /// The spec as it was.
     pub before: Option<&'a ReleaseSpec>,
     /// The spec as it would be.
@@ -252,7 +254,7 @@ impl Docker {
     }
 }
 
-/// The nodes that take tasks, less what others, and the release's own stable tasks, reserve.
+/// The nodes that take tasks, less what others, and the release's own tasks that stay, reserve.
 fn rooms(wanted: Wanted<'_>, nodes: Vec<RawRoom>, tasks: &[RawTask]) -> Vec<Room> {
     let takes = |node: &RawRoom| node.spec.availability == "active" && node.status.state == "ready";
     let mut rooms: BTreeMap<String, Room> = nodes
@@ -264,11 +266,11 @@ fn rooms(wanted: Wanted<'_>, nodes: Vec<RawRoom>, tasks: &[RawTask]) -> Vec<Room
     for task in tasks {
         let labels = task.spec.container_spec.labels.as_ref().unwrap_or(&none);
         let own = release_of(labels).as_ref() == Some(wanted.key);
-        let serves = wanted.stable.is_some_and(|stable| {
-            labels.get(label::REVISION).map(String::as_str) == Some(stable.as_str())
-        });
+        let revision = labels.get(label::REVISION).map(String::as_str);
+        let mut stay = wanted.stable.into_iter().chain(wanted.stay);
+        let stays = stay.any(|known| revision == Some(known.as_str()));
         // Another canary of this release goes before the new one comes, and the new one may have tasks by now.
-        if own && !serves {
+        if own && !stays {
             continue;
         }
         let reserved = task.spec.resources.as_ref();

@@ -279,6 +279,20 @@ impl Course {
         }
     }
 
+    /// Tasks beyond `replicas` that the way to a step needs at once: all of the canary's, or with `maxSurge` what stable's
+    /// share leaves no room for. With requests to share; a worker's tasks can change places one by one.
+    #[must_use]
+    pub fn beyond(&self, step: usize, replicas: u32) -> u32 {
+        let needs = self.tasks(step, replicas);
+        if self.max_surge.is_none() {
+            return needs;
+        }
+        let before = step.checked_sub(1).and_then(|step| self.steps.get(step));
+        let serving = before.map_or(Weight::ZERO, |step| step.weight);
+        let both = Self::carries(serving, replicas).saturating_add(needs);
+        both.saturating_sub(replicas)
+    }
+
     /// Tasks that stable's share needs while the canary serves this one.
     #[must_use]
     pub fn carries(serving: Weight, replicas: u32) -> u32 {

@@ -1,6 +1,6 @@
 //! What a change of a release leads to: a new revision, or something at once. Pure.
 
-use fm_api::release::Release;
+use fm_api::release::{Release, ReleaseSpec};
 
 /// What one changed part leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +15,49 @@ pub(crate) struct Change {
 
 const REVISION: &str = "a new revision, rolled out by the steps";
 const AT_ONCE: &str = "at once, no new revision";
+const FROM_NOW: &str = "from now on, no new revision";
 
 /// What the change from `old` to `new` leads to, part by part.
 pub(crate) fn changes(old: &Release, new: &Release) -> Vec<Change> {
     let (meta, after_meta) = (&old.metadata, &new.metadata);
     let (before, after) = (&old.spec, &new.spec);
     let ports = before.ports() != after.ports();
-    let rules = before.on_failure != after.on_failure
-        || before.on_new_revision != after.on_new_revision
-        || before.on_control_loss != after.on_control_loss
-        || before.progress_deadline != after.progress_deadline
-        || before.drift != after.drift
-        || before.keep_failed != after.keep_failed
-        || before.rollback != after.rollback
-        || before.history_limit != after.history_limit;
+    // One by one: of a field that is added it must be said, too, when it acts.
+    let ReleaseSpec {
+        replicas,
+        workload,
+        routes: led,
+        affinity,
+        match_rules,
+        strategy,
+        analysis,
+        experiment,
+        depends_on,
+        group,
+        before_traffic,
+        webhooks,
+        freeze,
+        on_failure,
+        rollback,
+        keep_failed,
+        on_new_revision,
+        on_control_loss,
+        progress_deadline,
+        drift,
+        history_limit,
+    } = before;
+    let rules = *on_failure != after.on_failure
+        || *on_new_revision != after.on_new_revision
+        || *on_control_loss != after.on_control_loss
+        || *progress_deadline != after.progress_deadline
+        || *drift != after.drift
+        || *keep_failed != after.keep_failed
+        || *rollback != after.rollback
+        || *history_limit != after.history_limit;
+    let gates = *before_traffic != after.before_traffic
+        || *webhooks != after.webhooks
+        || *freeze != after.freeze;
+    let others = *depends_on != after.depends_on || *group != after.group;
     let labels = meta.labels != after_meta.labels || meta.annotations != after_meta.annotations;
     let routes = if ports {
         "with the new revision"
@@ -36,28 +65,30 @@ pub(crate) fn changes(old: &Release, new: &Release) -> Vec<Change> {
         AT_ONCE
     };
     let parts = [
-        ("workload", before.workload != after.workload, REVISION),
+        ("workload", *workload != after.workload, REVISION),
         ("ports of the routes", ports, REVISION),
-        ("replicas", before.replicas != after.replicas, AT_ONCE),
-        ("routes", before.routes != after.routes, routes),
-        ("match", before.match_rules != after.match_rules, AT_ONCE),
-        ("affinity", before.affinity != after.affinity, AT_ONCE),
+        ("replicas", *replicas != after.replicas, AT_ONCE),
+        ("routes", *led != after.routes, routes),
+        ("match", *match_rules != after.match_rules, AT_ONCE),
+        ("affinity", *affinity != after.affinity, AT_ONCE),
         (
             "strategy",
-            before.strategy != after.strategy,
+            *strategy != after.strategy,
             "for a running rollout and later ones, no new revision",
         ),
         (
             "analysis",
-            before.analysis != after.analysis,
+            *analysis != after.analysis,
             "a running rollout gathers its evidence anew, no new revision",
         ),
         (
             "experiment",
-            before.experiment != after.experiment,
+            *experiment != after.experiment,
             "candidates and a baseline beside stable; one that runs ends, and none is promoted by itself",
         ),
-        ("rules", rules, "from now on, no new revision"),
+        ("gates", gates, FROM_NOW),
+        ("dependsOn or group", others, FROM_NOW),
+        ("rules", rules, FROM_NOW),
         (
             "labels or annotations",
             labels,
@@ -126,6 +157,10 @@ mod tests {
             [("routes", false)]
         );
         assert_eq!(parts(|new| new.spec.history_limit = 3), [("rules", false)]);
+        assert_eq!(
+            parts(|new| new.spec.group = Some("web".to_owned())),
+            [("dependsOn or group", false)]
+        );
     }
 
     #[test]

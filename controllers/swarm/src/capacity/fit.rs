@@ -1,5 +1,6 @@
 //! How many tasks fit where, and the sentence when they do not. Pure.
 
+use fm_api::experiment::Experiment;
 use fm_api::quantity::Memory;
 use fm_api::release::ReleaseSpec;
 use fm_api::strategy::Course;
@@ -16,12 +17,37 @@ pub(super) fn may_not_fit(wanted: Wanted<'_>) -> bool {
             || placement.max_replicas_per_node > 0
     };
     let more = wanted.before.is_none_or(|before| {
-        before.workload != wanted.after.workload || before.replicas < wanted.after.replicas
+        before.workload != wanted.after.workload
+            || before.replicas < wanted.after.replicas
+            || tries(before, wanted.after).is_some()
     });
     more && (limited(&wanted.after.workload)
         || wanted
             .before
             .is_some_and(|before| limited(&before.workload)))
+}
+
+/// The experiment that begins.
+fn tries<'a>(before: &ReleaseSpec, after: &'a ReleaseSpec) -> Option<&'a Experiment> {
+    let experiment = after.experiment.as_ref();
+    experiment.filter(|_| before.experiment != after.experiment)
+}
+
+/// Tasks beyond stable's that the new revision needs at once.
+fn beyond(after: &ReleaseSpec) -> u32 {
+    let all = after.replicas;
+    let Some(course) = Course::of(&after.strategy).filter(|course| course.max_surge.is_some())
+    else {
+        return all;
+    };
+    if after.routes.is_empty() {
+        return all.min(1);
+    }
+    let steps = 0..=course.steps.len();
+    steps
+        .map(|step| course.beyond(step, all))
+        .max()
+        .unwrap_or(all)
 }
 
 /// What does not fit, and by how much.
@@ -37,25 +63,45 @@ pub(super) fn warnings(wanted: Wanted<'_>, mut rooms: Vec<Room>) -> Vec<String> 
             said.push(sentence(&what, &before.workload, more, placed, &rooms));
         }
     }
+    if let Some((before, experiment)) = serving.and_then(|b| Some((b, tries(b, after)?))) {
+        said.extend(sides(before, experiment, rooms.clone()));
+    }
     let new = serving.is_none_or(|before| before.workload != after.workload);
     if !new {
         return said;
     }
     let all = after.replicas;
-    let placed = place(&after.workload, all, &mut rooms, 0);
-    if placed < all {
-        let tasks = counted(all);
+    let needed = serving.map_or(all, |_| beyond(after));
+    let placed = place(&after.workload, needed, &mut rooms, 0);
+    if placed < needed {
+        let tasks = counted(needed);
         let what = match serving {
+            Some(_) if needed < all => format!(
+                "{tasks} of the new revision beside {all} of both, which is what its steps take at once"
+            ),
             Some(_) => format!("{tasks} of the new revision beside {all} of stable"),
             None => tasks,
         };
-        let mut text = sentence(&what, &after.workload, all, placed, &rooms);
+        let mut text = sentence(&what, &after.workload, needed, placed, &rooms);
         if serving.is_some() {
             text.push_str(&until(after, placed));
         }
         said.push(text);
     }
     said
+}
+
+/// What of an experiment has no room: its sides start together, beside all of stable.
+fn sides(stable: &ReleaseSpec, experiment: &Experiment, mut rooms: Vec<Room>) -> Option<String> {
+    let sides = u32::try_from(experiment.candidates.len() + 1).unwrap_or(u32::MAX);
+    let each = (0..sides).map(|_| place(&stable.workload, experiment.replicas, &mut rooms, 0));
+    let (placed, all) = (each.sum(), experiment.replicas.saturating_mul(sides));
+    let what = format!(
+        "{} of the experiment's {sides} sides beside {} of stable",
+        counted(all),
+        stable.replicas
+    );
+    (placed < all).then(|| sentence(&what, &stable.workload, all, placed, &rooms))
 }
 
 fn counted(tasks: u32) -> String {
@@ -71,7 +117,7 @@ fn until(after: &ReleaseSpec, placed: u32) -> String {
         return String::new();
     };
     let steps = course.steps.len();
-    let stuck = (0..steps).find(|step| course.tasks(*step, after.replicas) > placed);
+    let stuck = (0..steps).find(|step| course.beyond(*step, after.replicas) > placed);
     let place = match stuck {
         Some(step) => format!("at step {} of {steps}", step + 1),
         None => "after the last step".to_owned(),

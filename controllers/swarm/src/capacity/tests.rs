@@ -45,10 +45,20 @@ fn task(node: &str, revision: &str, cpus: i64) -> Value {
 }
 
 fn told(before: Option<&ReleaseSpec>, after: &ReleaseSpec, tasks: Value) -> Vec<String> {
+    told_beside(&[], before, after, tasks)
+}
+
+fn told_beside(
+    stay: &[RevisionId],
+    before: Option<&ReleaseSpec>,
+    after: &ReleaseSpec,
+    tasks: Value,
+) -> Vec<String> {
     let (key, stable) = (ReleaseKey::new("default", "shop"), RevisionId::new("aaaa"));
     let wanted = Wanted {
         key: &key,
         stable: before.map(|_| &stable),
+        stay,
         before,
         after,
     };
@@ -147,4 +157,91 @@ fn more_tasks_of_stable_are_counted_and_a_change_of_neither_is_not() {
         told(Some(&before), &before.clone(), serving),
         Vec::<String>::new()
     );
+}
+
+/// Five tasks of stable on eight processors.
+fn crowded() -> (ReleaseSpec, Vec<Value>) {
+    let mut before = spec(
+        5,
+        json!({ "resources": { "reservations": { "cpus": 1.0 } } }),
+    );
+    before.routes =
+        serde_json::from_value(json!([{ "hosts": ["a.example.com"], "port": 80 }])).unwrap();
+    let serving = (0..5).map(|n| task(["n1", "n2"][n % 2], "aaaa", 1));
+    (before, serving.collect())
+}
+
+#[test]
+fn with_max_surge_only_what_its_steps_take_at_once_is_needed() {
+    let (before, serving) = crowded();
+    let mut after = before.clone();
+    after.workload.image = "shop:2".to_owned();
+    let surge = |spec: &mut ReleaseSpec| {
+        let canary = spec.strategy.canary.as_mut().unwrap();
+        canary.max_surge = Some(fm_api::tasks::Tasks::Number(3));
+    };
+    assert_eq!(
+        told(Some(&before), &after, json!(serving)).len(),
+        1,
+        "five would not fit"
+    );
+    surge(&mut after);
+    // 50 % of 5 are 3, beside 5 of stable, which served everything until then.
+    assert_eq!(
+        told(Some(&before), &after, json!(serving)),
+        Vec::<String>::new()
+    );
+    let mut all = serving;
+    all.push(json!({ "NodeID": "n1", "Spec": { "Resources": { "Reservations": { "NanoCPUs": 1_000_000_000 } } } }));
+    let said = told(Some(&before), &after, json!(all));
+    assert!(
+        said[0].starts_with("capacity: 3 tasks of the new revision beside 5 of both")
+            && said[0].contains("room for 2 now, 1 too few")
+            && said[0].contains("it would wait at step 2 of 2"),
+        "{said:?}"
+    );
+    // A worker's tasks change places one by one.
+    after.routes.clear();
+    assert_eq!(
+        told(Some(&before), &after, json!(all)),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn previews_and_an_experiment_take_room_too() {
+    let (before, serving) = crowded();
+    let mut after = before.clone();
+    let experiment = json!({ "replicas": 2, "baseline": { "weight": 5 }, "candidates": [{ "name": "x", "weight": 5, "env": { "A": "b" } }] });
+    after.experiment = serde_json::from_value(experiment).unwrap();
+    let said = told(Some(&before), &after, json!(serving));
+    assert_eq!(
+        said,
+        [
+            "capacity: 4 tasks of the experiment's 2 sides beside 5 of stable (each reserves 1 CPU): the 2 nodes that may take \
+          them have room for 3 now, 1 too few: 1 CPU more would be needed"
+        ]
+    );
+    // It runs on, and nothing begins.
+    assert_eq!(
+        told(Some(&after), &after, json!(serving)),
+        Vec::<String>::new()
+    );
+
+    let mut preview = spec(
+        2,
+        json!({ "resources": { "reservations": { "cpus": 1.0 } } }),
+    );
+    preview.strategy = serde_json::from_value(json!({ "preview": { "ttl": "1h" } })).unwrap();
+    let others = RevisionId::new("bbbb");
+    let up: Vec<Value> = (0..7)
+        .map(|n| task(["n1", "n2"][n % 2], "bbbb", 1))
+        .collect();
+    assert_eq!(
+        told(None, &preview, json!(up)),
+        Vec::<String>::new(),
+        "they go"
+    );
+    let said = told_beside(&[others], None, &preview, json!(up));
+    assert!(said[0].contains("room for 1 now, 1 too few"), "{said:?}");
 }

@@ -140,12 +140,13 @@ fn surge(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
         return;
     };
     let room = surge.of(spec.replicas);
-    let mut serving = Weight::ZERO;
     for step in 0..=canary.steps.len() {
-        let needs = course.tasks(step, spec.replicas);
-        let stable = Course::carries(serving, spec.replicas);
-        let beyond = stable.saturating_add(needs).saturating_sub(spec.replicas);
+        let beyond = course.beyond(step, spec.replicas);
         if beyond > room {
+            let needs = course.tasks(step, spec.replicas);
+            let before = step.checked_sub(1).and_then(|step| canary.steps.get(step));
+            let serving = before.map_or(Weight::ZERO, |step| step.weight);
+            let stable = Course::carries(serving, spec.replicas);
             let what = match canary.steps.get(step) {
                 Some(next) => format!("the step to {}", next.weight),
                 None => "the promotion".to_owned(),
@@ -159,6 +160,5 @@ fn surge(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
             found.push(Problem::new(&path, wrong).allowed(allowed));
             return;
         }
-        serving = canary.steps.get(step).map_or(serving, |step| step.weight);
     }
 }

@@ -12,6 +12,7 @@ use fm_api::release::{
 use fm_api::strategy::{BlueGreen, Canary, Course, Preview};
 use serde::Serialize;
 
+use super::experiment::would_do;
 use super::percent;
 use crate::changes::changes;
 use crate::text::count;
@@ -55,10 +56,16 @@ pub(crate) fn plan(
     if !at_once.is_empty() {
         all.push(planned("at once", at_once));
     }
+    let spec = &after.spec;
+    let tried = before.map(|before| &before.spec.experiment);
+    if let Some(experiment) = &spec.experiment
+        && tried.and_then(Option::as_ref) != Some(experiment)
+    {
+        all.push(planned("experiment", would_do(experiment)));
+    }
     if before.is_some() && !changed.iter().any(|change| change.revision) {
         return all;
     }
-    let spec = &after.spec;
     if let Some(running) = running(spec, view) {
         let refused = spec.on_new_revision == OnNewRevision::Reject;
         all.push(running);
@@ -232,7 +239,7 @@ const BEFORE_ALL: [When; 2] = [When::ConfirmPromotion, When::BeforePromotion];
 fn together(spec: &ReleaseSpec) -> Option<String> {
     let group = spec.group.as_ref()?;
     Some(format!(
-        "once every rollout of the group {group} could be promoted, or has come as far"
+        "once every other rollout of the group {group} has come as far"
     ))
 }
 

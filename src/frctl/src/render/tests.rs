@@ -223,6 +223,8 @@ fn what_each_strategy_would_do() {
         include_str!("../../../../manifests/gates.yaml"),
         include_str!("../../../../manifests/preview.yaml"),
         include_str!("../../../../manifests/worker.yaml"),
+        include_str!("../../../../manifests/group.yaml"),
+        include_str!("../../../../manifests/experiment.yaml"),
     ];
     let view = view("healthy");
     let mut text = String::new();
@@ -230,6 +232,7 @@ fn what_each_strategy_would_do() {
         let mut before = example.clone();
         before.spec.workload.image = "shop:before".to_owned();
         before.spec.replicas = 3;
+        before.spec.experiment = None;
         let planned = plan::plan(
             Some(&before),
             &example,

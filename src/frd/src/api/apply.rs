@@ -5,8 +5,9 @@ use fm_api::dependency;
 use fm_api::event::Severity;
 use fm_api::freeze::Freeze;
 use fm_api::http::{ApplyOutcome, ApplyResult};
-use fm_api::keys::{self, ReleaseKey};
+use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
+use fm_api::target::Target;
 use fm_api::validate;
 use fm_store::{Expect, Listing, StoreError, Txn};
 use jiff::Timestamp;
@@ -47,10 +48,15 @@ impl Api {
         {
             let key = result.release.key();
             let target = self.target(&key).await.ok().flatten();
+            let before = result.before.as_ref().map(|before| &before.spec);
+            let stay = target
+                .as_ref()
+                .map(|target| stay(target, before, &result.release.spec));
             let wanted = fm_swarm::Wanted {
                 key: &key,
                 stable: target.as_ref().and_then(|target| target.stable.as_ref()),
-                before: result.before.as_ref().map(|before| &before.spec),
+                stay: stay.as_deref().unwrap_or_default(),
+                before,
                 after: &result.release.spec,
             };
             // Not under the lock: others' changes do not wait for Docker.
@@ -241,6 +247,19 @@ fn check_routes(
         Some(problem) => Err(ApiError::conflicting(problem.to_string(), vec![problem])),
         None => Ok(()),
     }
+}
+
+/// Revisions beside the shares that stay whatever else begins.
+fn stay(target: &Target, before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec<RevisionId> {
+    let same = before.is_some_and(|before| before.experiment == after.experiment);
+    let open = target.previews.iter().filter(|(_, preview)| {
+        let kept = match preview.side {
+            Some(_) => same,
+            None => after.strategy.preview.is_some(),
+        };
+        kept && !preview.closed
+    });
+    open.map(|(revision, _)| revision.clone()).collect()
 }
 
 /// No release waits for itself, by whatever way.

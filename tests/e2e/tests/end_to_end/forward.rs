@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 const KEY: &str = "a shared key";
 
 fn script(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forward");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forward_clients");
     folder.join(name).display().to_string()
 }
 

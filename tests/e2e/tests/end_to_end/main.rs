@@ -1,0 +1,21 @@
+//! Everything, end to end, on real Swarm, HAProxy and etcd: one program, so that two tests can always run side by side.
+
+mod adopt;
+mod analysis;
+mod branches;
+mod contents;
+mod dependencies;
+mod experiments;
+mod forward;
+mod gates;
+mod input;
+mod life;
+mod metrics;
+mod recovery;
+mod registry;
+mod rollout;
+mod saturation;
+mod sinks;
+mod strategies;
+mod traffic;
+mod workers;
