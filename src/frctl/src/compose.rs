@@ -86,6 +86,8 @@ struct Names {
     real: BTreeMap<(&'static str, String), String>,
     /// Configs and secrets whose content the file names: how.
     own: BTreeMap<(&'static str, String), (&'static str, Value)>,
+    /// How volumes are made.
+    made: BTreeMap<String, Value>,
     stack: String,
 }
 
@@ -95,6 +97,8 @@ impl Names {
     fn of(file: &Map<String, Value>, stack: &str) -> Self {
         let mut real = BTreeMap::new();
         let mut own = BTreeMap::new();
+        let volumes = file.get("volumes").and_then(Value::as_object);
+        let made = volumes.cloned().unwrap_or_default().into_iter().collect();
         for kind in KINDS {
             for (name, one) in file
                 .get(kind)
@@ -127,6 +131,7 @@ impl Names {
         Self {
             real,
             own,
+            made,
             stack: stack.to_owned(),
         }
     }
@@ -318,6 +323,31 @@ mod tests {
             jobs["capabilities"],
             json!({ "add": ["NET_BIND_SERVICE"], "drop": ["ALL"] })
         );
+        let mut mounts = imported("11-mounts.yaml");
+        assert_eq!(
+            mounts.releases.remove(0)["spec"]["workload"]["mounts"],
+            json!([
+                { "type": "bind", "source": "/", "target": "/host", "readOnly": true, "propagation": "rslave" },
+                { "type": "volume", "source": "shop_data", "target": "/data", "readOnly": true,
+                    "volume": { "noCopy": true, "driver": "nfs", "options": { "share": "a:/b" }, "labels": { "kept": "yes" } } },
+                { "type": "tmpfs", "target": "/scratch", "size": "1024Ki", "mode": "0700" },
+                { "type": "volume", "source": "shop_data", "target": "/more", "readOnly": true,
+                    "volume": { "noCopy": true, "driver": "nfs", "options": { "share": "a:/b" }, "labels": { "kept": "yes" } } },
+                { "type": "bind", "source": "/etc", "target": "/etc2", "readOnly": true },
+                { "type": "tmpfs", "target": "/run", "size": "64Mi", "mode": "755" },
+                { "type": "tmpfs", "target": "/tmp" },
+            ])
+        );
+        let left = mounts.notes.join("\n");
+        for said in [
+            "/data: `z`",
+            "volume.subpath",
+            "/more: `consistency`",
+            "bind.create_host_path",
+            "/tmp: `noexec`",
+        ] {
+            assert!(left.contains(said), "{said}: {left}");
+        }
         let left = imported("03-global.yaml");
         assert_eq!(left.releases.len(), 1);
         assert!(

@@ -2,8 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::text;
+use super::fields::{self, pairs, text};
 use super::service::{Service, list};
+
+const LEFT: &str = "is not carried over";
+
+/// A mode in octal digits: a number has been read already.
+fn octal(mode: &Value) -> String {
+    match mode.as_u64() {
+        Some(number) => format!("0{number:o}"),
+        None => text(mode).unwrap_or_default(),
+    }
+}
 
 impl Service<'_> {
     pub(super) fn storage(&mut self) {
@@ -11,10 +21,8 @@ impl Service<'_> {
         for value in list(self.rest.remove("volumes")) {
             mounts.extend(self.mount(&value));
         }
-        for target in list(self.rest.remove("tmpfs")).iter().filter_map(text) {
-            // `/run:size=64m` has options behind the path.
-            let path = target.split(':').next().unwrap_or_default();
-            mounts.push(json!({ "type": "tmpfs", "target": path }));
+        for short in list(self.rest.remove("tmpfs")).iter().filter_map(text) {
+            mounts.push(self.memory(&short));
         }
         self.put("mounts", json!(mounts));
         for kind in ["configs", "secrets"] {
@@ -24,71 +32,146 @@ impl Service<'_> {
         }
     }
 
-    fn mount(&mut self, value: &Value) -> Option<Value> {
-        let long = match value.as_object() {
-            Some(long) => long.clone(),
-            None => {
-                let short = text(value)?;
-                let parts: Vec<&str> = short.split(':').collect();
-                let (source, target, mode) = match parts.as_slice() {
-                    [target] => (None, *target, ""),
-                    [source, target] => (Some(*source), *target, ""),
-                    [source, target, mode, ..] => (Some(*source), *target, *mode),
-                    [] => return None,
-                };
-                let path = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
-                let read_only = mode.split(',').any(|word| word == "ro");
-                let mut long = Map::new();
-                long.insert("type".into(), json!(if path { "bind" } else { "volume" }));
-                long.insert("source".into(), json!(source));
-                long.insert("target".into(), json!(target));
-                long.insert("read_only".into(), json!(read_only));
-                long
+    /// `/run:size=64m,mode=755`, as a mount.
+    fn memory(&mut self, short: &str) -> Value {
+        let (path, options) = short.split_once(':').unwrap_or((short, ""));
+        let mut mount = json!({ "type": "tmpfs", "target": path });
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            let size = option.strip_prefix("size=");
+            let size = size.and_then(|size| fields::memory(&json!(size)));
+            match (size, option.strip_prefix("mode=")) {
+                (Some(size), _) => mount["size"] = json!(size),
+                (None, Some(mode)) => mount["mode"] = json!(octal(&json!(mode))),
+                (None, None) => self.note("tmpfs", &format!("{path}: `{option}` {LEFT}")),
             }
+        }
+        mount
+    }
+
+    fn mount(&mut self, value: &Value) -> Option<Value> {
+        let mut long = match value.as_object() {
+            Some(long) => long.clone(),
+            None => self.long(&text(value)?)?,
         };
-        let get = |field: &str| long.get(field).and_then(text);
-        let (kind, source) = (get("type").unwrap_or_default(), get("source"));
-        let target = get("target")?;
-        let source = match (kind.as_str(), source) {
+        let mut take = |field: &str| long.remove(field).as_ref().and_then(text);
+        let (kind, source) = (take("type").unwrap_or_default(), take("source"));
+        let target = take("target")?;
+        let read_only = take("read_only").as_deref() == Some("true");
+        let real = |name: &String| self.names.real("volumes", name);
+        let path = match (kind.as_str(), &source) {
             ("bind", Some(path)) if !path.starts_with('/') => {
                 let what = format!("`{path}` is a path beside this file: nodes do not have it");
                 self.note("volumes", &what);
                 return None;
             }
-            ("volume", None) => None,
-            ("volume", Some(name)) => Some(self.names.real("volumes", &name)),
-            ("bind" | "tmpfs", source) => source,
+            ("volume", name) => name.as_ref().map(real),
+            ("bind" | "tmpfs", path) => path.clone(),
             (other, _) => {
                 self.note("volumes", &format!("type {other} is not in this version"));
                 return None;
             }
         };
         let mut mount = json!({ "type": kind, "target": target });
-        if let Some(source) = &source {
-            mount["source"] = json!(source);
+        if let Some(path) = &path {
+            mount["source"] = json!(path);
         }
-        if long.get("read_only") == Some(&json!(true)) {
+        if read_only {
             mount["readOnly"] = json!(true);
-        } else if let Some(source) = source.filter(|_| kind != "tmpfs") {
+        } else if let Some(path) = path.filter(|_| kind != "tmpfs") {
             mount["shared"] = json!(true);
-            self.note("volumes", &format!("{source} is written, and during a rollout by tasks of two revisions at once: the manifest says `shared: true`; make sure that the program is made for that, or leave the service in the stack"));
+            self.note("volumes", &format!("{path} is written, and during a rollout by tasks of two revisions at once: the manifest says `shared: true`; make sure that the program is made for that, or leave the service in the stack"));
         }
-        if let Some(size) = long
-            .get("tmpfs")
-            .and_then(|memory| super::fields::memory(memory.get("size")?))
-        {
-            mount["size"] = json!(size);
+        self.memory_options(&mut mount, &mut long);
+        let made = source.filter(|_| kind == "volume");
+        self.volume_options(&mut mount, &mut long, made.as_deref());
+        if let Some(Value::Object(mut bind)) = long.remove("bind") {
+            if let Some(propagation) = bind.remove("propagation").as_ref().and_then(text) {
+                mount["propagation"] = json!(propagation);
+            }
+            self.rest_of("bind", &bind);
         }
-        if long.get("volume").and_then(|volume| volume.get("nocopy")) == Some(&json!(true)) {
-            mount["volume"] = json!({ "noCopy": true });
-        }
-        let propagation = long
-            .get("bind")
-            .and_then(|bind| text(bind.get("propagation")?));
-        if let Some(propagation) = propagation {
-            mount["propagation"] = json!(propagation);
+        for field in long.keys() {
+            self.note("volumes", &format!("{target}: `{field}` {LEFT}"));
         }
         Some(mount)
+    }
+
+    /// `data:/data:ro,nocopy` in its long form.
+    fn long(&mut self, short: &str) -> Option<Map<String, Value>> {
+        let parts: Vec<&str> = short.split(':').collect();
+        let (source, target, words) = match parts.as_slice() {
+            [target] => (None, *target, ""),
+            [source, target] => (Some(*source), *target, ""),
+            [source, target, words, ..] => (Some(*source), *target, *words),
+            [] => return None,
+        };
+        let path = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
+        let mut long = json!({ "type": if path { "bind" } else { "volume" }, "target": target });
+        if let Some(source) = source {
+            long["source"] = json!(source);
+        }
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "rw" => {}
+                "ro" => long["read_only"] = json!(true),
+                "nocopy" => long["volume"] = json!({ "nocopy": true }),
+                "shared" | "slave" | "private" | "rshared" | "rslave" | "rprivate" => {
+                    long["bind"] = json!({ "propagation": word });
+                }
+                other => self.note("volumes", &format!("{target}: `{other}` {LEFT}")),
+            }
+        }
+        long.as_object().cloned()
+    }
+
+    fn memory_options(&mut self, mount: &mut Value, long: &mut Map<String, Value>) {
+        let Some(Value::Object(mut memory)) = long.remove("tmpfs") else {
+            return;
+        };
+        if let Some(size) = memory.remove("size").as_ref().and_then(fields::memory) {
+            mount["size"] = json!(size);
+        }
+        if let Some(mode) = memory.remove("mode") {
+            mount["mode"] = json!(octal(&mode));
+        }
+        self.rest_of("tmpfs", &memory);
+    }
+
+    /// What the mount says, and how the file says that the volume is made.
+    fn volume_options(
+        &mut self,
+        mount: &mut Value,
+        long: &mut Map<String, Value>,
+        name: Option<&str>,
+    ) {
+        let mut options = Map::new();
+        if let Some(Value::Object(mut volume)) = long.remove("volume") {
+            if volume.remove("nocopy") == Some(json!(true)) {
+                options.insert("noCopy".to_owned(), json!(true));
+            }
+            self.rest_of("volume", &volume);
+        }
+        let made = name.and_then(|name| self.names.made.get(name));
+        for (theirs, ours) in [("driver_opts", "options"), ("labels", "labels")] {
+            let given = made.and_then(|made| made.get(theirs)).cloned();
+            let given = pairs(&given.unwrap_or_default(), |_| ());
+            if !given.is_empty() {
+                options.insert(ours.to_owned(), json!(given));
+            }
+        }
+        let driver = made.and_then(|made| made.get("driver")).and_then(text);
+        if let Some(driver) = driver.filter(|driver| driver != "local") {
+            options.insert("driver".to_owned(), json!(driver));
+        }
+        if !options.is_empty() {
+            mount["volume"] = json!(options);
+        }
+    }
+
+    fn rest_of(&mut self, section: &str, left: &Map<String, Value>) {
+        for field in left.keys() {
+            self.note("volumes", &format!("`{section}.{field}` {LEFT}"));
+        }
     }
 
     fn file(&self, kind: &'static str, value: &Value) -> Option<Value> {
@@ -108,11 +191,7 @@ impl Service<'_> {
             }
         }
         if let Some(mode) = long.get("mode") {
-            let mode = match mode.as_u64() {
-                Some(number) => format!("0{number:o}"),
-                None => text(mode).unwrap_or_default(),
-            };
-            file["mode"] = json!(mode);
+            file["mode"] = json!(octal(mode));
         }
         Some(file)
     }

@@ -3,6 +3,7 @@
 mod adopt;
 mod analysis;
 mod branches;
+mod compose;
 mod contents;
 mod dependencies;
 mod experiments;
