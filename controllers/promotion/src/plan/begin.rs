@@ -199,7 +199,9 @@ fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why
 
 /// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
 pub(super) fn first(draft: &mut Draft<'_>) -> Move {
-    if taking_back::superseded(draft).is_some() || preview::asked_for(draft) {
+    let at_it = draft.target.rollout.as_ref().map(|run| &run.revision);
+    let at_it = at_it.and_then(|revision| gates::under_way(draft, revision));
+    if at_it.is_none() && (taking_back::superseded(draft).is_some() || preview::asked_for(draft)) {
         let revision = draft.target.rollout.take().map(|rollout| rollout.revision);
         draft.target.canary = None;
         if let Some(revision) = revision {

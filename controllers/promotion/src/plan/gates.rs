@@ -308,9 +308,25 @@ fn has_run(draft: &Draft<'_>, revision: &RevisionId, job: &str) -> bool {
     ran.is_some_and(|ran| ran.jobs.iter().any(|name| name == job))
 }
 
-/// The job after which there is no way back from this revision.
+/// The job after which there is no way back from this revision: it has run, or is at it.
 pub(super) fn irreversible(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
-    draft.target.ran.get(revision)?.irreversible.clone()
+    let ran = draft.target.ran.get(revision);
+    let ran = ran.and_then(|ran| ran.irreversible.clone());
+    ran.or_else(|| under_way(draft, revision))
+}
+
+/// The job that is not to be stopped in the middle.
+pub(super) fn under_way(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
+    let open = |due: &&Due| {
+        let answer = answer(draft, &due.id);
+        answer.is_none_or(|answer| answer.verdict == GateVerdict::Open)
+    };
+    let mut due = draft.target.due.iter();
+    let at_it = due.find(|due| {
+        let lasting = due.job.as_ref().is_some_and(|job| !job.reversible);
+        lasting && due.about.revision == *revision && open(due)
+    });
+    at_it.map(|due| due.name().to_owned())
 }
 
 /// The job of another revision that did for good what this one knows nothing of.

@@ -398,3 +398,41 @@ fn a_freeze_is_overridden_by_who_has_its_role() {
     thaw(&mut sim, &["ops"]);
     assert_eq!(sim.weight(), 5000, "{:?}", sim.status());
 }
+
+#[test]
+fn a_job_that_is_not_reversible_is_not_stopped_in_the_middle_by_a_newer_image() {
+    for first in [false, true] {
+        let asks = |release: &mut Release| {
+            release.spec.before_traffic = vec![job(false)];
+            release.spec.analysis.disabled = true;
+        };
+        let mut sim = if first {
+            let mut release = release("good:2");
+            asks(&mut release);
+            Sim::new(release)
+        } else {
+            second(asks)
+        };
+        sim.settle();
+        assert_eq!(due(&sim), ["beforeTraffic"]);
+        let runs = sim.rollout().revision.clone();
+        sim.image("good:3");
+        sim.settle();
+        assert_eq!(sim.rollout().revision, runs, "{:?}", sim.status());
+        assert_eq!(due(&sim), ["beforeTraffic"]);
+        if !first {
+            sim.ask(Verb::Abort, false);
+            sim.world.operations.last_mut().unwrap().force = false;
+            sim.promote();
+            let answer = sim.status().last_operation.clone().unwrap();
+            assert!(
+                !answer.accepted && answer.message.contains("migrate"),
+                "{answer:?}"
+            );
+        }
+        // It failed: then nothing was done for good, and the newer one takes its place.
+        sim.gates(GateVerdict::No);
+        sim.settle();
+        assert_ne!(sim.rollout().revision, runs, "{:?}", sim.status());
+    }
+}

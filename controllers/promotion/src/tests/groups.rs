@@ -398,7 +398,7 @@ fn calm(group: &mut Group) {
                 both.approval = None;
             }
         });
-        for verb in [Verb::EndHold, Verb::Resume] {
+        for verb in [Verb::EndHold, Verb::Abort] {
             sim.ask(verb, false);
         }
         sim.image(&format!("good:last-{one}"));

@@ -9,6 +9,7 @@ mod dependencies;
 mod experiments;
 mod forward;
 mod gates;
+mod history;
 mod input;
 mod life;
 mod metrics;
