@@ -33,7 +33,7 @@ impl Problem {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
-            message: message.into(),
+            message: harmless(message.into()),
             ..Self::default()
         }
     }
@@ -90,6 +90,22 @@ pub(crate) fn join(path: &mut String, name: &str) {
         path.push_str(&quoted(name, '"'));
         path.push(']');
     }
+}
+
+/// A message may repeat what somebody wrote anywhere in it: nothing of that reaches a terminal as a command.
+fn harmless(text: String) -> String {
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() {
+            out.extend(one.escape_debug());
+        } else {
+            out.push(one);
+        }
+    }
+    out
 }
 
 /// What somebody wrote, between backquotes: cut to a readable length, and harmless to a terminal.

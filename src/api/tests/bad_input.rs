@@ -25,6 +25,11 @@ fn with(from: &str, to: &str) -> String {
 
 const CASES: &[(&str, &str, &str)] = &[
     (
+        "a field whose name would change a terminal",
+        CANARY,
+        "    canary: { steps: [{ weight: 1 }] }\n    \"blue\\tgreen\\e[31m\": {}\n",
+    ),
+    (
         "group: a name that is none",
         "  replicas: 4",
         "  replicas: 4\n  group: Web_1",

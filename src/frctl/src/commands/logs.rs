@@ -46,7 +46,7 @@ pub(super) async fn run(session: &Session, options: &Logs) -> Result<Exit> {
             }
             break;
         }
-        match again(&client, &key, options, &mut shown, broke).await {
+        match again(&client, &key, options, &mut shown, broke).await? {
             Some(next) => response = next,
             None => return Ok(Exit::Done),
         }
@@ -68,7 +68,7 @@ async fn again(
     options: &Logs,
     shown: &mut Shown<'_>,
     broke: bool,
-) -> Option<Response> {
+) -> Result<Option<Response>> {
     let mut said = broke;
     if said {
         term::complain(&format!("{BROKE}; trying again…"));
@@ -82,9 +82,19 @@ async fn again(
                 if said {
                     term::complain("frd answers again");
                 }
-                return Some(response);
+                return Ok(Some(response));
             }
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => return None,
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => return Ok(None),
+            Ok(response)
+                if matches!(
+                    response.status(),
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                ) =>
+            {
+                let status = response.status();
+                let body = response.bytes().await.unwrap_or_default();
+                return Err(refusal(status, &body).error);
+            }
             // It is starting, or the side that is asked for has nobody just now.
             Ok(_) | Err(_) => {
                 if !std::mem::replace(&mut said, true) {
