@@ -9,9 +9,9 @@ use fm_api::target::{RevisionTarget, Slot};
 
 use super::draft::Draft;
 use super::gates::Moment;
-use super::rollout::{Move, missing, not_yet_routed, switch};
+use super::rollout::{Move, missing, switch};
 use super::why::Why;
-use super::{dependencies, experiment, gates, group, preview, removal, taking_back};
+use super::{dependencies, experiment, gates, group, preview, removal, routing, taking_back};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -26,7 +26,7 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
         });
     };
     if draft.target.stable.as_ref() == Some(&wanted) {
-        if let Some(why) = not_yet_routed(draft) {
+        if let Some(why) = routing::not_yet(draft) {
             return Move::Wait(why);
         }
         if let Some(why) = experiment::why(draft).filter(|_| draft.ready(&wanted) > 0) {
@@ -43,7 +43,7 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             revision: draft.name(&wanted),
             reason: failed.reason.clone(),
             why: failed.why.clone(),
-            stable: draft.target.stable.is_some(),
+            stable: draft.stable(),
         });
     }
     if preview::asked_for(draft) {
@@ -67,6 +67,7 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
         return Move::Wait(Why::Behind {
             revision: draft.name(&wanted),
             job,
+            stable: draft.stable(),
         });
     }
     begin(draft, &wanted)

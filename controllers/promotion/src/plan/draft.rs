@@ -12,7 +12,9 @@ use fm_api::target::{RevisionRecord, Slot, Target};
 use fm_api::verdict::Verdict;
 use jiff::Timestamp;
 
+use super::routing;
 use super::step::Notice;
+use super::why::Stable;
 use super::world::World;
 
 /// The plan in the making.
@@ -118,6 +120,15 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// How stable does, as last seen.
+    pub(super) fn stable(&self) -> Option<Stable> {
+        let ready = self.ready(self.target.stable.as_ref()?);
+        Some(Stable {
+            ready,
+            replicas: self.replicas(),
+        })
+    }
+
     /// Tasks of the revision that are there or will be, with so many wanted: its service may still be set to more.
     pub(super) fn present(&self, revision: &RevisionId, wanted: u32) -> u32 {
         let seen = self.service(revision).map_or(0, |seen| {
@@ -195,6 +206,9 @@ impl<'a> Draft<'a> {
         }
         // With little room the steps are passed one by one, if without waiting: each finds the room that the last one left.
         if rollout.full && (rollout.warm || rollout.plan.max_surge.is_none()) {
+            return replicas;
+        }
+        if routing::outdoes(self, rollout) {
             return replicas;
         }
         rollout.plan.tasks(rollout.step, replicas)

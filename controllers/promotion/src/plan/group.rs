@@ -79,6 +79,7 @@ pub(super) fn unmet(draft: &mut Draft<'_>) -> Option<Why> {
         Some(last) => Why::TakenBackWithGroup {
             revision: draft.name(wanted),
             why: last.why.clone(),
+            stable: draft.stable(),
         },
         None => Why::Group {
             ready: false,

@@ -16,7 +16,7 @@ use fm_api::verdict::{Decision, Reason, Standing};
 use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
-use super::{begin, gates, group, hold, intake, removal, surge, taking_back, traffic};
+use super::{begin, gates, group, hold, intake, removal, routing, surge, taking_back, traffic};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -92,8 +92,10 @@ fn one(draft: &mut Draft<'_>) -> Move {
             why: pause.why,
         });
     }
-    if let Some(why) = not_yet_routed(draft) {
-        return Move::Wait(why);
+    if stage != Stage::Preparing
+        && let Some(why) = routing::not_yet(draft)
+    {
+        return routing::instead(draft, why);
     }
     match stage {
         Stage::Preparing => gates::preparing(draft),
@@ -143,26 +145,6 @@ fn serve(draft: &mut Draft<'_>) {
     {
         traffic::set(draft, &stable, None, Weight::ZERO);
     }
-}
-
-/// Routes that a worker was given: what of stable's tasks is waited for before they lead to it.
-pub(super) fn not_yet_routed(draft: &Draft<'_>) -> Option<Why> {
-    let stable = draft.target.stable.as_ref()?;
-    if !draft.routed() || draft.target.traffic.is_some() {
-        return None;
-    }
-    if draft.world.live.is_empty() {
-        return Some(Why::NoAgent);
-    }
-    Some(Why::Scaling(Scaling {
-        revision: draft.name(stable),
-        needed: draft.replicas(),
-        ready: draft.ready(stable),
-        healthy: draft.healthy(stable),
-        says: taking_back::says(draft, stable),
-        no_node: taking_back::no_node(draft, stable),
-        deadline: None,
-    }))
 }
 
 /// What of the canary's tasks is waited for.

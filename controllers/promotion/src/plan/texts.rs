@@ -1,12 +1,11 @@
 //! The sentences and stable words of each [`Why`]. No sentence changes by itself with time: times in it are absolute.
 
-use fm_api::quantity::Weight;
 use fm_api::rollout::Held;
 use fm_api::status::reasons;
-use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
-use super::why::{At, GateWait, PreviewUp, Scaling, Why};
+use super::phrases::{clock, day, plain, tasks};
+use super::why::{Stable, Why};
 
 impl Why {
     /// The stable, documented word.
@@ -180,8 +179,13 @@ impl Why {
                 let stands = if *ready { "it is ready, and " } else { "" };
                 format!("{stands}waits for its group: for {}", all_of(waits))
             }
-            Why::TakenBackWithGroup { revision, why } => format!(
-                "stable serves; {revision} was taken back {}; it begins again with that one",
+            Why::TakenBackWithGroup {
+                revision,
+                why,
+                stable,
+            } => format!(
+                "{}{revision} was taken back {}; it begins again with that one",
+                first(stable.as_ref()),
                 plain(why)
             ),
             Why::Frozen {
@@ -213,12 +217,7 @@ impl Why {
                 revision,
                 ready,
                 replicas,
-            } => {
-                format!(
-                    "{revision} serves with {ready} of {replicas} {}",
-                    tasks(*replicas)
-                )
-            }
+            } => serving(revision, *ready, *replicas),
             Why::Held { held, harm } => sentence_of_hold(held, harm.as_deref()),
             Why::Preview(up) => up.sentence(),
             Why::Experiment(up) => up.sentence(),
@@ -246,10 +245,14 @@ impl Why {
                 why,
                 stable,
                 ..
-            } => failed(revision, why, *stable),
-            Why::Behind { revision, job } => format!(
-                "stable serves; {revision} is older than what the job {job} has done for good, and does not begin by \
-                 itself"
+            } => failed(revision, why, stable.as_ref()),
+            Why::Behind {
+                revision,
+                job,
+                stable,
+            } => format!(
+                "{}{revision} is older than what the job {job} has done for good, and does not begin by itself",
+                first(stable.as_ref())
             ),
             Why::Deleting { waits } => format!("is being taken down: {waits}"),
         }
@@ -307,132 +310,42 @@ fn broken(why: &str, canary: u32) -> String {
     )
 }
 
-fn failed(revision: &str, why: &str, stable: bool) -> String {
-    let serves = if stable { "stable serves; " } else { "" };
+fn failed(revision: &str, why: &str, stable: Option<&Stable>) -> String {
+    let first = first(stable);
     format!(
-        "{serves}{revision} was taken back and is not tried again by itself: {}",
+        "{first}{revision} was taken back and is not tried again by itself: {}",
         plain(why)
     )
 }
 
-impl Scaling {
-    fn sentence(&self) -> String {
-        let Scaling {
-            revision,
-            needed,
-            ready,
-            ..
-        } = self;
-        let state = match self.healthy {
-            Some(healthy) if ready >= needed => {
-                format!(
-                    "{healthy} of {needed} {} of {revision} healthy in HAProxy",
-                    tasks(*needed)
-                )
-            }
-            Some(_) | None => format!("{ready} of {needed} {} of {revision} ready", tasks(*needed)),
-        };
-        let says = self
-            .says
-            .as_ref()
-            .map_or_else(String::new, |says| format!(" ({})", plain(says)));
-        let deadline = self.deadline.map_or_else(String::new, |at| {
-            format!("; without progress it fails at {}", clock(at))
-        });
-        format!("{state}{says}{deadline}")
+fn serving(revision: &str, ready: u32, replicas: u32) -> String {
+    if ready == 0 && replicas > 0 {
+        return format!("{revision} does not serve: {}", none_of(replicas));
+    }
+    format!(
+        "{revision} serves with {ready} of {replicas} {}",
+        tasks(replicas)
+    )
+}
+
+/// What comes before anything about another revision: how stable does.
+fn first(stable: Option<&Stable>) -> String {
+    match stable {
+        None => String::new(),
+        Some(Stable { ready, replicas }) if ready >= replicas => "stable serves; ".to_owned(),
+        Some(Stable { ready: 0, replicas }) => {
+            format!("stable does not serve: {}; ", none_of(*replicas))
+        }
+        Some(Stable { ready, replicas }) => {
+            format!("stable serves with {ready} of {replicas} tasks; ")
+        }
     }
 }
 
-impl At {
-    /// The canary's part: of the requests, or a worker's tasks.
-    fn share(&self) -> String {
-        match self.tasks {
-            Some((some, all)) => format!("{some} of {all} {}", tasks(all)),
-            None => self.weight.to_string(),
-        }
-    }
-
-    /// Where it stands.
-    fn stands(&self) -> String {
-        match self.kind {
-            Kind::Canary => format!("stays at {}", self.share()),
-            Kind::BlueGreen if self.tasks.is_some() => "stands whole beside stable".to_owned(),
-            Kind::BlueGreen if self.weight == Weight::FULL => {
-                "serves everything, and the old revision stands by whole".to_owned()
-            }
-            Kind::BlueGreen => "stands whole beside stable".to_owned(),
-        }
-    }
-
-    /// What comes after this step.
-    fn then(&self) -> String {
-        match self.kind {
-            Kind::Canary if self.step < self.steps => {
-                format!("step {} of {}", self.step + 1, self.steps)
-            }
-            Kind::Canary if self.tasks.is_some() => "all tasks".to_owned(),
-            Kind::Canary => "all traffic".to_owned(),
-            Kind::BlueGreen if self.weight == Weight::FULL => "it is stable".to_owned(),
-            Kind::BlueGreen => "the switch".to_owned(),
-        }
-    }
-
-    fn evidence(&self) -> String {
-        let (stands, then) = (self.stands(), self.then());
-        match self.kind {
-            Kind::Canary => {
-                format!("{stands}: the hold is over, evidence is still missing, then {then}")
-            }
-            Kind::BlueGreen => {
-                format!("{stands}: its metrics have not all passed yet, then {then}")
-            }
-        }
-    }
-
-    fn inconclusive(&self, sentence: &str) -> String {
-        let (stands, said) = (self.stands(), plain(sentence));
-        format!("{stands}: the analysis is inconclusive ({said}); promote or abort")
-    }
-
-    fn approval(&self, role: Option<&str>) -> String {
-        let (stands, then) = (self.stands(), self.then());
-        let role = role.map_or_else(String::new, |role| format!(" with the role {role}"));
-        format!("{stands} until somebody{role} promotes it, then {then}")
-    }
-
-    fn holding(&self) -> String {
-        let until = self
-            .until
-            .map_or_else(String::new, |at| format!(" until {}", clock(at)));
-        let (stands, word) = match self.kind {
-            Kind::Canary => (format!("holds at {}", self.share()), "hold"),
-            Kind::BlueGreen if self.weight == Weight::FULL => (self.stands(), "watch"),
-            Kind::BlueGreen => (self.stands(), "hold"),
-        };
-        format!(
-            "{stands}{until} ({word} {}), then {}",
-            self.hold,
-            self.then()
-        )
-    }
-}
-
-impl GateWait {
-    fn sentence(&self) -> String {
-        let title = &self.title;
-        let says = match (&self.said, self.confirms) {
-            (Some(said), true) => format!(", which does not say yes yet ({})", plain(said)),
-            (Some(said), false) => format!(", which failed so far ({})", plain(said)),
-            (None, true) => " to say yes".to_owned(),
-            (None, false) => String::new(),
-        };
-        let next = self.next.map_or_else(String::new, |at| {
-            format!("; it is asked again at {}", clock(at))
-        });
-        let until = self
-            .until
-            .map_or_else(String::new, |at| format!("; it is given up at {}", day(at)));
-        format!("waits for {title}{says}{next}{until}")
+fn none_of(replicas: u32) -> String {
+    match replicas {
+        1 => "its task is not ready".to_owned(),
+        more => format!("none of its {more} tasks is ready"),
     }
 }
 
@@ -458,46 +371,4 @@ fn sentence_of_hold(held: &Held, harm: Option<&str>) -> String {
         held.by,
         day(held.until)
     )
-}
-
-impl PreviewUp {
-    fn sentence(&self) -> String {
-        let leads = if self.leads.is_empty() {
-            String::new()
-        } else {
-            format!(" at {}", self.leads.join(", "))
-        };
-        let others = match self.others {
-            0 => String::new(),
-            1 => "; one other is there, too".to_owned(),
-            more => format!("; {more} others are there, too"),
-        };
-        format!(
-            "the preview of {} is up{leads} with {} of {} {} until {}{others}",
-            self.revision,
-            self.ready,
-            self.replicas,
-            tasks(self.replicas),
-            day(self.until)
-        )
-    }
-}
-
-/// A day and its time, to the second.
-fn day(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// A time of day, to the second.
-pub(super) fn clock(at: Timestamp) -> String {
-    at.strftime("%H:%M:%S UTC").to_string()
-}
-
-fn tasks(n: u32) -> &'static str {
-    if n == 1 { "task" } else { "tasks" }
-}
-
-/// Without the full stop and the white space around it, to stand inside another sentence.
-fn plain(text: &str) -> &str {
-    text.trim().trim_end_matches('.')
 }

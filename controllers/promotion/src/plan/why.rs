@@ -109,6 +109,8 @@ pub enum Why {
         revision: String,
         /// With whom, and why.
         why: String,
+        /// Stable's tasks.
+        stable: Option<Stable>,
     },
     /// Somebody, or a rule, stopped it.
     Paused {
@@ -206,8 +208,8 @@ pub enum Why {
         reason: String,
         /// The sentence.
         why: String,
-        /// Whether there is a stable revision.
-        stable: bool,
+        /// Stable's tasks; absent: there is no stable revision.
+        stable: Option<Stable>,
     },
     /// The spec's revision is older than what a job has done for good.
     Behind {
@@ -215,12 +217,23 @@ pub enum Why {
         revision: String,
         /// The job.
         job: String,
+        /// Stable's tasks.
+        stable: Option<Stable>,
     },
     /// Everything is being taken down.
     Deleting {
         /// What is waited for.
         waits: String,
     },
+}
+
+/// How stable does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stable {
+    /// Its ready tasks.
+    pub ready: u32,
+    /// … of so many.
+    pub replicas: u32,
 }
 
 /// A preview that is up.

@@ -43,6 +43,26 @@ fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_some
 }
 
 #[test]
+fn how_stable_does_is_told_before_what_was_taken_back() {
+    let mut sim = at_first_step();
+    let stable = sim.target().stable.clone().unwrap();
+    sim.verdict(Decision::Rollback);
+    for (dead, says) in [
+        (0, "stable serves; revision 2"),
+        (1, "stable serves with 3 of 4 tasks; revision 2"),
+        (
+            4,
+            "stable does not serve: none of its 4 tasks is ready; revision 2",
+        ),
+    ] {
+        sim.dead.insert(stable.clone(), dead);
+        sim.settle();
+        let why = &sim.status().why;
+        assert!(why.starts_with(says), "{why}");
+    }
+}
+
+#[test]
 fn a_verdict_of_another_run_says_nothing() {
     let mut sim = at_first_step();
     sim.verdict(Decision::Rollback);

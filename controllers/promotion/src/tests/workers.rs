@@ -183,3 +183,33 @@ fn with_max_surge_a_workers_tasks_are_changed_one_after_the_other() {
         ],
     );
 }
+
+#[test]
+fn where_stable_never_answers_on_its_first_routes_the_next_revision_takes_its_place_once_it_does() {
+    for (image, promoted) in [("good:2", true), ("sick:2", false)] {
+        let mut sim = Sim::serving(worker("sick:1"));
+        sim.apply(|worker| worker.spec.routes = release("").spec.routes);
+        sim.settle();
+        sim.ask(Verb::Promote, true);
+        sim.run(20);
+        assert!(
+            sim.status().why.contains("in HAProxy"),
+            "{}",
+            sim.status().why
+        );
+        sim.image(image);
+        sim.run(20);
+        let status = sim.status();
+        let expected = if promoted {
+            Outcome::Promoted
+        } else {
+            Outcome::Failed
+        };
+        assert_eq!(ended(&sim).0, expected, "{}", status.why);
+        assert_eq!(sim.target().traffic.is_some(), promoted);
+        if promoted {
+            assert_eq!((stable_tasks(&sim), sim.target().revisions.len()), (4, 1));
+            assert_eq!(status.phase, Phase::Healthy);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use fm_api::experiment::{BASELINE, SideResult, SideTarget};
 
 use super::super::draft::Draft;
-use super::super::texts::clock;
+use super::super::phrases::clock;
 use super::super::why::{ExperimentUp, Why};
 use super::{until, verdict};
 
