@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use fm_e2e::{Plan, World, answered_by, stable_is};
 use fm_harness::load::Outcome;
 use fm_harness::stack::Stack;
-use fm_harness::{image, run, until};
+use fm_harness::{run, until};
 
 use crate::record::{Record, quantile};
 
@@ -16,18 +16,19 @@ const ROUNDS: usize = 7;
 pub(crate) async fn bad_canary(record: &mut Record) -> Result<()> {
     let mut world = World::new(None).await?;
     let tag = format!("{}:fifth", world.repository);
-    image::build(
-        &tag,
-        &[
-            ("VERSION", "fifth"),
-            ("ERROR_RATE", "0.2"),
-            ("LATENCY_MS", "5"),
-        ],
-    )
-    .await?;
+    world
+        .images
+        .build(
+            &tag,
+            &[
+                ("VERSION", "fifth"),
+                ("ERROR_RATE", "0.2"),
+                ("LATENCY_MS", "5"),
+            ],
+        )
+        .await?;
     let outcome = bad_canary_in(&mut world).await;
     world.end().await;
-    image::remove(&[tag]).await;
     let seconds = outcome?;
     record.add(
         "bad_canary_to_zero_p50",
@@ -116,7 +117,7 @@ async fn rollover_in(world: &mut World) -> Result<(Vec<f64>, Vec<f64>)> {
         ..Plan::default()
     };
     world.first(&plan).await?;
-    let service = format!("bench-{}", world.namespace);
+    let service = format!("{}_bench", world.namespace);
     let images = ["v1", "v2"].map(|version| format!("{}:{version}", world.repository));
     run(
         "docker",

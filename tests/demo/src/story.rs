@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fm_harness::etcd::Etcd;
+use fm_harness::image::Images;
 use fm_harness::load::{Load, Outcome, Sums};
 use fm_harness::stack::Stack;
-use fm_harness::{image, unique};
+use fm_harness::unique;
 use serde_json::Value;
 
 use crate::picture::{Stage, in_force, version_of};
@@ -43,13 +44,12 @@ pub(crate) async fn play(etcd: bool, rate: u32) -> Result<Vec<String>> {
     let id = unique();
     let repository = format!("demo-{id}/shop");
     stage.chapter("The stage is set");
-    let mut tags = Vec::new();
+    let mut images = Images::default();
     for (version, environment) in VERSIONS {
         let tag = format!("{repository}:{version}");
         let mut all = vec![("VERSION", version), ("LATENCY_MS", LATENCY)];
         all.extend_from_slice(environment);
-        image::build(&tag, &all).await?;
-        tags.push(tag);
+        images.build(&tag, &all).await?;
     }
     stage.say(&format!("five images FROM scratch: {repository}:v1 to :v5; v3 fails one request in five, v4 crashes at start"));
     let store = if etcd {
@@ -81,7 +81,6 @@ pub(crate) async fn play(etcd: bool, rate: u32) -> Result<Vec<String>> {
     let outcome = story.all(rate).await;
     story.stage.curtain();
     story.stack.down().await;
-    image::remove(&tags).await;
     outcome.map(|()| story.broken)
 }
 

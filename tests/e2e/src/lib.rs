@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use fm_harness::image::Images;
 use fm_harness::load::{Load, Outcome};
 use fm_harness::stack::Stack;
-use fm_harness::{image, unique};
+use fm_harness::unique;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
@@ -23,7 +24,8 @@ pub struct World {
     pub namespace: String,
     /// The images' repository.
     pub repository: String,
-    tags: Vec<String>,
+    /// Images that go with it.
+    pub images: Images,
 }
 
 /// What a manifest says besides the image; each test changes what it is about.
@@ -76,7 +78,7 @@ impl World {
     pub async fn with(etcd: Option<&str>, extra: &[&str]) -> Result<Self> {
         let id = unique();
         let repository = format!("e2e-{id}/app");
-        let mut tags = Vec::new();
+        let mut images = Images::default();
         for (version, environment) in [
             ("v1", &[] as &[(&str, &str)]),
             ("v2", &[]),
@@ -86,14 +88,13 @@ impl World {
             let tag = format!("{repository}:{version}");
             let mut all = vec![("VERSION", version)];
             all.extend_from_slice(environment);
-            image::build(&tag, &all).await?;
-            tags.push(tag);
+            images.build(&tag, &all).await?;
         }
         Ok(Self {
             stack: Stack::start_with(etcd, extra).await?,
             namespace: format!("e2e-{id}"),
             repository,
-            tags,
+            images,
         })
     }
 
@@ -185,7 +186,6 @@ impl World {
     /// Removes everything the test made.
     pub async fn end(self) {
         self.stack.down().await;
-        image::remove(&self.tags).await;
     }
 }
 

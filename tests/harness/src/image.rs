@@ -2,13 +2,32 @@
 
 use anyhow::{Context, Result};
 
-use crate::run;
+use crate::{docker, run};
 
-/// Builds `tag` from the static demo service, with this environment, and gives the image's id.
-///
-/// # Errors
-/// When the service was not built statically (see `make build`) or Docker refuses.
-pub async fn build(tag: &str, environment: &[(&str, &str)]) -> Result<String> {
+/// Images that were built for a test; they go with it, also when it fails.
+#[derive(Debug, Default)]
+pub struct Images {
+    tags: Vec<String>,
+}
+
+impl Images {
+    /// Builds `tag` from the static demo service, with this environment, and gives the image's id.
+    ///
+    /// # Errors
+    /// When the service was not built statically (see `make build`) or Docker refuses.
+    pub async fn build(&mut self, tag: &str, environment: &[(&str, &str)]) -> Result<String> {
+        self.tags.push(tag.to_owned());
+        build(tag, environment).await
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        remove(&self.tags);
+    }
+}
+
+async fn build(tag: &str, environment: &[(&str, &str)]) -> Result<String> {
     let service = crate::program("demo-service")?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     std::fs::copy(&service, folder.path().join("app"))
@@ -26,10 +45,9 @@ pub async fn build(tag: &str, environment: &[(&str, &str)]) -> Result<String> {
         .to_owned())
 }
 
-/// Removes images that we built; one that is still used stays.
-pub async fn remove(tags: &[String]) {
-    for tag in tags {
-        // It may be in use for another moment, or gone already: either is fine.
-        let _ = run("docker", &["image", "rm", "-f", tag]).await;
+/// Removes images that we built or pulled; what is gone already is fine.
+pub(crate) fn remove(images: &[String]) {
+    for image in images {
+        docker(&["image", "rm", "-f", image]);
     }
 }

@@ -106,7 +106,7 @@ impl Registry {
             || async {
                 let listed = run("docker", &["images", "-q", "--no-trunc", &repository]).await;
                 let ids: Vec<String> = listed.ok()?.split_whitespace().map(str::to_owned).collect();
-                image::remove(&ids).await;
+                image::remove(&ids);
                 ids.is_empty().then_some(())
             },
         )

@@ -1,5 +1,6 @@
 //! One `frd` with its store, its HAProxy and its sockets, in a folder of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::api::Api;
-use crate::{alive, free_port, program, run, signal, until};
+use crate::{alive, docker, free_port, program, signal, until};
 
-/// A running stack. Dropping it kills its processes; [`Stack::down`] removes its services as well.
+/// A running stack. Whatever way it ends, its processes are gone then, and what it made in Docker.
 pub struct Stack {
     folder: TempDir,
     port: u16,
@@ -324,58 +325,57 @@ impl Stack {
         }
     }
 
-    /// Stops everything and removes what it made: HAProxy, services of its namespaces, folders.
+    /// Ends `frd` in order; then everything that it made goes, as it does when a test fails.
     pub async fn down(mut self) {
         if self.child.is_some() {
-            // A frd that does not end in order is killed below.
+            // What does not end in order is killed.
             let _ = self.stop_frd().await;
-        }
-        self.sweep().await;
-    }
-
-    async fn sweep(&mut self) {
-        // Dying processes and services may be gone already: then there is nothing to do.
-        let _ = self.kill_haproxy().await;
-        for namespace in &self.namespaces {
-            let filter = format!("name=fm_{namespace}_");
-            let ids = run("docker", &["service", "ls", "-q", "--filter", &filter])
-                .await
-                .unwrap_or_default();
-            for id in ids.split_whitespace() {
-                let _ = run("docker", &["service", "rm", id]).await;
-            }
         }
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // Reached without `down` only when a test failed: leave nothing behind then either.
         self.child = None;
         for pid in self.haproxy_pids() {
-            let _ = std::process::Command::new("sh")
-                .args(["-c", &format!("kill -KILL {pid}")])
+            let _ = std::process::Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
                 .status();
         }
         for namespace in &self.namespaces {
-            let ids = std::process::Command::new("docker")
-                .args([
-                    "service",
-                    "ls",
-                    "-q",
-                    "--filter",
-                    &format!("name=fm_{namespace}_"),
-                ])
-                .output();
-            let ids = ids
-                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-                .unwrap_or_default();
-            for id in ids.split_whitespace() {
-                let _ = std::process::Command::new("docker")
-                    .args(["service", "rm", id])
-                    .stdout(Stdio::null())
-                    .status();
-            }
+            remove(namespace);
         }
     }
 }
+
+/// Removes what Docker has of a namespace: services, also those that a test made itself, configs and secrets, and the jobs
+/// and the key of the `frd` that they belong to.
+fn remove(namespace: &str) {
+    let mut owners = BTreeSet::new();
+    for name in [
+        format!("name=fm_{namespace}_"),
+        format!("name={namespace}_"),
+    ] {
+        for kind in ["service", "config", "secret"] {
+            for id in docker(&[kind, "ls", "-q", "--filter", &name]).split_whitespace() {
+                let owner = docker(&[kind, "inspect", "-f", OWNER, id]);
+                owners.insert(owner.trim().to_owned());
+                docker(&[kind, "rm", id]);
+            }
+        }
+        // Swarm stops them in its own time, and an image in use would only lose its name.
+        for id in docker(&["ps", "-aq", "--filter", &name]).split_whitespace() {
+            docker(&["rm", "-f", id]);
+        }
+    }
+    for owner in owners.iter().filter(|owner| !owner.is_empty()) {
+        let jobs = format!("label=fridaymorning.dev/job-of={owner}");
+        for id in docker(&["service", "ls", "-q", "--filter", &jobs]).split_whitespace() {
+            docker(&["service", "rm", id]);
+        }
+        docker(&["config", "rm", &format!("fm_key_{owner}")]);
+    }
+}
+
+/// The installation whose service, config or secret it is.
+const OWNER: &str = "{{index .Spec.Labels \"fridaymorning.dev/managed-by\"}}";

@@ -6,8 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use fm_harness::image::Images;
 use fm_harness::stack::Stack;
-use fm_harness::{free_port, image, program, run, unique, until};
+use fm_harness::{free_port, program, run, unique, until};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -180,7 +181,8 @@ async fn send_all(stack: &Stack, plain: u16, secured: u16, ca: &str) -> Result<(
     }
 
     let tag = format!("fm-forward-{}:say", unique());
-    image::build(&tag, &[]).await?;
+    let mut images = Images::default();
+    images.build(&tag, &[]).await?;
     let line = r#"{"rc":"r|s|500|a|b|clients/docker|aaaa|bbbb|1","sd":"c","st":200,"ts":"--","tr":3,"p":13,"n":{n}}"#;
     let address = format!("fluentd-address=127.0.0.1:{plain}");
     let said = run(
@@ -201,7 +203,7 @@ async fn send_all(stack: &Stack, plain: u16, secured: u16, ca: &str) -> Result<(
         ],
     )
     .await;
-    image::remove(std::slice::from_ref(&tag)).await;
+    drop(images);
     said?;
     counted(stack, "docker", 250).await
 }

@@ -122,7 +122,7 @@ async fn a_job_on_swarm_judges_and_is_removed() -> Result<()> {
     // `passes` ends with 0, `crash` with 3 and a word of why.
     let (bad, good) = (judged_by(&job("crash")), judged_by(&job("passes")));
     let tag = format!("{}:passes", world.repository);
-    fm_harness::image::build(&tag, &[("CRASH", "0")]).await?;
+    world.images.build(&tag, &[("CRASH", "0")]).await?;
     world.first(&good).await?;
     let load = world.load(&good, 100);
     world.apply(&bad, "v2").await?;
@@ -161,6 +161,5 @@ async fn a_job_on_swarm_judges_and_is_removed() -> Result<()> {
     .await?;
     load.stop().await;
     world.end().await;
-    fm_harness::image::remove(&[tag]).await;
     Ok(())
 }

@@ -153,7 +153,7 @@ async fn what_is_ours_is_put_back_and_what_is_not_ours_is_left_alone() -> Result
     let mut world = World::new(None).await?;
     let plan = Plan::default();
     world.first(&plan).await?;
-    let foreign = format!("foreign-{}", world.namespace);
+    let foreign = format!("{}_foreign", world.namespace);
     let image = format!("{}:v1", world.repository);
     run(
         "docker",

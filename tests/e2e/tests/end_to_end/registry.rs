@@ -32,7 +32,10 @@ async fn a_private_image_is_pulled_with_the_login_that_the_manifest_names() -> R
         let image = format!("{}:{version}", world.repository);
         // Another content than the local image: nothing of it is on this machine afterwards.
         let own = format!("{}:private-{version}", world.repository);
-        fm_harness::image::build(&own, &[("VERSION", version), ("PRIVATE", &image)]).await?;
+        world
+            .images
+            .build(&own, &[("VERSION", version), ("PRIVATE", &image)])
+            .await?;
         registry.take(&own, &format!("app:{version}")).await?;
         run("docker", &["image", "rm", "-f", &own]).await?;
     }
