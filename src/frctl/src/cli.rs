@@ -242,8 +242,19 @@ pub(crate) struct Named {
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// Releases, NAME or NAMESPACE/NAME
-    #[arg(value_name = "NAME", required_unless_present_any = ["branch", "keep_branches"])]
+    #[arg(value_name = "NAME", required_unless_present_any = ["files", "branch", "keep_branches"])]
     pub(crate) names: Vec<String>,
+    /// Releases of these manifests: a file, a folder of *.yaml, *.yml and *.json, or - for standard input; may be repeated
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        conflicts_with_all = ["names", "branch", "keep_branches"]
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// With -f: folders inside folders too
+    #[arg(short = 'R', long, requires = "files")]
+    pub(crate) recursive: bool,
     /// Releases that were applied with --branch NAME
     #[arg(long, value_name = "NAME", conflicts_with = "names")]
     pub(crate) branch: Option<String>,

@@ -294,7 +294,7 @@ pub(super) fn in_namespace(
 }
 
 /// Says every problem of one document.
-fn refused(source: &str, key: Option<&str>, problems: &[Problem]) -> Failed {
+pub(super) fn complain(source: &str, key: Option<&str>, problems: &[Problem]) {
     for problem in problems {
         let mut shown = problem.clone();
         if shown.file.is_none() {
@@ -306,6 +306,10 @@ fn refused(source: &str, key: Option<&str>, problems: &[Problem]) -> Failed {
             None => term::complain(&text),
         }
     }
+}
+
+fn refused(source: &str, key: Option<&str>, problems: &[Problem]) -> Failed {
+    complain(source, key, problems);
     Failed::Document(
         json!({ "release": key, "file": source, "result": "invalid", "problems": problems }),
     )

@@ -9,7 +9,8 @@ use fm_api::http::{ErrorKind, ListBody, View};
 use fm_api::keys::ReleaseKey;
 use reqwest::Method;
 
-use crate::cli::Delete;
+use super::apply;
+use crate::cli::{Delete, Files};
 use crate::client::{Client, typed};
 use crate::error::{Error, Exit, Result};
 use crate::session::Session;
@@ -20,7 +21,14 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
     let client = session.client()?;
     let mut exit = Exit::Done;
     let mut deleting = Vec::new();
-    for key in asked_for(session, &client, options).await? {
+    let keys = if options.files.is_empty() {
+        asked_for(session, &client, options).await?
+    } else {
+        let (keys, all) = manifests(session, options)?;
+        exit = all;
+        keys
+    };
+    for key in keys {
         let query = if options.orphan { "?orphan=true" } else { "" };
         let path = format!("{}{query}", Client::release(&key));
         let request = client.request(Method::DELETE, &path);
@@ -66,6 +74,34 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// The releases of manifests. What is no valid manifest names nothing that may be deleted; its neighbours do.
+fn manifests(session: &Session, options: &Delete) -> Result<(Vec<ReleaseKey>, Exit)> {
+    let files = Files {
+        files: options.files.clone(),
+        recursive: options.recursive,
+        branch: None,
+        set: Vec::new(),
+    };
+    let sources = files::read(&files)?;
+    if sources.is_empty() {
+        return Err(Error::new("there is no document in what was given"));
+    }
+    let (mut keys, mut exit) = (Vec::new(), Exit::Done);
+    for source in sources {
+        let release = source
+            .document
+            .and_then(|release| apply::in_namespace(session, release));
+        match release {
+            Ok(release) => keys.push(release.key()),
+            Err(problems) => {
+                exit = Exit::Error;
+                apply::complain(&source.name, None, &problems);
+            }
+        }
+    }
+    Ok((keys, exit))
 }
 
 /// The releases that are meant, by name or by branch.

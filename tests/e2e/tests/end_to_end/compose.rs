@@ -192,6 +192,13 @@ async fn a_compose_file_with_every_field_runs_as_it_says() -> Result<()> {
         .await?;
     assert_eq!(code, 0, "{text}");
     assert!(!text.contains("carried over"), "nothing was lost: {text}");
+    let manifests = folder.join("manifests");
+    std::fs::create_dir(&manifests)?;
+    std::fs::write(manifests.join("web.yaml"), &text)?;
+    std::fs::write(
+        manifests.join("other.yaml"),
+        "kind: Service\nmetadata: { name: web }\n",
+    )?;
     world.stack.apply(&namespace, &text).await?;
     let ready = |view: &Value| view["status"]["phase"] == "healthy";
     let limit = Duration::from_secs(60);
@@ -243,8 +250,15 @@ async fn a_compose_file_with_every_field_runs_as_it_says() -> Result<()> {
         "{mounts:?}"
     );
 
-    let (code, text) = world.frctl(&["delete", "web", "--wait"]).await?;
-    assert_eq!(code, 0, "{text}");
+    let manifests = manifests.to_string_lossy();
+    let (code, text) = world.frctl(&["delete", "-f", &manifests, "--wait"]).await?;
+    assert_eq!(code, 1, "{text}");
+    let own = format!("release {namespace}/web deleted");
+    assert!(text.contains(&own), "{text}");
+    assert!(
+        text.contains("other.yaml:1:7"),
+        "what is no release deletes nothing: {text}"
+    );
     world.end().await;
     Ok(())
 }
