@@ -117,7 +117,7 @@ impl Calls {
     }
 }
 
-/// Makes one call. Only an answer that says 2xx, and not 202, is a yes.
+/// Makes one call. Only an answer that says 2xx, and where a yes is asked for not 202, is one.
 async fn call(
     client: &Client,
     key: &ReleaseKey,
@@ -169,7 +169,9 @@ async fn call(
     } else {
         format!("HTTP {status}: {said}")
     };
-    if (200..300).contains(&status) && status != 202 {
+    // Who is asked to agree and answers 202 has only taken the question in.
+    let agreed = status != 202 || !hook.when.confirms();
+    if (200..300).contains(&status) && agreed {
         Ok(words)
     } else {
         Err(words)

@@ -132,31 +132,33 @@ impl Agent {
     }
 }
 
-/// Listens on a socket in the agent's folder, which HAProxy reads anyway. Where that cannot be (a path too long for a
-/// socket), or where the operator says so, on TCP: where it listened before if that is still free, so that an adopted
-/// HAProxy goes on logging to it.
+/// Listens where the operator says; on a socket in the agent's folder, where HAProxy is somebody else's and shares that;
+/// else on a port of this machine, the same as before if that is still free, so that an adopted HAProxy goes on logging to it.
 async fn listen(options: &Options) -> std::io::Result<Receiver> {
-    if let Mode::External {
-        log: Some(address), ..
-    } = &options.mode
-    {
-        return Receiver::bind(*address).await;
-    }
-    let socket = options.dir.join("log.sock");
-    match Receiver::bind(Address::Unix(socket.clone())).await {
-        Ok(receiver) => return Ok(receiver),
-        Err(error) => tracing::warn!(
-            "{} cannot be used for HAProxy's log ({error}): a port on the loopback is used instead",
-            socket.display()
-        ),
+    match &options.mode {
+        Mode::External {
+            log: Some(address), ..
+        } => return Receiver::bind(*address).await,
+        Mode::External { log: None, .. } => {
+            let socket = options.dir.join("log.sock");
+            match Receiver::bind(Address::Unix(socket.clone())).await {
+                Ok(receiver) => return Ok(receiver),
+                Err(error) => tracing::warn!(
+                    "{} cannot be used for HAProxy's log ({error}): a port on the loopback is used instead",
+                    socket.display()
+                ),
+            }
+        }
+        Mode::Owned { .. } => {}
     }
     let path = options.dir.join("log.address");
     let before = std::fs::read_to_string(&path)
         .ok()
         .and_then(|text| text.trim().parse::<SocketAddr>().ok());
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let receiver = match Receiver::bind(before.unwrap_or(free)).await {
-        Err(_) if before.is_some() => Receiver::bind(free).await?,
+    let bind = |address| Receiver::bind(Address::Local(address));
+    let receiver = match bind(before.unwrap_or(free)).await {
+        Err(_) if before.is_some() => bind(free).await?,
         bound => bound?,
     };
     files::replace(&path, &receiver.address().to_string())?;

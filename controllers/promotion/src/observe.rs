@@ -8,6 +8,7 @@ use fm_api::dependency;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::operation::Operation;
+use fm_api::problem::Problem;
 use fm_api::release::Release;
 use fm_api::target::{RevisionRecord, Target};
 use fm_runtime::{Cache, ReconcileError, decode};
@@ -240,6 +241,9 @@ fn usable(
             "metadata.uid: it was not applied through the API".to_owned(),
         ]);
     }
+    if let Some(problem) = waits_for_itself(cache, key, &release) {
+        return Err(vec![problem.to_string()]);
+    }
     if release.spec.routes.is_empty() {
         return Ok(release);
     }
@@ -253,6 +257,26 @@ fn usable(
         Some(problem) => Err(vec![problem.to_string()]),
         None => Ok(release),
     }
+}
+
+/// Two who change the store at once can each write what only together is a circle.
+fn waits_for_itself(cache: &Cache, key: &ReleaseKey, release: &Release) -> Option<Problem> {
+    if release.spec.depends_on.is_empty() && release.spec.group.is_none() {
+        return None;
+    }
+    let others: Vec<Release> = cache
+        .list(&keys::releases_prefix())
+        .iter()
+        .filter(|entry| entry.key != key.release() && waits(&entry.value))
+        .filter_map(|entry| decode(entry).ok())
+        .collect();
+    dependency::cycle(release, others.iter())
+}
+
+/// Whether a stored release may wait for others; spares reading all of them at every look.
+fn waits(stored: &[u8]) -> bool {
+    std::str::from_utf8(stored)
+        .is_ok_and(|text| text.contains("\"dependsOn\"") || text.contains("\"group\""))
 }
 
 /// Whether a stored release may claim one of our hosts; spares reading all the others at every look.

@@ -129,7 +129,8 @@ impl Freeze {
                 };
                 let (begins, ends) = (time("from", from)?, time("to", to)?);
                 if ends <= begins {
-                    let what = format!("it ends at {to}, before it begins");
+                    let when = if ends == begins { "as" } else { "before" };
+                    let what = format!("it ends at {to}, {when} it begins");
                     return Err(wrong("to", what, "a time after `from`"));
                 }
                 Ok(())
@@ -142,16 +143,28 @@ impl Freeze {
         }
     }
 
+    /// Whether it is given by two ends that lie further apart than any window should be long.
+    #[must_use]
+    pub fn too_long(&self) -> bool {
+        let time = |text: &Option<String>| text.as_ref()?.parse::<DateTime>().ok();
+        let (Some(from), Some(to)) = (time(&self.from), time(&self.to)) else {
+            return false;
+        };
+        to.duration_since(from) > LONGEST
+    }
+
     /// Until when it holds, if it holds now. One that is wrong never holds: [`Freeze::check`] comes first.
     #[must_use]
     pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
         let zone = zone(&self.time_zone)?;
-        let at = |text: &String| {
+        // What lies beyond all times that can be told is as far away as can be.
+        let at = |text: &String, beyond: Timestamp| {
             let time: DateTime = text.parse().ok()?;
-            Some(time.to_zoned(zone.clone()).ok()?.timestamp())
+            let zoned = time.to_zoned(zone.clone());
+            Some(zoned.map_or(beyond, |zoned| zoned.timestamp()))
         };
         if let (Some(from), Some(to)) = (&self.from, &self.to) {
-            let (from, to) = (at(from)?, at(to)?);
+            let (from, to) = (at(from, Timestamp::MIN)?, at(to, Timestamp::MAX)?);
             return (from <= now && now < to).then_some(to);
         }
         let cron: Cron = self.cron.as_ref()?.parse().ok()?;

@@ -129,6 +129,10 @@ pub struct UndoRequest {
     pub to: Option<String>,
     /// Go back even to a revision that failed.
     pub force: bool,
+    /// Why, for the record.
+    pub why: Option<String>,
+    /// The operation's id: asking twice with the same id is asking once; absent: a new one.
+    pub id: Option<String>,
 }
 
 /// Several objects.

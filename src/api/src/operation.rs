@@ -24,7 +24,8 @@ pub struct Operation {
     /// With `promote`: no freeze window holds this rollout any more; `why` is then required.
     #[serde(default, skip_serializing_if = "is_false")]
     pub override_freeze: bool,
-    /// With `abort`: also where a job has made it irreversible; `why` is then required.
+    /// With `abort`: also where a job has made it irreversible; `why` is then required. With `undo`: also to a revision that
+    /// failed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
     /// Only for the rollout of this revision; absent: whichever runs.
@@ -52,7 +53,7 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// What can be asked of a rollout. `undo` is no operation of promotion: the API writes an earlier workload as the new spec.
+/// What can be asked of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verb {
@@ -66,6 +67,9 @@ pub enum Verb {
     Pause,
     /// Undo a pause.
     Resume,
+    /// Go back to an earlier revision. The API writes its workload as the new spec, and this word beside it, which says
+    /// who went back and why.
+    Undo,
     /// New tasks of the same revision.
     Restart,
     /// Nothing is repaired, promoted or moved for a while; only `abort` and deletion go on.

@@ -79,6 +79,26 @@ pub struct Rollout {
     /// Somebody's word that no freeze window holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thawed: Option<Thawed>,
+    /// What people said of it, and what they were answered; the last 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
+}
+
+/// What a person said of a rollout, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Word {
+    /// What was asked, such as `promote --full`.
+    pub asked: String,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What it did.
+    pub answer: String,
 }
 
 /// Somebody's word that no freeze window holds a rollout.
@@ -391,4 +411,7 @@ pub struct HistoryEntry {
     /// Somebody said that no freeze window holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thawed: Option<Thawed>,
+    /// What people said of it, and what they were answered; the last 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
 }

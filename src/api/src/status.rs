@@ -263,6 +263,8 @@ pub mod reasons {
 pub mod conditions {
     /// The stored spec can be used.
     pub const VALID: &str = "Valid";
+    /// The stored spec cannot be used, and what ran before goes on. Only there while it is so.
+    pub const INVALID: &str = "Invalid";
     /// A stable revision serves with all its tasks.
     pub const AVAILABLE: &str = "Available";
     /// A rollout is under way and moves.

@@ -15,7 +15,9 @@ use crate::gates::Due;
 use crate::keys::RevisionId;
 use crate::quantity::{Span, Weight};
 use crate::release::{Adopted, Affinity, Drift, MatchRule, OnControlLoss, Route};
-use crate::rollout::{Failed, Held, HistoryEntry, Leaving, PreviewTarget, Ran, Rollout, Settings};
+use crate::rollout::{
+    Failed, Held, HistoryEntry, Leaving, PreviewTarget, Ran, Rollout, Settings, Word,
+};
 use crate::workload::Workload;
 
 /// What is wanted of a release this instant.
@@ -94,6 +96,9 @@ pub struct Target {
     /// Ids of operations answered lately, the newest last, so that asking twice changes nothing.
     #[serde(default)]
     pub answered: Vec<String>,
+    /// What people said that lets the next rollout begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
     /// Nothing is repaired, promoted or moved meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,

@@ -5,6 +5,7 @@
 mod canary;
 mod experiment;
 mod gates;
+mod headers;
 mod image;
 mod matching;
 mod meaning;
@@ -84,6 +85,8 @@ pub fn written(value: &Value) -> Result<Release, Vec<Problem>> {
 #[must_use]
 pub fn refused_today(release: &Release) -> Vec<Problem> {
     let mut problems = workload::unshared(&release.spec.workload.mounts);
+    problems.extend(headers::check(&release.spec));
+    problems.extend(gates::too_long(&release.spec));
     problems.extend(gates::never_over(&release.spec));
     problems
 }

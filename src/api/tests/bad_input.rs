@@ -197,6 +197,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a hold longer than all", "hold: 60s", "hold: 4000d"),
     ("an unknown approval", "approval: manual", "approval: manul"),
     (
+        "an approval by nobody's role",
+        "approval: manual",
+        "approval: { role: \"a b\" }",
+    ),
+    (
+        "affinity: what a cookie does not have",
+        "affinity: { cookie: {} }",
+        "affinity: { cookie: { name: x } }",
+    ),
+    (
         "a client that went away is no error",
         "  analysis:",
         "  analysis:\n    errors: { bad: { terminations: [server, C] } }",
@@ -530,6 +540,18 @@ fn gates_that_make_no_sense_are_refused() {
         (
             "backwards",
             "freeze: [{ from: \"2026-12-27T00:00\", to: \"2026-12-24T00:00\" }]",
+        ),
+        (
+            "over when nobody lives",
+            "freeze: [{ from: \"2026-01-01T00:00\", to: \"9999-12-31T23:59\" }]",
+        ),
+        (
+            "no time at all",
+            "freeze: [{ from: \"2026-12-27T00:00\", to: \"2026-12-27T00:00\" }]",
+        ),
+        (
+            "a secret, and a header of the request's own",
+            "webhooks: [{ name: a, when: beforeRollout, url: \"http://x/\", headers: { Authorization: Bearer x, Host: y, x-team: shop } }]",
         ),
         (
             "no time",

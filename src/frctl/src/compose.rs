@@ -34,6 +34,8 @@ pub(crate) struct Imported {
     pub(crate) releases: Vec<Value>,
     /// What was not carried over, or must be seen to, each with its place.
     pub(crate) notes: Vec<String>,
+    /// Something is missing without which they cannot be applied.
+    pub(crate) unfinished: bool,
 }
 
 /// The releases that a Compose file's services come to.
@@ -44,7 +46,7 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
     let mut file: Value = serde_saphyr::from_str(&merge::octal(text))
         .map_err(|error| format!("it cannot be read: {error}"))?;
     let mut notes = Vec::new();
-    fill(&mut file, options, &mut notes);
+    let mut unfinished = fill(&mut file, options, &mut notes);
     merge::keys(&mut file);
     merge::extends(&mut file, &mut notes);
     let Some(file) = file.as_object() else {
@@ -55,11 +57,14 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
     };
     let names = Names::of(file, options.stack);
     let mut releases = Vec::new();
+    let mut called: BTreeMap<String, &str> = BTreeMap::new();
     for (name, service) in services {
         match service.as_object() {
             Some(service) => {
                 let mut made = service::Service::new(name, service, &names, options);
+                made.call(&mut called);
                 releases.extend(made.release());
+                unfinished |= made.unfinished;
                 notes.append(&mut made.notes);
             }
             None => notes.push(format!(
@@ -78,7 +83,11 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
     notes.extend(names.notes(file));
     notes.sort();
     notes.dedup();
-    Ok(Imported { releases, notes })
+    Ok(Imported {
+        releases,
+        notes,
+        unfinished,
+    })
 }
 
 /// The real names of networks, volumes, configs and secrets.
@@ -136,6 +145,10 @@ impl Names {
         }
     }
 
+    fn knows(&self, kind: &'static str, name: &str) -> bool {
+        self.real.contains_key(&(kind, name.to_owned()))
+    }
+
     fn real(&self, kind: &'static str, name: &str) -> String {
         let known = self.real.get(&(kind, name.to_owned()));
         known
@@ -165,17 +178,28 @@ impl Names {
     }
 }
 
-/// Fills `${VARIABLE}`, `${VARIABLE:-default}` and `$VARIABLE` in, everywhere; `$$` is a dollar sign.
-fn fill(value: &mut Value, options: &Options<'_>, notes: &mut Vec<String>) {
+/// Fills `${VARIABLE}`, `${VARIABLE:-default}`, `${VARIABLE:+other}`, `${VARIABLE:?message}` and `$VARIABLE` in, everywhere; `$$`
+/// is a dollar sign. Gives whether one is missing that must be set.
+fn fill(value: &mut Value, options: &Options<'_>, notes: &mut Vec<String>) -> bool {
+    let mut missing = false;
+    let mut each = |item: &mut Value| missing |= fill(item, options, notes);
     match value {
-        Value::String(text) if text.contains('$') => *text = filled(text, options, notes),
-        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, options, notes)),
-        Value::Object(map) => map.values_mut().for_each(|item| fill(item, options, notes)),
+        Value::Array(items) => items.iter_mut().for_each(&mut each),
+        Value::Object(map) => map.values_mut().for_each(&mut each),
+        Value::String(text) if text.contains('$') => {
+            *text = filled(text, options, notes, &mut missing);
+        }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+    missing
 }
 
-fn filled(text: &str, options: &Options<'_>, notes: &mut Vec<String>) -> String {
+fn filled(
+    text: &str,
+    options: &Options<'_>,
+    notes: &mut Vec<String>,
+    missing: &mut bool,
+) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -185,29 +209,40 @@ fn filled(text: &str, options: &Options<'_>, notes: &mut Vec<String>) -> String 
             rest = after;
             continue;
         }
-        let (name, default, after) = match after.strip_prefix('{').and_then(|s| s.split_once('}')) {
+        let (name, otherwise, after) = match after.strip_prefix('{').and_then(|s| s.split_once('}'))
+        {
             Some((inside, after)) => {
                 let end = inside.find([':', '-', '?', '+']).unwrap_or(inside.len());
                 let (name, rest) = inside.split_at(end);
-                let default = rest.trim_start_matches(':').strip_prefix('-');
-                (name, default, after)
+                (name, rest.trim_start_matches(':'), after)
             }
             None => {
                 let end = after
                     .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
                     .unwrap_or(after.len());
                 let (name, after) = after.split_at(end);
-                (name, None, after)
+                (name, "", after)
             }
         };
-        match (options.variables)(name).filter(|value| !value.is_empty()) {
-            Some(value) => out.push_str(&value),
-            None => match default {
-                Some(default) => out.push_str(default),
-                None => notes.push(format!(
-                    "${name}: the variable is not set and is left empty"
-                )),
-            },
+        let set = (options.variables)(name).filter(|value| !value.is_empty());
+        match (set, otherwise.chars().next()) {
+            (Some(_), Some('+')) => out.push_str(&otherwise[1..]),
+            (Some(value), _) => out.push_str(&value),
+            (None, Some('+')) => {}
+            (None, Some('-')) => out.push_str(&otherwise[1..]),
+            (None, Some('?')) => {
+                *missing = true;
+                let why = otherwise[1..].trim();
+                let why = if why.is_empty() {
+                    "the file asks for it"
+                } else {
+                    why
+                };
+                notes.push(format!("${name}: the variable must be set: {why}"));
+            }
+            (None, _) => notes.push(format!(
+                "${name}: the variable is not set and is left empty"
+            )),
         }
         rest = after;
     }
@@ -255,6 +290,41 @@ mod tests {
             }
         }
         assert!(seen >= 14, "{seen}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_or_must_be_set_is_named() {
+        let made = imported("12-odd.yaml");
+        let names: Vec<&str> = made
+            .releases
+            .iter()
+            .filter_map(|release| release["metadata"]["name"].as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "a-b",
+                "a-b-2",
+                "very-long-service-name-num",
+                "very-long-service-name-n-2"
+            ]
+        );
+        let notes = made.notes.join("\n");
+        for said in [
+            "services.a_b: its release would be called a-b, as that of services.a-b; it is a-b-2 now",
+            "services.a-b.deploy.replicas: -1 is no number of tasks",
+            "services.a-b.deploy.resources.limits.cpus: \"many\" cannot be used",
+            "services.a-b.configs: `nope` is not defined in the file: the config must exist in Swarm",
+            "services.a-b.deploy.restart_policy.window: is not carried over",
+            "$TAG: the variable must be set: say which",
+        ] {
+            assert!(notes.contains(said), "{said}: {notes}");
+        }
+        assert!(made.unfinished);
+        let second = &made.releases[1]["spec"];
+        assert_eq!(second["replicas"], 3);
+        assert_eq!(second["workload"]["image"], "b:1");
+        assert!(!imported("06-minimal.yaml").unfinished);
     }
 
     #[test]

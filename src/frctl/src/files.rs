@@ -11,6 +11,7 @@ use fm_api::release::Release;
 use crate::cli::Files;
 use crate::error::{Error, Result};
 use crate::template::Template;
+use crate::together;
 
 /// More than any manifest may have: what is longer is refused by its reader, and need not be in memory whole.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -69,6 +70,7 @@ pub(crate) fn drafts(files: &Files) -> Result<(Vec<Source<Draft>>, Template)> {
         }
     }
     template.unused()?;
+    together::check(&mut sources);
     Ok((sources, template))
 }
 

@@ -16,6 +16,7 @@ mod table;
 mod template;
 mod term;
 mod text;
+mod together;
 mod wait;
 
 use std::process::ExitCode;

@@ -138,6 +138,7 @@ pub(crate) const fn verb(verb: fm_api::operation::Verb) -> &'static str {
         Verb::Retry => "retry",
         Verb::Pause => "pause",
         Verb::Resume => "resume",
+        Verb::Undo => "undo",
         Verb::Restart => "restart",
         Verb::Hold => "hold",
         Verb::EndHold => "hold --end",

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// The key of our certificate for etcd, in PEM.
     #[arg(long, value_name = "FILE")]
     pub etcd_key: Option<PathBuf>,
-    /// Which controllers run here: `all`, `none`, or some of promotion, swarm, haproxy, analysis, node [default: all].
+    /// Which controllers run here: `all`, `none`, or some of promotion, swarm, haproxy, analysis, gates, node [default: all].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub controllers: Vec<String>,
     /// Where the API is served [default: unix:/run/fridaymorning/frd.sock].

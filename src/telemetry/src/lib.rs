@@ -17,6 +17,7 @@ pub mod intake;
 pub mod line;
 pub mod outcomes;
 pub mod outflow;
+mod peer;
 mod receiver;
 pub mod record;
 mod repeats;

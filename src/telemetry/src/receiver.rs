@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::backends::Backend;
 use crate::counters::{ByEndpoint, SAMPLE, Snapshot, State, Way};
 use crate::outflow::{self, Queue};
+use crate::peer;
 
 /// A line longer than this is none of ours.
 const MAX_LINE: usize = 8 * 1024;
@@ -33,7 +34,11 @@ const MAX_CONNECTIONS: usize = 256;
 /// Where HAProxy sends its log. Shown as a HAProxy `server` line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A stream socket in a folder that nobody else may enter: no other process can forge a line.
+    /// A port of this machine; lines are taken only from processes of our own user, or root. HAProxy that we started logs
+    /// here: while nobody listens it tries again once a second and keeps its lines, which at a unix socket it would do
+    /// without a pause, with a whole processor.
+    Local(SocketAddr),
+    /// A stream socket in a folder that nobody else may enter, for a HAProxy that shares the folder and not the network.
     Unix(PathBuf),
     /// For a HAProxy that cannot reach a socket of ours. Whoever reaches the port can send lines.
     Tcp(SocketAddr),
@@ -43,7 +48,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "unix@{}", path.display()),
-            Address::Tcp(address) => address.fmt(f),
+            Address::Local(address) | Address::Tcp(address) => address.fmt(f),
         }
     }
 }
@@ -56,6 +61,7 @@ impl From<SocketAddr> for Address {
 
 #[derive(Debug)]
 enum Listener {
+    Local(TcpListener),
     Unix(UnixListener),
     Tcp(TcpListener),
 }
@@ -63,6 +69,17 @@ enum Listener {
 impl Listener {
     async fn accept(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
         Ok(match self {
+            Listener::Local(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let own = stream.local_addr()?;
+                let known = tokio::task::spawn_blocking(move || peer::is_ours(peer, own)).await;
+                if !known.unwrap_or(false) {
+                    return Err(io::Error::other(format!(
+                        "{peer} is no process of our own user"
+                    )));
+                }
+                Box::new(stream)
+            }
             Listener::Unix(listener) => Box::new(listener.accept().await?.0),
             Listener::Tcp(listener) => Box::new(listener.accept().await?.0),
         })
@@ -106,6 +123,11 @@ impl Receiver {
     pub async fn bind(address: impl Into<Address>) -> io::Result<Self> {
         let (listener, address) = match address.into() {
             Address::Unix(path) => (Listener::Unix(bind_unix(&path)?), Address::Unix(path)),
+            Address::Local(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = listener.local_addr()?;
+                (Listener::Local(listener), Address::Local(address))
+            }
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let address = listener.local_addr()?;

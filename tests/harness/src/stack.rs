@@ -338,8 +338,10 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.child = None;
         for pid in self.haproxy_pids() {
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", &pid.to_string()])
+            // A bare machine has no `kill` but the shell's.
+            let _ = std::process::Command::new("sh")
+                .args(["-c", &format!("kill -KILL {pid}")])
+                .stderr(Stdio::null())
                 .status();
         }
         for namespace in &self.namespaces {

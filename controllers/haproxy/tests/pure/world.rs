@@ -20,7 +20,7 @@ pub(crate) fn settings() -> Settings {
             crt: None,
             alpn: vec![],
         }],
-        log: fm_telemetry::Address::Unix("/run/fm/log.sock".into()),
+        log: fm_telemetry::Address::Local(([127, 0, 0, 1], 5140).into()),
         maxconn: 4000,
     }
 }

@@ -26,6 +26,10 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
         });
     };
     if draft.target.stable.as_ref() == Some(&wanted) {
+        if draft.target.resolve.is_none() {
+            // Nothing begins: what was asked for serves already.
+            draft.target.words.clear();
+        }
         if let Some(why) = routing::not_yet(draft) {
             return Move::Wait(why);
         }
@@ -102,7 +106,8 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     // What was a preview before is one no more.
     draft.target.previews.remove(wanted);
     draft.target.expired.remove(wanted);
-    let rollout = rollout(draft, wanted, course, settings, warm);
+    let mut rollout = rollout(draft, wanted, course, settings, warm);
+    rollout.words = std::mem::take(&mut draft.target.words);
     let entry = draft.target.revisions.entry(wanted.clone());
     // As many tasks as there is room for: that is decided where both sides are known.
     let target = entry.or_insert(RevisionTarget::new(0, slot));
@@ -158,6 +163,7 @@ fn rollout(
         meets: None,
         gates: Vec::new(),
         thawed: None,
+        words: Vec::new(),
     }
 }
 

@@ -205,7 +205,13 @@ fn one(draft: &mut Draft<'_>, due: Due) -> Option<Move> {
     let rollout = draft.target.rollout.as_ref()?;
     // Who went on after a rule had stopped it has decided that, too; but never that a migration need not run.
     let decided = rollout.overruled && due.webhook.is_some();
-    if decided || rollout.gates.contains(&due.id) {
+    // Who passes every wait passes those for somebody else's yes, too.
+    let confirms = due
+        .webhook
+        .as_ref()
+        .is_some_and(|hook| hook.when.confirms());
+    let passed_by = rollout.full && confirms;
+    if decided || passed_by || rollout.gates.contains(&due.id) {
         return None;
     }
     draft.asked = Some(due.id.clone());

@@ -5,7 +5,9 @@ use fm_api::experiment::ExperimentTarget;
 use fm_api::keys::RevisionId;
 use fm_api::operation::{Operation, Verb};
 use fm_api::release::Approval;
-use fm_api::rollout::{Ending, Failed, Outcome, Pause, Progress, Rollout, Stage, Thawed, Wait};
+use fm_api::rollout::{
+    Ending, Failed, Outcome, Pause, Progress, Rollout, Stage, Thawed, Wait, Word,
+};
 use fm_api::status::{OperationAnswer, reasons};
 
 use super::draft::{Draft, after};
@@ -52,7 +54,7 @@ fn record(draft: &mut Draft<'_>, operation: &Operation, answer: Answer) {
     } else {
         (Severity::Warning, "OperationRefused")
     };
-    let verb = format!("{:?}", operation.verb).to_lowercase();
+    let verb = asked_to(operation);
     let why = operation
         .why
         .as_ref()
@@ -63,6 +65,9 @@ fn record(draft: &mut Draft<'_>, operation: &Operation, answer: Answer) {
         reason,
         format!("{who} asked to {verb}{why}: {message}"),
     );
+    if accepted {
+        keep(draft, operation, &message);
+    }
     draft.answers.push(OperationAnswer {
         id: operation.id.clone(),
         operation: operation.verb,
@@ -71,6 +76,50 @@ fn record(draft: &mut Draft<'_>, operation: &Operation, answer: Answer) {
         accepted,
         message,
     });
+}
+
+/// What was asked, for people.
+fn asked_to(operation: &Operation) -> String {
+    let flags = [
+        (operation.full, " --full"),
+        (operation.force, " --force"),
+        (operation.override_freeze, " --override-freeze"),
+    ];
+    let flags = flags.iter().filter(|(given, _)| *given);
+    let flags: String = flags.map(|(_, flag)| *flag).collect();
+    let verb = match operation.verb {
+        Verb::Promote => "promote",
+        Verb::Abort => "abort",
+        Verb::Retry => "retry",
+        Verb::Pause => "pause",
+        Verb::Resume => "resume",
+        Verb::Undo => "undo",
+        Verb::Restart => "restart",
+        Verb::Hold => "hold",
+        Verb::EndHold => "end the hold",
+    };
+    format!("{verb}{flags}")
+}
+
+/// The word stays with the rollout that it was said of, or with the one that it lets begin.
+fn keep(draft: &mut Draft<'_>, operation: &Operation, answer: &str) {
+    let word = Word {
+        asked: asked_to(operation),
+        by: by(operation),
+        at: draft.now,
+        why: operation.why.clone(),
+        answer: answer.to_owned(),
+    };
+    let back = operation.revision.is_some() && operation.revision == draft.target.stable;
+    let begins = matches!(operation.verb, Verb::Undo | Verb::Retry) && !back;
+    let words = match &mut draft.target.rollout {
+        Some(rollout) if !begins => &mut rollout.words,
+        Some(_) | None if begins => &mut draft.target.words,
+        Some(_) | None => return,
+    };
+    words.push(word);
+    let excess = words.len().saturating_sub(REMEMBERED);
+    words.drain(..excess);
 }
 
 fn by(operation: &Operation) -> String {
@@ -89,7 +138,12 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         meant(draft, operation.verb, revision)?;
     }
     if let Some(held) = &draft.target.held {
-        let allowed = matches!(operation.verb, Verb::Abort | Verb::Hold | Verb::EndHold);
+        let allowed = match operation.verb {
+            Verb::Abort | Verb::Hold | Verb::EndHold => true,
+            // What the manifest asks for acts once the hold is over.
+            Verb::Undo => !operation.force,
+            Verb::Promote | Verb::Retry | Verb::Pause | Verb::Resume | Verb::Restart => false,
+        };
         if !allowed {
             return Err(format!("it is held by {}: end the hold first", held.by));
         }
@@ -102,6 +156,7 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         Verb::Promote => promote(draft, operation),
         Verb::Abort => abort(draft, operation),
         Verb::Retry => retry(draft, operation),
+        Verb::Undo => undo(draft, operation),
         Verb::Pause => pause(draft, operation),
         Verb::Resume => resume(draft),
         Verb::Restart => restart(draft),
@@ -116,13 +171,12 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
     let there = match verb {
         Verb::Abort if rolling.is_none() => preview,
         Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
-        // `undo` says it of a revision that is only about to be wanted.
         Verb::Retry if gates::behind(draft, revision).is_some() => Some(revision),
         Verb::Retry if draft.target.failed.contains_key(revision) => Some(revision),
         Verb::Retry => rolling.or(draft.target.wanted.as_ref()),
         Verb::Restart if draft.target.stable.as_ref() == Some(revision) => Some(revision),
         Verb::Restart => draft.target.canary.as_ref(),
-        Verb::Hold | Verb::EndHold => Some(revision),
+        Verb::Undo | Verb::Hold | Verb::EndHold => Some(revision),
     };
     match there {
         Some(there) if there == revision => Ok(()),
@@ -278,8 +332,6 @@ fn promote_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     for approval in left.unwrap_or_default() {
         may_approve(draft, &approval, operation)?;
     }
-    // Who passes every wait passes the one for somebody else's yes, too.
-    let _ = confirm(draft);
     let Some(run) = &mut draft.target.rollout else {
         return Err("no rollout runs".to_owned());
     };
@@ -290,10 +342,14 @@ fn promote_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     // Who promotes in full where a rule had stopped it has seen the harm that was shown.
     run.overruled |= run.paused.as_ref().is_some_and(|pause| pause.by.is_none());
     run.paused = None;
-    Ok(
+    let thawed = run.thawed.clone();
+    let mut message =
         "every wait is passed; capacity is still waited for, and harm still takes it back"
-            .to_owned(),
-    )
+            .to_owned();
+    if gates::frozen(draft, thawed.as_ref()).is_some() {
+        message.push_str("; the freeze window holds on (promote --override-freeze)");
+    }
+    Ok(message)
 }
 
 fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
@@ -428,6 +484,19 @@ fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         )),
         None => Err("nothing failed that could be tried again".to_owned()),
     }
+}
+
+/// The manifest asks for the earlier revision already: the API wrote it with this word.
+fn undo(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
+    if operation.force
+        && let Ok(answer) = retry(draft, operation)
+    {
+        return Ok(answer);
+    }
+    Ok(match &operation.revision {
+        Some(revision) => format!("the manifest asks for {} again", draft.name(revision)),
+        None => "the manifest asks for an earlier revision again".to_owned(),
+    })
 }
 
 fn pause(draft: &mut Draft<'_>, operation: &Operation) -> Answer {

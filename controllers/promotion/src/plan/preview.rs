@@ -279,6 +279,7 @@ pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending
         ending.why
     );
     draft.note(severity, "PreviewEnded", message);
+    let words = std::mem::take(&mut draft.target.words);
     let record = draft.record(revision);
     let entry = HistoryEntry {
         revision: revision.clone(),
@@ -291,6 +292,7 @@ pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending
         reason: ending.reason,
         why: ending.why,
         thawed: None,
+        words,
     };
     draft.target.history.push(entry);
 }

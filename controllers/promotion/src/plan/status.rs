@@ -235,8 +235,23 @@ fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
         routed(draft),
         observed(draft),
     ];
+    all.extend(invalid(draft, why));
     all.extend(drifted(draft));
     all
+}
+
+/// Why the stored spec cannot be used; no condition while it can.
+fn invalid(draft: &Draft<'_>, why: &Why) -> Option<Condition> {
+    let bad = matches!(why, Why::InvalidSpec { .. } | Why::SpecMissing);
+    bad.then(|| {
+        condition(
+            draft,
+            conditions::INVALID,
+            Some(true),
+            &why.reason(),
+            why.sentence(),
+        )
+    })
 }
 
 /// What somebody else changed and what is left so; no condition while there is nothing of the kind.

@@ -423,6 +423,7 @@ pub(super) fn close(draft: &mut Draft<'_>) {
         reason: ending.reason,
         why: ending.why,
         thawed: rollout.thawed.clone(),
+        words: rollout.words.clone(),
     };
     gates::tell(draft, &rollout, &entry);
     let (severity, word) = match entry.outcome {

@@ -74,6 +74,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         Just(Verb::Promote),
         Just(Verb::Abort),
         Just(Verb::Retry),
+        Just(Verb::Undo),
         Just(Verb::Pause),
         Just(Verb::Resume),
         Just(Verb::Hold),

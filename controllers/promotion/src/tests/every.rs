@@ -24,7 +24,7 @@ const WALKS: usize = 210;
 const ACTS: usize = 40;
 
 /// What can be asked: the verb, whether it passes everything or is forced, whether it overrides a freeze, with which role.
-const ASKED: [(Verb, bool, bool, &str); 14] = [
+const ASKED: [(Verb, bool, bool, &str); 16] = [
     (Verb::Promote, false, false, ""),
     (Verb::Promote, false, false, "ops"),
     (Verb::Promote, true, false, ""),
@@ -34,6 +34,8 @@ const ASKED: [(Verb, bool, bool, &str); 14] = [
     (Verb::Abort, false, false, ""),
     (Verb::Abort, true, false, ""),
     (Verb::Retry, false, false, ""),
+    (Verb::Undo, false, false, ""),
+    (Verb::Undo, true, false, ""),
     (Verb::Pause, false, false, ""),
     (Verb::Resume, false, false, ""),
     (Verb::Restart, false, false, ""),
@@ -62,7 +64,7 @@ fn ask(sim: &mut Sim, (verb, all, thaws, role): (Verb, bool, bool, &str)) -> Str
     let id = sim.ask(verb, all && verb == Verb::Promote);
     let asked = sim.world.operations.last_mut().unwrap();
     asked.override_freeze = thaws;
-    asked.force = all && verb == Verb::Abort;
+    asked.force = all && matches!(verb, Verb::Abort | Verb::Undo);
     asked.why = Some("because".to_owned());
     asked.roles = [role]
         .into_iter()

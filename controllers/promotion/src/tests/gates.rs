@@ -110,6 +110,38 @@ fn nothing_starts_and_no_share_rises_before_each_gate_says_yes() {
 }
 
 #[test]
+fn who_passes_every_wait_passes_every_yes_that_is_asked_for_and_no_freeze_window() {
+    let mut sim = second(|release| {
+        let asks = [
+            When::ConfirmRollout,
+            When::ConfirmStep,
+            When::ConfirmPromotion,
+        ];
+        release.spec.webhooks = asks.map(hook).to_vec();
+        release.spec.freeze = vec![frozen_now()];
+    });
+    sim.ask(Verb::Promote, true);
+    sim.settle();
+    let message = sim
+        .status()
+        .last_operation
+        .as_ref()
+        .unwrap()
+        .message
+        .clone();
+    assert!(message.contains("the freeze window holds on"), "{message}");
+    assert_eq!(sim.status().reason, reasons::FROZEN);
+    sim.pass(600);
+    sim.settle();
+    assert_eq!(sim.status().phase, Phase::Healthy, "{}", sim.status().why);
+    let last = sim.target().history.last().unwrap().clone();
+    assert_eq!(
+        (last.number, last.words[0].asked.as_str()),
+        (2, "promote --full")
+    );
+}
+
+#[test]
 fn what_is_waited_for_is_told() {
     let mut sim = second(|release| release.spec.webhooks = vec![hook(When::ConfirmStep)]);
     assert_eq!(sim.status().reason, reasons::GATE);

@@ -18,7 +18,7 @@ use super::chaos::{act, calm, perform, strategy};
 use super::sim::Sim;
 use super::surge;
 use super::{experiments, groups};
-use crate::plan::{Plan, World};
+use crate::plan::{Notice, Plan, World};
 
 /// Every law that one plan can break.
 pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
@@ -46,6 +46,12 @@ pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
     nothing_older_begins_by_itself(before, old, new, plan);
 }
 
+/// A person's word that lets what failed begin again.
+fn tries_again(event: &Notice) -> bool {
+    let words = ["asked to retry", "asked to undo --force"];
+    words.iter().any(|words| event.message.contains(words))
+}
+
 /// Nothing that is older than what a job has done for good begins without a person's word.
 fn nothing_older_begins_by_itself(world: &World, old: &Target, new: &Target, plan: &Plan) {
     let Some(rollout) = &new.rollout else {
@@ -62,10 +68,7 @@ fn nothing_older_begins_by_itself(world: &World, old: &Target, new: &Target, pla
     if !begins || old.behind(record, number).is_none() || old.deleting {
         return;
     }
-    let word = plan
-        .events
-        .iter()
-        .any(|event| event.message.contains("asked to retry"));
+    let word = plan.events.iter().any(tries_again);
     let let_back = old.let_back.as_ref() == Some(&rollout.revision);
     assert!(word || let_back, "{rollout:?}");
 }
@@ -415,10 +418,7 @@ fn failed_is_not_tried_again(old: &Target, new: &Target, plan: &Plan) {
             .is_none_or(|r| r.revision != rollout.revision);
         assert!(!begins || !new.failed.contains_key(&rollout.revision) || rollout.ending.is_some());
     }
-    let retried = plan
-        .events
-        .iter()
-        .any(|event| event.message.contains("asked to retry"));
+    let retried = plan.events.iter().any(tries_again);
     for revision in old.failed.keys() {
         let still = new.failed.contains_key(revision) || plan.forget.contains(revision);
         let promoted = new.stable.as_ref() == Some(revision);

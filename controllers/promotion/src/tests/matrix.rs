@@ -9,11 +9,12 @@ use super::places::at_first_step;
 use super::previews::preview;
 use super::sim::{Sim, release};
 
-const OPERATIONS: [(&str, Verb, bool); 9] = [
+const OPERATIONS: [(&str, Verb, bool); 10] = [
     ("promote", Verb::Promote, false),
     ("promote --full", Verb::Promote, true),
     ("abort", Verb::Abort, false),
     ("retry", Verb::Retry, false),
+    ("undo", Verb::Undo, false),
     ("pause", Verb::Pause, false),
     ("resume", Verb::Resume, false),
     ("restart", Verb::Restart, false),

@@ -10,6 +10,62 @@ use super::places::{at_first_step, at_last_step, canary, ended};
 use super::sim::{Sim, release};
 
 #[test]
+fn history_keeps_who_said_what_when_and_why() {
+    let mut sim = at_first_step();
+    for verb in [
+        Verb::Pause,
+        Verb::Resume,
+        Verb::Promote,
+        Verb::Abort,
+        Verb::Retry,
+    ] {
+        sim.ask(verb, false);
+        sim.world.operations.last_mut().unwrap().why = Some("because".to_owned());
+        sim.settle();
+    }
+    sim.ask(Verb::Promote, true);
+    sim.settle();
+    let said = |index: usize| -> Vec<String> {
+        let words = &sim.target().history[index].words;
+        let line = |word: &fm_api::rollout::Word| {
+            format!("{} by {}: {}", word.asked, word.by, word.answer)
+        };
+        words.iter().map(line).collect()
+    };
+    assert_eq!(
+        said(1),
+        [
+            "pause by bob: it stays where it is; harm still takes it back",
+            "resume by bob: it goes on",
+            "promote by bob: the hold is passed",
+            "abort --force by bob: stable takes everything back",
+        ]
+    );
+    let full = "every wait is passed; capacity is still waited for, and harm still takes it back";
+    assert_eq!(
+        said(2),
+        [
+            "retry by bob: revision 2 (good:2) is tried again from the first step".to_owned(),
+            format!("promote --full by bob: {full}"),
+        ]
+    );
+    sim.image("good:1");
+    sim.ask(Verb::Undo, false);
+    sim.settle();
+    sim.ask(Verb::Promote, true);
+    sim.settle();
+    let last = sim.target().history.last().unwrap();
+    assert_eq!((last.number, last.words[0].asked.as_str()), (1, "undo"));
+    let words = &sim.target().history[1].words;
+    assert!(
+        words
+            .iter()
+            .all(|word| word.why.as_deref() == Some("because"))
+    );
+    assert!(sim.target().words.is_empty());
+}
+
+#[test]
 fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
     let mut first = release("good:1");
     let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;

@@ -115,3 +115,16 @@ fn what_never_comes_or_never_ends_is_refused() {
         weekly(good, "10m", "Asia/Kathmandu").check().unwrap();
     }
 }
+
+#[test]
+fn one_that_ends_beyond_all_times_holds_and_is_too_long() {
+    let window = once("2026-01-01T00:00", "9999-12-31T23:59", "UTC");
+    window.check().unwrap();
+    assert_eq!(
+        window.until(at("2027-01-01T00:00:00Z")),
+        Some(Timestamp::MAX)
+    );
+    assert!(window.too_long());
+    assert!(!once("2026-01-01T00:00", "2027-01-02T00:00", "UTC").too_long());
+    assert!(!weekly("0 0 * * *", "1h", "UTC").too_long());
+}

@@ -72,6 +72,18 @@ pub(super) fn problems(found: &mut Vec<Problem>, spec: &ReleaseSpec) {
     }
 }
 
+/// Freeze windows that nobody lives to see the end of.
+pub(super) fn too_long(spec: &ReleaseSpec) -> Vec<Problem> {
+    let windows = spec.freeze.iter().enumerate();
+    let long = windows.filter(|(_, window)| window.too_long());
+    long.map(|(index, _)| {
+        let wrong = "it is over so late that nothing would go on for years";
+        Problem::new(format!("spec.freeze[{index}].to"), wrong)
+            .allowed("a time at most 366 days after `from`")
+    })
+    .collect()
+}
+
 /// What several windows must leave.
 const NEVER_OVER: &str = "windows that leave some time between them";
 

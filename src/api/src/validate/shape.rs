@@ -210,7 +210,12 @@ impl<'a> Finding<'a> {
                 one_strategy(instance)
             }
             Kind::MinProperties { .. } | Kind::MaxProperties { .. } => one_of(instance),
+            Kind::OneOfNotValid { .. } if instance.is_object() => {
+                let text: String = instance.to_string().chars().take(60).collect();
+                format!("{} is not allowed here", shown(&text))
+            }
             Kind::OneOfNotValid { .. } => format!("{} is not known", what(instance)),
+            Kind::FalseSchema => "it has no fields of its own".to_owned(),
             Kind::Enum { options } => self.no_such_word(text, instance, options),
             Kind::Format { format } => match format.as_str() {
                 SPAN => quantity(text.parse::<crate::quantity::Span>().err()),

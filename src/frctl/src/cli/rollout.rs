@@ -84,8 +84,8 @@ pub(crate) struct Promote {
 /// `rollout undo`.
 #[derive(Debug, Args)]
 pub(crate) struct Undo {
-    /// NAME or NAMESPACE/NAME
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) operation: Operation,
     /// A revision's id or number, see `frctl rollout history` [default: the last one promoted before the current]
     #[arg(long, value_name = "REVISION")]
     pub(crate) to: Option<String>,

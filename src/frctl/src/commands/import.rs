@@ -48,7 +48,11 @@ pub(super) fn run(session: &Session, options: &Import) -> Result<Exit> {
     for note in &made.notes {
         term::complain(&clean(note));
     }
-    Ok(Exit::Done)
+    Ok(if made.unfinished {
+        Exit::Error
+    } else {
+        Exit::Done
+    })
 }
 
 /// As Compose does: the stack is named as the folder that the file lies in.

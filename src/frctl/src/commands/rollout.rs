@@ -313,11 +313,14 @@ async fn answer(client: &Client, key: &ReleaseKey, id: &str) -> Result<Option<Op
 
 async fn undo(session: &Session, options: &Undo) -> Result<Exit> {
     let client = session.client()?;
-    let key = session.key(&options.name)?;
+    let asked = &options.operation;
+    let key = session.key(&asked.name)?;
     let before: Release = typed(client.get(&Client::release(&key)).await?)?;
     let request = UndoRequest {
         to: options.to.clone(),
         force: options.force,
+        why: asked.why.clone(),
+        id: asked.id.clone(),
     };
     let path = format!("{}/undo", Client::release(&key));
     let result: ApplyResult = typed(client.post(&path, &request).await?)?;

@@ -23,16 +23,27 @@ fn generic(value: Option<&Value>) -> Map<String, Value> {
     list(value.cloned()).iter().filter_map(one).collect()
 }
 
+/// A whole number, also where it is written as text.
+fn number(value: &Value) -> Option<u64> {
+    text(value)?.parse().ok()
+}
+
 impl Service<'_> {
     /// Everything below `deploy`; gives the number of tasks.
     pub(super) fn deploy(&mut self) -> u64 {
         let Some(Value::Object(mut deploy)) = self.rest.remove("deploy") else {
             return 1;
         };
-        let replicas = deploy
-            .remove("replicas")
-            .and_then(|n| n.as_u64())
-            .unwrap_or(1);
+        let replicas = match deploy.remove("replicas") {
+            None | Some(Value::Null) => 1,
+            Some(given) => number(&given).unwrap_or_else(|| {
+                self.note(
+                    "deploy.replicas",
+                    &format!("{given} is no number of tasks; it is 1 now"),
+                );
+                1
+            }),
+        };
         if let Some(Value::Object(resources)) = deploy.remove("resources") {
             let mut ours = Map::new();
             for side in ["limits", "reservations"] {
@@ -40,22 +51,24 @@ impl Service<'_> {
                     continue;
                 };
                 let mut amount = Map::new();
-                if let Some(cpus) = given
-                    .get("cpus")
-                    .and_then(text)
-                    .and_then(|c| c.parse::<f64>().ok())
-                {
-                    amount.insert("cpus".to_owned(), json!(cpus));
-                }
-                if let Some(memory) = given.get("memory").and_then(memory) {
-                    amount.insert("memory".to_owned(), json!(memory));
-                }
-                if let Some(pids) = given
-                    .get("pids")
-                    .and_then(Value::as_u64)
-                    .filter(|pids| *pids > 0)
-                {
-                    amount.insert("pids".to_owned(), json!(pids));
+                let parsed = |field: &str, value: &Value| match field {
+                    "cpus" => text(value)?.parse::<f64>().ok().map(|cpus| json!(cpus)),
+                    "memory" => memory(value).map(|memory| json!(memory)),
+                    _ => number(value)
+                        .filter(|pids| *pids > 0)
+                        .map(|pids| json!(pids)),
+                };
+                for field in ["cpus", "memory", "pids"] {
+                    let Some(value) = given.get(field) else {
+                        continue;
+                    };
+                    match parsed(field, value) {
+                        Some(value) => drop(amount.insert(field.to_owned(), value)),
+                        None => self.note(
+                            &format!("deploy.resources.{side}.{field}"),
+                            &format!("{value} cannot be used, and is not carried over"),
+                        ),
+                    }
                 }
                 let generic = generic(given.get("generic_resources"));
                 if !generic.is_empty() {
@@ -155,7 +168,12 @@ impl Service<'_> {
                 "deploy.restart_policy.max_attempts",
                 "is not carried over: a task that is not replaced is capacity that is missing",
             );
-            ours.remove("window");
+            if ours.remove("window").is_some() {
+                self.note(
+                    "deploy.restart_policy.window",
+                    "is not carried over: it says when attempts count, and there is no end of them",
+                );
+            }
         }
         self.put("restart", json!(ours));
     }

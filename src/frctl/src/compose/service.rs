@@ -1,5 +1,7 @@
 //! One service of a Compose file as a release.
 
+use std::collections::BTreeMap;
+
 use fm_api::quantity::Span;
 use fm_api::validate;
 use serde_json::{Map, Value, json};
@@ -31,6 +33,9 @@ const REASONS: &[(&str, &str)] = &[
     ("links", "services find each other by name in a network"),
 ];
 
+/// Characters of a release's name.
+const LONGEST_NAME: usize = 26;
+
 /// A service on its way.
 pub(super) struct Service<'a> {
     name: &'a str,
@@ -40,6 +45,10 @@ pub(super) struct Service<'a> {
     pub(super) workload: Map<String, Value>,
     /// What is not carried over.
     pub(super) notes: Vec<String>,
+    /// It must be mended before it can be applied.
+    pub(super) unfinished: bool,
+    /// The release's name.
+    called: String,
 }
 
 impl<'a> Service<'a> {
@@ -56,7 +65,30 @@ impl<'a> Service<'a> {
             options,
             workload: Map::new(),
             notes: Vec::new(),
+            unfinished: false,
+            called: release_name(name),
         }
+    }
+
+    /// A name that no other service of the file has come to.
+    pub(super) fn call(&mut self, called: &mut BTreeMap<String, &'a str>) {
+        let plain = self.called.clone();
+        let mut number = 1;
+        while let Some(other) = called.get(&self.called) {
+            let what = format!(
+                "its release would be called {}, as that of services.{other}",
+                self.called
+            );
+            number += 1;
+            let end = format!("-{number}");
+            let start: String = plain.chars().take(LONGEST_NAME - end.len()).collect();
+            self.called = format!("{}{end}", start.trim_end_matches('-'));
+            self.notes.push(format!(
+                "services.{}: {what}; it is {} now",
+                self.name, self.called
+            ));
+        }
+        called.insert(self.called.clone(), self.name);
     }
 
     pub(super) fn note(&mut self, field: &str, what: &str) {
@@ -86,7 +118,7 @@ impl<'a> Service<'a> {
         let replicas = self.deploy();
         let routes = self.routes();
         self.leftovers();
-        let name = self.release_name();
+        let name = self.called.clone();
         let mut spec = json!({ "replicas": replicas, "workload": self.workload });
         if routes.is_empty() {
             spec["strategy"] =
@@ -109,6 +141,7 @@ impl<'a> Service<'a> {
             "spec": spec,
         });
         if let Err(problems) = validate::written(&release) {
+            self.unfinished = true;
             for problem in problems {
                 self.notes
                     .push(format!("release {name}: must be mended: {problem}"));
@@ -302,7 +335,7 @@ impl<'a> Service<'a> {
                 ),
             }
         }
-        let (service, domain) = (self.release_name(), self.options.domain);
+        let (service, domain) = (self.called.clone(), self.options.domain);
         let mut routes = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             let host = match index {
@@ -334,19 +367,19 @@ impl<'a> Service<'a> {
             None => self.note(field, "is not carried over"),
         }
     }
+}
 
-    /// A name as releases have it.
-    fn release_name(&self) -> String {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        };
-        let name: String = self.name.chars().map(plain).take(26).collect();
-        name.trim_matches('-').to_owned()
-    }
+/// A service's name as releases have it.
+fn release_name(service: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = service.chars().map(plain).take(LONGEST_NAME).collect();
+    name.trim_matches('-').to_owned()
 }
 
 /// A list, or one value as a list of one.

@@ -174,7 +174,7 @@ impl Service<'_> {
         }
     }
 
-    fn file(&self, kind: &'static str, value: &Value) -> Option<Value> {
+    fn file(&mut self, kind: &'static str, value: &Value) -> Option<Value> {
         let Some(long) = value.as_object() else {
             let name = text(value)?;
             return Some(self.origin(kind, &name));
@@ -197,14 +197,23 @@ impl Service<'_> {
     }
 
     /// Where its content comes from. The stack shows it under its short name.
-    fn origin(&self, kind: &'static str, name: &str) -> Value {
+    fn origin(&mut self, kind: &'static str, name: &str) -> Value {
         match self.names.own.get(&(kind, name.to_owned())) {
             Some((way, value)) => {
                 let mut file = json!({ "name": name });
                 file[*way] = json!(text(value).unwrap_or_default());
                 file
             }
-            None => json!({ "source": self.names.real(kind, name), "target": name }),
+            None => {
+                if !self.names.knows(kind, name) {
+                    let what = format!(
+                        "`{name}` is not defined in the file: the {} must exist in Swarm",
+                        kind.trim_end_matches('s')
+                    );
+                    self.note(kind, &what);
+                }
+                json!({ "source": self.names.real(kind, name), "target": name })
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use fm_api::http::View;
 use fm_api::log::{KeptLog, LogLine, Stream};
-use fm_api::rollout::{HistoryEntry, Outcome};
+use fm_api::rollout::{HistoryEntry, Outcome, Word};
 use fm_api::target::RevisionRecord;
 
 use super::history;
@@ -86,6 +86,10 @@ pub(crate) fn revision_of_old(
         for entry in past {
             let lines = wrap(&clean(&entry.why), look.columns());
             out.push_str(&format!("\n{}: {}\n", entry.reason, lines.join("\n")));
+            for word in &entry.words {
+                let lines = wrap(&said(word, look), look.columns());
+                out.push_str(&format!("{}\n", lines.join("\n")));
+            }
         }
     }
     if let Some(record) = record {
@@ -100,6 +104,18 @@ pub(crate) fn revision_of_old(
         }
     }
     Ok(out)
+}
+
+/// `10:31:02 promote by ann (looks good): approved`.
+fn said(word: &Word, look: &Look) -> String {
+    let why = word.why.as_ref();
+    let why = why.map_or_else(String::new, |why| format!(" ({})", clean(why)));
+    let (at, asked) = (look.clock(word.at), clean(&word.asked));
+    format!(
+        "{at} {asked} by {}{why}: {}",
+        clean(&word.by),
+        clean(&word.answer)
+    )
 }
 
 fn kept(log: &KeptLog, most: usize, look: &Look) -> Vec<String> {

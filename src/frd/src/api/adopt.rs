@@ -60,6 +60,7 @@ pub(super) async fn adopt(
         force: false,
         if_generation: None,
         adopted: Some(found.adopted.clone()),
+        word: None,
     };
     let mut result = api.apply(wish).await?;
     let left = found.left.iter();

@@ -6,6 +6,7 @@ use fm_api::event::Severity;
 use fm_api::freeze::Freeze;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey, RevisionId};
+use fm_api::operation::Operation;
 use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
 use fm_api::target::Target;
 use fm_api::validate;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 
 use super::Api;
 use super::error::ApiError;
+use super::operations::said;
 use super::stored::{Stored, decode, encode};
 
 /// How often a change is decided again because somebody else was faster.
@@ -29,6 +31,8 @@ pub(super) struct Wish {
     pub(super) if_generation: Option<u64>,
     /// The service that its first revision runs in already.
     pub(super) adopted: Option<Adopted>,
+    /// A person's word that is stored with it, or not at all.
+    pub(super) word: Option<Operation>,
 }
 
 /// What is to be stored.
@@ -98,9 +102,12 @@ impl Api {
                 Some(stored) => Expect::Unchanged(key.release(), stored.revision),
                 None => Expect::Absent(key.release()),
             };
-            let txn = Txn::new()
+            let mut txn = Txn::new()
                 .expect(expect)
                 .put(key.release(), encode(&result.release)?);
+            if let Some(word) = &wish.word {
+                txn = said(txn, &key, word)?;
+            }
             match self.ctx.store.commit(txn).await {
                 Ok(_) => {
                     self.tell(
@@ -200,7 +207,9 @@ fn check_today(
     let spec = &decision.release.spec;
     let frozen = before.is_some_and(|before| before.freeze == spec.freeze);
     let mounted = before.is_some_and(|before| before.workload.mounts == spec.workload.mounts);
-    if frozen && mounted {
+    let hooked = before.is_some_and(|before| before.webhooks == spec.webhooks);
+    let measured = before.is_some_and(|before| before.analysis.metrics == spec.analysis.metrics);
+    if frozen && mounted && hooked && measured {
         return Ok(());
     }
     let mut problems = validate::refused_today(&decision.release);
@@ -208,12 +217,15 @@ fn check_today(
         problems.extend(validate::frozen_for_ever(spec, freeze));
     }
     problems.retain(|problem| {
-        let stays = if problem.path.starts_with("spec.freeze") {
-            frozen
-        } else {
-            mounted
-        };
-        !stays
+        let parts = [
+            ("spec.freeze", frozen),
+            ("spec.webhooks", hooked),
+            ("spec.analysis", measured),
+        ];
+        let part = parts
+            .iter()
+            .find(|(part, _)| problem.path.starts_with(part));
+        !part.map_or(mounted, |(_, stays)| *stays)
     });
     if problems.is_empty() {
         return Ok(());

@@ -5,12 +5,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fm_api::http::{ListBody, OperationAccepted};
+use fm_api::keys::ReleaseKey;
 use fm_api::operation::{Operation, Verb};
 use fm_api::problem::Problem;
 use fm_api::quantity::Span;
 use fm_store::{Expect, StoreError, Txn};
 use serde_json::Value;
 
+use super::Api;
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
@@ -46,10 +48,15 @@ pub(super) async fn ask(
     Uid(uid): Uid,
     body: Body,
 ) -> Result<(StatusCode, Json<OperationAccepted>), ApiError> {
-    let mut operation = read(body::json(body).await?, api.ids)?;
+    let (mut operation, to) = read(body::json(body).await?, api.ids)?;
     operation.by = who;
     operation.roles = uid.map(|uid| api.here.roles.of(uid)).unwrap_or_default();
     operation.at = Some(api.ctx.clock.now());
+    if operation.verb == Verb::Undo {
+        let id = operation.id.clone();
+        super::undo::back(&api, &key, operation, to).await?;
+        return Ok((StatusCode::ACCEPTED, Json(OperationAccepted { id })));
+    }
     let stored = api.existing(&key).await?;
     let accepted = (
         StatusCode::ACCEPTED,
@@ -57,11 +64,7 @@ pub(super) async fn ask(
             id: operation.id.clone(),
         }),
     );
-    if api
-        .target(&key)
-        .await?
-        .is_some_and(|target| target.answered.contains(&operation.id))
-    {
+    if api.asked_already(&key, &operation.id).await? {
         return Ok(accepted);
     }
     if stored.deleted_at.is_some() {
@@ -81,25 +84,72 @@ pub(super) async fn ask(
             "{waiting} operations on {key} wait for an answer already; is promotion running?"
         )));
     }
-    let path = key.operation(&operation.id);
-    let txn = Txn::new()
-        .expect(Expect::Exists(key.release()))
-        .expect(Expect::Absent(path.clone()))
-        .put(path.clone(), encode(&operation)?);
-    match api.ctx.store.commit(txn).await {
-        Ok(_) => Ok(accepted),
-        // Either it is there already, which is as good, or the release has gone meanwhile.
-        Err(StoreError::Conflict { .. }) if api.ctx.store.get(&path).await?.is_some() => {
-            Ok(accepted)
+    api.say(&key, &operation).await?;
+    Ok(accepted)
+}
+
+impl Api {
+    /// Whether an operation with this id waits for its answer, or has it.
+    pub(super) async fn asked_already(&self, key: &ReleaseKey, id: &str) -> Result<bool, ApiError> {
+        let target = self.target(key).await?;
+        Ok(
+            target.is_some_and(|target| target.answered.iter().any(|known| known == id))
+                || self.ctx.store.get(&key.operation(id)).await?.is_some(),
+        )
+    }
+
+    /// Stores an operation for promotion to answer.
+    pub(super) async fn say(
+        &self,
+        key: &ReleaseKey,
+        operation: &Operation,
+    ) -> Result<(), ApiError> {
+        let txn = said(
+            Txn::new().expect(Expect::Exists(key.release())),
+            key,
+            operation,
+        )?;
+        match self.ctx.store.commit(txn).await {
+            Ok(_) => Ok(()),
+            // Either it is there already, which is as good, or the release has gone meanwhile.
+            Err(StoreError::Conflict { .. }) if self.asked_already(key, &operation.id).await? => {
+                Ok(())
+            }
+            Err(StoreError::Conflict { .. }) => Err(no_release(key)),
+            Err(error) => Err(error.into()),
         }
-        Err(StoreError::Conflict { .. }) => Err(no_release(&key)),
-        Err(error) => Err(error.into()),
     }
 }
 
-fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
+/// Adds an operation to what is stored at once; one that was asked already is not asked again.
+pub(super) fn said(txn: Txn, key: &ReleaseKey, operation: &Operation) -> Result<Txn, ApiError> {
+    let path = key.operation(&operation.id);
+    let txn = txn.expect(Expect::Absent(path.clone()));
+    Ok(txn.put(path, encode(operation)?))
+}
+
+/// The operation; and of `undo`, where to.
+pub(super) fn read(
+    mut value: Value,
+    ids: fn() -> String,
+) -> Result<(Operation, Option<String>), ApiError> {
     const WHAT: &str = "the operation";
+    let mut to = None;
     if let Some(object) = value.as_object_mut() {
+        if object.get("operation").and_then(Value::as_str) == Some("undo") {
+            let named = object.remove("to").filter(|to| !to.is_null());
+            let named = named.or_else(|| object.remove("revision"));
+            to = named
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(|error| {
+                    let wrong = Problem::new("to", format!("is no revision: {error}"));
+                    ApiError::invalid(
+                        WHAT,
+                        vec![wrong.allowed("a revision's id or number, as text")],
+                    )
+                })?;
+        }
         object.entry("id").or_insert_with(|| ids().into());
         // Who asks and when is for the server to say.
         object.remove("by");
@@ -120,14 +170,16 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
         let wrong = "only a plain `promote` overrides a freeze";
         problems.push(Problem::new("overrideFreeze", wrong).allowed("false"));
     }
-    if operation.force && operation.verb != Verb::Abort {
-        problems.push(Problem::new("force", "only `abort` can be forced").allowed("false"));
+    if operation.force && !matches!(operation.verb, Verb::Abort | Verb::Undo) {
+        let wrong = "only `abort` and `undo` can be forced";
+        problems.push(Problem::new("force", wrong).allowed("false"));
     }
     let unsaid = operation
         .why
         .as_ref()
         .is_none_or(|why| why.trim().is_empty());
-    if unsaid && (operation.override_freeze || operation.force) {
+    let abort = operation.force && operation.verb == Verb::Abort;
+    if unsaid && (operation.override_freeze || abort) {
         let wrong = "overriding a freeze, or forcing an abort, needs a reason";
         problems.push(Problem::new("why", wrong).allowed("a reason, which is kept"));
     }
@@ -150,7 +202,7 @@ fn read(mut value: Value, ids: fn() -> String) -> Result<Operation, ApiError> {
             .push(Problem::new("why", "is too long").allowed(format!("up to {LONGEST_WHY} bytes")));
     }
     if problems.is_empty() {
-        Ok(operation)
+        Ok((operation, to))
     } else {
         Err(ApiError::invalid(WHAT, problems))
     }

@@ -78,6 +78,7 @@ pub(super) async fn put(
         force: query.force,
         if_generation: if_match(&headers)?,
         adopted: None,
+        word: None,
     };
     let result = api.apply(wish).await?;
     let status = match result.result {

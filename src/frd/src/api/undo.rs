@@ -12,15 +12,15 @@ use fm_api::problem::Problem;
 use fm_api::release::ReleaseSpec;
 use fm_api::rollout::{Failed, Outcome};
 use fm_api::target::{RevisionRecord, Target};
-use fm_store::{Expect, Txn};
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::apply::Wish;
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Who};
-use super::stored::encode;
+use super::operations;
 
 /// A beginning of a revision's id must be at least so long.
 const SHORTEST: usize = 4;
@@ -35,55 +35,87 @@ pub(super) async fn undo(
         serde_json::from_value(body::json_or_nothing(body).await?).map_err(|error| {
             ApiError::invalid("the request", vec![Problem::new("", error.to_string())])
         })?;
-    let stored = api.existing(&key).await?;
+    let mut asked = json!({ "operation": Verb::Undo, "to": request.to, "force": request.force, "why": request.why });
+    if let Some(id) = request.id {
+        asked["id"] = id.into();
+    }
+    let (mut operation, to) = operations::read(asked, api.ids)?;
+    operation.by = who;
+    operation.at = Some(api.ctx.clock.now());
+    Ok(Json(back(&api, &key, operation, to).await?))
+}
+
+/// Goes back to a revision, unless that was asked with the same id before.
+pub(super) async fn back(
+    api: &Shared,
+    key: &ReleaseKey,
+    mut operation: Operation,
+    to: Option<String>,
+) -> Result<ApplyResult, ApiError> {
+    let stored = api.existing(key).await?;
     let Some(mut release) = stored.release else {
         return Err(ApiError::refused(format!(
             "the stored release {key} cannot be read; apply a valid one instead"
         )));
     };
-    let Some(target) = api.target(&key).await? else {
+    if api.asked_already(key, &operation.id).await? {
+        return Ok(ApplyResult {
+            result: ApplyOutcome::Unchanged,
+            message: Some(format!(
+                "{key}: that was asked already, and changes nothing again"
+            )),
+            warnings: Vec::new(),
+            before: Some(release.clone()),
+            release,
+        });
+    }
+    let Some(target) = api.target(key).await? else {
         return Err(ApiError::refused(format!(
             "{key} has no earlier revision: promotion has not taken it in yet"
         )));
     };
-    let (_, records) = api.records(&key).await?;
+    let (_, records) = api.records(key).await?;
     let wanted = wanted(&release.spec, stored.generation, &target, &records).cloned();
-    let record = choose(&key, &request, &target, &records, wanted.as_ref())?.clone();
-    if !request.force {
-        not_failed(&key, &record, &target)?;
-        reversible(&key, &record, &target, &records)?;
+    let record = choose(key, to.as_deref(), &target, &records, wanted.as_ref())?.clone();
+    if !operation.force {
+        not_failed(key, &record, &target)?;
+        reversible(key, &record, &target, &records)?;
     }
-    let forced = behind(&record, &target, &records).is_some() || failed(&record, &target).is_some();
-    let by = who.clone();
+    let force = operation.force;
+    // Promotion begins by force only what it would not begin by itself.
+    operation.force =
+        behind(&record, &target, &records).is_some() || failed(&record, &target).is_some();
+    operation.revision = Some(record.id.clone());
     let ports = release.spec.ports();
-    release.spec.workload = record.workload.clone();
-    // The same tag may mean another image by now; what ran was this one.
-    release.spec.workload.image.clone_from(&record.image.pinned);
-    if wanted.as_ref() == Some(&record.id) {
-        // It is what is asked for already: nothing is stored, not even the same image under another name.
-        release = api.existing(&key).await?.release.unwrap_or(release);
+    let asks_for_it = wanted.as_ref() == Some(&record.id);
+    if !asks_for_it {
+        release.spec.workload = record.workload.clone();
+        // The same tag may mean another image by now; what ran was this one.
+        release.spec.workload.image.clone_from(&record.image.pinned);
     }
     let wish = Wish {
         release,
-        who,
+        who: operation.by.clone(),
         dry_run: false,
-        force: request.force,
+        force,
         if_generation: Some(stored.generation),
         adopted: None,
+        word: Some(operation.clone()),
     };
     let mut result = api.apply(wish).await?;
-    if forced {
-        let_back(&api, &key, &record, by).await?;
+    if result.result == ApplyOutcome::Unchanged {
+        // There was nothing to store it with.
+        api.say(key, &operation).await?;
     }
     let now = api.ctx.clock.now();
-    result.message = Some(sentence(&key, &record, &target, result.result, now));
+    result.message = Some(sentence(key, &record, &target, result.result, now));
     if ports != record.ports {
         result.warnings.push(format!(
             "spec.routes: they name other ports ({ports:?}) than revision {} had ({:?}): this makes a new revision of the earlier workload",
             record.id, record.ports
         ));
     }
-    Ok(Json(result))
+    Ok(result)
 }
 
 /// The revision that the spec asks for now, as far as it is known.
@@ -106,12 +138,12 @@ fn wanted<'a>(
 
 fn choose<'a>(
     key: &ReleaseKey,
-    request: &UndoRequest,
+    to: Option<&str>,
     target: &Target,
     records: &'a [RevisionRecord],
     wanted: Option<&RevisionId>,
 ) -> Result<&'a RevisionRecord, ApiError> {
-    match request.to.as_deref().map(str::trim) {
+    match to.map(str::trim) {
         Some(to) => named(key, to, records),
         None => before(target, records, wanted).ok_or_else(|| {
             ApiError::refused(format!(
@@ -205,33 +237,6 @@ fn reversible(
             record.number
         ))),
     }
-}
-
-/// Who goes back by force has said the word that promotion would wait for.
-async fn let_back(
-    api: &Shared,
-    key: &ReleaseKey,
-    record: &RevisionRecord,
-    by: String,
-) -> Result<(), ApiError> {
-    let operation = Operation {
-        id: (api.ids)(),
-        verb: Verb::Retry,
-        full: false,
-        override_freeze: false,
-        force: false,
-        period: None,
-        revision: Some(record.id.clone()),
-        why: Some("undo --force".to_owned()),
-        by,
-        roles: Vec::new(),
-        at: Some(api.ctx.clock.now()),
-    };
-    let txn = Txn::new()
-        .expect(Expect::Exists(key.release()))
-        .put(key.operation(&operation.id), encode(&operation)?);
-    api.ctx.store.commit(txn).await?;
-    Ok(())
 }
 
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {

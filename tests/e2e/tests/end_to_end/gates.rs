@@ -196,6 +196,8 @@ async fn webhooks(world: &mut World, receiver: &Receiver, address: &str) -> Resu
     ];
     let plan = with(ONE, hooks(address, &all) + &migrate(0, true));
     receiver.set("beforeRollout", 503);
+    // Taken in, which is well where nobody is asked to agree.
+    receiver.set("beforeStep", 202);
     receiver.set("confirmPromotion", 403);
     world.apply(&plan, "v2").await?;
     let view = world

@@ -15,6 +15,7 @@ mod life;
 mod metrics;
 mod recovery;
 mod registry;
+mod revert;
 mod rollout;
 mod saturation;
 mod sinks;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fm_e2e::{Plan, World, in_force};
 use fm_harness::etcd::Etcd;
 use fm_harness::load::Load;
@@ -54,6 +54,20 @@ async fn tasks(world: &World) -> Result<Vec<String>> {
     Ok(all)
 }
 
+/// What these processes have had of the processors; the kernel counts in hundredths of a second.
+fn processor_time(pids: &[u32]) -> Result<Duration> {
+    let mut ticks = 0;
+    for pid in pids {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, fields) = text.rsplit_once(')').context("no stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let (user, system) = (fields.get(11), fields.get(12));
+        ticks += user.context("no utime")?.parse::<u64>()?;
+        ticks += system.context("no stime")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 #[tokio::test]
 async fn a_killed_haproxy_and_a_killed_frd_come_back_with_the_same_shares_and_tasks() -> Result<()>
 {
@@ -71,7 +85,13 @@ async fn a_killed_haproxy_and_a_killed_frd_come_back_with_the_same_shares_and_ta
     let (before, ours) = (tasks(&world).await?, world.stack.haproxy_pids());
 
     world.stack.kill_frd().await?;
+    let (worked, since) = (processor_time(&ours)?, Instant::now());
     has_its_quarter(&load).await;
+    let worked = processor_time(&ours)?.saturating_sub(worked);
+    assert!(
+        worked < since.elapsed() / 2,
+        "HAProxy works as before while nobody takes its log: {worked:?}"
+    );
     world.stack.spawn()?;
     world.stack.ready().await?;
     has_its_quarter(&load).await;

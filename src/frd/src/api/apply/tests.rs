@@ -25,6 +25,7 @@ fn wish(release: Release) -> Wish {
         force: false,
         if_generation: None,
         adopted: None,
+        word: None,
     }
 }
 

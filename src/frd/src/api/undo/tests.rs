@@ -41,6 +41,7 @@ fn promoted(number: u64, outcome: Outcome) -> HistoryEntry {
         reason: String::new(),
         why: String::new(),
         thawed: None,
+        words: Vec::new(),
     }
 }
 
@@ -60,7 +61,14 @@ fn target(stable: u64, wanted: u64, history: &[(u64, Outcome)]) -> Target {
 fn chosen(request: &UndoRequest, target: &Target) -> Result<u64, ApiError> {
     let key = ReleaseKey::new("default", "shop");
     let records: Vec<RevisionRecord> = (1..=3).map(record).collect();
-    choose(&key, request, target, &records, target.wanted.as_ref()).map(|record| record.number)
+    choose(
+        &key,
+        request.to.as_deref(),
+        target,
+        &records,
+        target.wanted.as_ref(),
+    )
+    .map(|record| record.number)
 }
 
 fn last() -> UndoRequest {
@@ -70,7 +78,7 @@ fn last() -> UndoRequest {
 fn to(text: &str) -> UndoRequest {
     UndoRequest {
         to: Some(text.to_owned()),
-        force: false,
+        ..UndoRequest::default()
     }
 }
 
