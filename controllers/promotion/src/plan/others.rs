@@ -50,8 +50,15 @@ impl Other {
     /// What is waited for until the revision that its manifest asks for serves; no rollout of it runs.
     pub(super) fn unsettled(&self, target: &Target) -> Option<String> {
         let key = &self.key;
+        let preview = target
+            .wanted
+            .as_ref()
+            .and_then(|id| target.previews.get(id));
+        let preview = preview.filter(|preview| preview.side.is_none());
         match (&target.wanted, &target.stable) {
             (Some(wanted), Some(stable)) if wanted == stable => None,
+            // All that its manifest asks for is that it is up.
+            (Some(_), _) if preview.is_some_and(|up| up.came_up && !up.closed) => None,
             (Some(wanted), _) if target.failed.contains_key(wanted) => Some(format!(
                 "{key}, whose revision {wanted} was taken back or failed"
             )),

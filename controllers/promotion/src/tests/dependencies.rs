@@ -41,6 +41,30 @@ fn second(other: Other) -> Sim {
 }
 
 #[test]
+fn a_preview_serves_what_its_manifest_says_as_long_as_it_is_up() {
+    let mut seen = Sim::new(super::previews::preview("good:7"));
+    let other = |seen: &Sim| Other {
+        key: ReleaseKey::new("default", "api"),
+        generation: Some(1),
+        target: seen.world.target.clone(),
+    };
+    seen.promote();
+    seen.swarm(0);
+    seen.promote();
+    let mut sim = second(other(&seen));
+    assert_eq!(
+        sim.status().reason,
+        reasons::DEPENDS,
+        "{}",
+        sim.status().why
+    );
+    seen.settle();
+    sim.world.upstreams = vec![other(&seen)];
+    sim.settle();
+    assert!(sim.target().rollout.is_some(), "{}", sim.status().why);
+}
+
+#[test]
 fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
     let failed = |target: &mut Target| {
         let failed = Failed {

@@ -2,7 +2,7 @@
 
 use fm_api::http::View;
 use fm_api::rollout::{HistoryEntry, Outcome};
-use fm_api::status::Status;
+use fm_api::status::{RevisionStatus, Status};
 
 use super::{NO_STATUS, canary_at, phase, revision, share, step};
 use crate::table::Table;
@@ -109,15 +109,21 @@ fn weight(status: Option<&Status>) -> String {
     }
 }
 
-fn side(side: Option<&fm_api::status::RevisionStatus>) -> String {
+fn side(side: Option<&RevisionStatus>) -> String {
     side.map_or_else(dash, revision)
+}
+
+/// What serves; where nothing does, the newest preview.
+fn sides(status: &Status) -> impl Iterator<Item = &RevisionStatus> {
+    let preview = status.previews.first().map(|preview| &preview.side);
+    let nothing = status.stable.is_none() && status.canary.is_none();
+    let serving = [&status.stable, &status.canary].into_iter().flatten();
+    serving.chain(preview.filter(|_| nothing))
 }
 
 fn ready(status: Option<&Status>) -> String {
     let Some(status) = status else { return dash() };
-    let parts: Vec<String> = [&status.stable, &status.canary]
-        .into_iter()
-        .flatten()
+    let parts: Vec<String> = sides(status)
         .map(|side| format!("{}/{}", side.ready, side.replicas))
         .collect();
     if parts.is_empty() {
@@ -129,9 +135,7 @@ fn ready(status: Option<&Status>) -> String {
 
 fn healthy(status: Option<&Status>) -> String {
     let Some(status) = status else { return dash() };
-    let parts: Vec<String> = [&status.stable, &status.canary]
-        .into_iter()
-        .flatten()
+    let parts: Vec<String> = sides(status)
         .map(|side| {
             side.healthy
                 .map_or_else(dash, |healthy| healthy.to_string())

@@ -7,6 +7,7 @@ use fm_api::freeze::Freeze;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::operation::Operation;
+use fm_api::quantity::Weight;
 use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
 use fm_api::target::Target;
 use fm_api::validate;
@@ -414,6 +415,15 @@ fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec<String> {
     if after.analysis.disabled {
         warnings.push(
             "spec.analysis.disabled: a bad canary is not taken back by its errors".to_owned(),
+        );
+    } else if let Some(canary) = &after.strategy.canary
+        && !after.routes.is_empty()
+        && canary.steps.iter().all(|step| step.weight == Weight::FULL)
+    {
+        warnings.push(
+            "spec.strategy.canary.steps: no step leaves stable a share to compare the canary with, so a person will \
+             have to promote it"
+                .to_owned(),
         );
     }
     warnings

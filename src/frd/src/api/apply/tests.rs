@@ -1,3 +1,4 @@
+use fm_api::strategy::Step;
 use fm_api::validate;
 use serde_json::json;
 
@@ -180,4 +181,20 @@ fn an_image_without_a_version_is_warned_of() {
         [1, 1, 1]
     );
     assert_eq!([spec("shop:1.4"), spec("r:5000/shop:2")], [0, 0]);
+}
+
+#[test]
+fn a_canary_that_is_compared_with_nobody_is_warned_of() {
+    let steps = |weights: &[u16]| {
+        let mut spec = release("shop:1").spec;
+        let canary = spec.strategy.canary.as_mut().unwrap();
+        let first = canary.steps[0].clone();
+        let step = |weight: &u16| Step {
+            weight: Weight::from_basis_points(*weight),
+            ..first.clone()
+        };
+        canary.steps = weights.iter().map(step).collect();
+        warnings(None, &spec).len()
+    };
+    assert_eq!([steps(&[10_000]), steps(&[5_000, 10_000])], [1, 0]);
 }
