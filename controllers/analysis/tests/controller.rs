@@ -93,6 +93,7 @@ impl Rig {
             stable: stable.clone(),
             canary: Some(canary.clone()),
             weight: Weight::percent(5),
+            mirror: Weight::ZERO,
             seed: "0badcafe".into(),
             generation: 1,
         });

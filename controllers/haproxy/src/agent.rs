@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::logs::Logs;
+use crate::mirror::Mirror;
 use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
@@ -43,6 +44,7 @@ pub struct Agent {
     settings: Settings,
     receiver: Receiver,
     handle: Handle,
+    mirror: Mirror,
 }
 
 impl Agent {
@@ -57,6 +59,10 @@ impl Agent {
             message: error.to_string(),
         })?;
         let receiver = listen(&options).await.map_err(Error::Receiver)?;
+        let mirror = Mirror::new(&options.dir).map_err(|error| Error::Folder {
+            path: options.dir.display().to_string(),
+            message: error.to_string(),
+        })?;
         let settings = Settings {
             dir: options.dir.display().to_string(),
             admin_socket: options.admin().display().to_string(),
@@ -73,6 +79,7 @@ impl Agent {
             settings,
             receiver,
             handle,
+            mirror,
         })
     }
 
@@ -93,8 +100,10 @@ impl Agent {
             settings,
             receiver,
             handle,
+            mirror,
         } = self;
         let receiving = tokio::spawn(receiver.run(ctx.shutdown.clone()));
+        let mirroring = tokio::spawn(mirror.run(ctx.shutdown.clone()));
         let (told, processes) = watch::channel(Err(NOT_STARTED.to_owned()));
         let runner = options.binary().map(|binary| Runner {
             binary,
@@ -127,6 +136,7 @@ impl Agent {
             }
         }
         let _ = receiving.await;
+        let _ = mirroring.await;
         let _ = present.await;
         Ok(())
     }

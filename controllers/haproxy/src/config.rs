@@ -12,6 +12,7 @@ use fm_api::target::Slot;
 
 use crate::desired::{self, Desired, Group};
 use crate::maps::Map;
+use crate::mirror;
 use crate::names::{self, Host};
 use crate::state::{Admin, Server};
 
@@ -46,6 +47,7 @@ pub type Layout = BTreeMap<String, Vec<Server>>;
 
 const HEAD: &str = include_str!("haproxy.cfg.head");
 const RULES_END: &str = include_str!("haproxy.cfg.rules");
+const MIRROR: &str = include_str!("haproxy.cfg.mirror");
 
 /// The hash of everything that only a reload changes.
 #[must_use]
@@ -76,6 +78,9 @@ pub fn render(
         .replace("@LOG@", &settings.log.to_string());
     frontend(&mut out, settings, desired);
     nowhere(&mut out);
+    if desired.mirrors {
+        out.push_str(&MIRROR.replace("@DIR@", &settings.dir));
+    }
     for (id, group) in &desired.groups {
         let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
         for slot in Slot::ALL {
@@ -113,6 +118,10 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
             tls = format!(" ssl crt {crt} alpn {alpn} ssl-min-ver TLSv1.2");
         }
         line!(out, "  bind {}{tls}", bind.address);
+    }
+    if desired.mirrors {
+        let (dir, file) = (&settings.dir, mirror::SPOE_FILE);
+        line!(out, "  filter spoe engine mirror config {dir}/{file}");
     }
     lookups(out, settings, desired);
     looks(out, settings, desired);
@@ -279,6 +288,9 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         out,
         "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}"
     );
+    if desired.mirrors {
+        mirrored(out);
+    }
     line!(
         out,
         "  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}"
@@ -293,6 +305,28 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
             "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
         );
     }
+}
+
+/// Safe requests without a body that stable answers by the split: of those below the record's tenth field the agent is told, and
+/// where it takes one the canary is asked as well. It has an answer ready at once; without it nothing is waited for.
+fn mirrored(out: &mut String) {
+    line!(out, "  http-request del-header {}", mirror::MARK);
+    line!(
+        out,
+        "  http-request set-var(txn.mi) var(txn.rec),field(10,|)"
+    );
+    line!(
+        out,
+        "  http-request set-var(txn.cp) bool(true) if {{ var(txn.mi) -m len gt 0 }} !{{ var(txn.sd) -m found }} {{ method GET HEAD OPTIONS }} !{{ req.fhdr(upgrade) -m found }} !{{ req.fhdr(transfer-encoding) -m found }} !{{ req.hdr_val(content-length) gt 0 }} {{ rand(10000),sub(txn.mi) lt 0 }} {{ nbsrv(be_mirror) gt 0 }}"
+    );
+    line!(
+        out,
+        "  http-request send-spoe-group mirror copies if {{ var(txn.cp) -m found }}"
+    );
+    line!(
+        out,
+        "  http-request set-var(txn.sd) str(o) if {{ var(txn.fm.taken) -m found }}"
+    );
 }
 
 /// Experiments: the bucket's range gives the request the record of a side, which is then its record as a canary's is.

@@ -65,6 +65,8 @@ pub struct Desired {
     pub experiments: BTreeMap<String, String>,
     /// How many ranges the configuration looks at; 0: there is no experiment anywhere.
     pub ranges: usize,
+    /// Some release mirrors requests: HAProxy is made ready for it.
+    pub mirrors: bool,
     /// Ways that buckets are found, other than at random.
     pub affinity: BTreeSet<char>,
     /// What could not be taken as it was written, by release.
@@ -177,6 +179,7 @@ impl Desired {
             return;
         }
         self.add_matches(input);
+        self.mirrors |= input.target.mirrors;
         match &input.target.affinity {
             Some(Affinity {
                 cookie: Some(_), ..
@@ -361,10 +364,10 @@ fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {
     if !words || canary_slot == Some(stable_slot) {
         return Split::Keep;
     }
-    let weight = if canary_slot.is_none() || alone(target, lost_for) {
-        Weight::ZERO
+    let (weight, mirror) = if canary_slot.is_none() || alone(target, lost_for) {
+        (Weight::ZERO, Weight::ZERO)
     } else {
-        traffic.weight
+        (traffic.weight, traffic.mirror)
     };
     Split::Record(SplitRecord {
         mode: mode(target, weight),
@@ -376,6 +379,7 @@ fn split(input: &Input<'_>, group: &str, lost_for: Option<Span>) -> Split {
         stable: traffic.stable.clone(),
         canary: traffic.canary.clone(),
         generation: traffic.generation,
+        mirror,
     })
 }
 

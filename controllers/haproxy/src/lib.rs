@@ -14,6 +14,7 @@ mod inputs;
 mod logs;
 pub mod maps;
 mod master;
+pub mod mirror;
 pub mod names;
 mod observe;
 mod options;

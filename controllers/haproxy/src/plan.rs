@@ -212,6 +212,7 @@ fn let_go(
         let interim = SplitRecord {
             mode: Mode::Random,
             weight: Weight::ZERO,
+            mirror: Weight::ZERO,
             canary_backend: None,
             canary: None,
             ..record

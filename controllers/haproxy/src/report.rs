@@ -78,6 +78,7 @@ fn traffic(
             stable: traffic.stable.clone(),
             canary: traffic.canary.clone(),
             weight: traffic.weight,
+            mirror: traffic.mirror,
         });
     }
     let split = running.maps.get(&Map::Split)?;
@@ -105,6 +106,7 @@ fn traffic(
         stable: record.stable,
         canary: record.canary,
         weight: record.weight,
+        mirror: record.mirror,
     })
 }
 

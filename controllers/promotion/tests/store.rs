@@ -112,6 +112,7 @@ mod on_a_real_store {
                     stable: split.stable.clone(),
                     canary: split.canary.clone(),
                     weight: split.weight,
+                    mirror: split.mirror,
                 }),
                 ..HaproxyObserved::default()
             };

@@ -165,6 +165,9 @@ pub struct TrafficInForce {
     pub canary: Option<RevisionId>,
     /// The canary's share.
     pub weight: Weight,
+    /// The share of stable's safe requests that are sent to the canary as well.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
+    pub mirror: Weight,
 }
 
 /// A revision's servers in one HAProxy, the fewest over the release's routes.

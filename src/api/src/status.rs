@@ -96,6 +96,9 @@ pub enum Phase {
 pub struct StepStatus {
     /// The canary's share of the requests.
     pub weight: Weight,
+    /// The share of the safe requests that are sent to the canary as well.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
+    pub mirror: Weight,
     /// The canary's tasks, where there are no requests to share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u32>,

@@ -48,6 +48,10 @@ pub struct Step {
     /// The canary's share of the requests in percent. Without routes it is given by `replicas`.
     #[serde(default, skip_serializing_if = "Weight::is_zero")]
     pub weight: Weight,
+    /// Instead of a share: so many percent of the safe requests (GET, HEAD, OPTIONS) that stable answers are sent to the
+    /// canary as well, and what it answers goes to nobody. It counts for harm by errors alone. Only before the first weight.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
+    pub mirror: Weight,
     /// The least time at this step.
     #[serde(default)]
     pub hold: Span,
@@ -64,10 +68,11 @@ pub struct Step {
 }
 
 impl Step {
-    /// What the canary has at this step, in words: `50 %` of the requests; without a share its tasks.
+    /// What the canary has at this step, in words: `50 %` of the requests, or `10 % mirrored`; without a share its tasks.
     #[must_use]
     pub fn share(&self) -> String {
         match self.replicas {
+            Some(_) | None if !self.mirror.is_zero() => format!("{} mirrored", self.mirror),
             Some(replicas) if self.weight.is_zero() => replicas.in_words(),
             Some(_) | None => self.weight.to_string(),
         }
@@ -123,6 +128,10 @@ pub struct BlueGreen {
     /// How the new revision is looked at before the switch; requests with a header of `spec.match` reach it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewHosts>,
+    /// Until the switch so many percent of the safe requests (GET, HEAD, OPTIONS) that the old revision answers are sent to
+    /// the new one as well, and what it answers goes to nobody. It counts for harm by errors alone.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
+    pub mirror: Weight,
     /// The least time with whole capacity before the switch.
     #[serde(default)]
     pub hold: Span,
@@ -235,8 +244,9 @@ impl Course {
     /// What the strategy comes to; `None` where it names none that has steps.
     #[must_use]
     pub fn of(strategy: &Strategy) -> Option<Self> {
-        let step = |weight, hold, approval| Step {
+        let step = |weight, mirror, hold, approval| Step {
             weight,
+            mirror,
             hold,
             approval,
             require: None,
@@ -253,8 +263,8 @@ impl Course {
             (None, Some(both)) => Some(Self {
                 kind: Kind::BlueGreen,
                 steps: vec![
-                    step(Weight::ZERO, both.hold, both.approval.clone()),
-                    step(Weight::FULL, both.watch, None),
+                    step(Weight::ZERO, both.mirror, both.hold, both.approval.clone()),
+                    step(Weight::FULL, Weight::ZERO, both.watch, None),
                 ],
                 capacity: Capacity::Full,
                 max_surge: None,
@@ -262,6 +272,12 @@ impl Course {
             }),
             (None, None) => None,
         }
+    }
+
+    /// Whether any step mirrors requests.
+    #[must_use]
+    pub fn mirrors(&self) -> bool {
+        self.steps.iter().any(|step| !step.mirror.is_zero())
     }
 
     /// Tasks the canary needs at a step, counted from 0, beside `replicas` of stable; beyond the last one all of them.
@@ -273,7 +289,8 @@ impl Course {
                 let reached = self.steps.iter().take(step + 1);
                 let asked = reached.filter_map(|step| step.replicas);
                 let asked = asked.map(|asked| asked.of(replicas)).max().unwrap_or(0);
-                proportional(replicas, now.weight).max(asked.min(replicas))
+                let share = now.weight.max(now.mirror);
+                proportional(replicas, share).max(asked.min(replicas))
             }
             (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,
         }

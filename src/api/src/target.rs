@@ -57,6 +57,9 @@ pub struct Target {
     /// Hosts and paths.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// The strategy mirrors requests: HAProxy is made ready for it, so that a rollout needs no reload.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrors: bool,
     /// Hosts that lead to the revision on trial alone, with the routes' paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preview_hosts: Vec<String>,
@@ -255,6 +258,9 @@ pub struct Traffic {
     pub canary: Option<RevisionId>,
     /// The canary's share.
     pub weight: Weight,
+    /// The share of stable's safe requests that are sent to the canary as well, while it has none of its own.
+    #[serde(default, skip_serializing_if = "Weight::is_zero")]
+    pub mirror: Weight,
     /// Which clients are the canary's under affinity; new with each rollout. Eight hex digits.
     pub seed: String,
     /// The target's generation when this split was decided: agents report it back once it is in force.
@@ -283,6 +289,7 @@ impl Traffic {
             && self.stable == seen.stable
             && self.canary == seen.canary
             && self.weight == seen.weight
+            && self.mirror == seen.mirror
     }
 }
 

@@ -57,6 +57,10 @@ pub struct Counters {
     pub fallback: u64,
     /// Requests that a match rule forced here; in none of the other numbers.
     pub forced: u64,
+    /// Mirrored requests, by how they ended: of stable those of its requests that the canary was asked as well (they stand in
+    /// the other numbers, too), of the canary its answers to them, which stand nowhere else.
+    #[serde(default, skip_serializing_if = "Outcomes::is_empty")]
+    pub mirrored: Outcomes,
     /// Requests that the client gave up; in none of the other numbers.
     pub client_aborts: u64,
     /// Answers by status class: index 0 for none (fallbacks too: this revision did not answer them), 1 to 5 for 1xx to 5xx.
@@ -257,8 +261,8 @@ impl State {
     fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<usize> {
         let sides = self.sides(line.record, now)?;
         let place = match line.side {
-            Side::Stable | Side::ForcedStable => sides.stable,
-            Side::Canary | Side::Fallback | Side::Forced => sides.canary?,
+            Side::Stable | Side::ForcedStable | Side::Mirrored => sides.stable,
+            Side::Canary | Side::Fallback | Side::Forced | Side::Copy => sides.canary?,
         };
         let series = self.series.get_mut(place)?;
         series.seen = now;
@@ -266,7 +270,12 @@ impl State {
         // A fallback was answered by a server of stable.
         let answered = match line.side {
             Side::Fallback => self.series.get_mut(sides.stable)?,
-            Side::Stable | Side::Canary | Side::Forced | Side::ForcedStable => series,
+            Side::Stable
+            | Side::Canary
+            | Side::Forced
+            | Side::ForcedStable
+            | Side::Mirrored
+            | Side::Copy => series,
         };
         answered.endpoints.count(line, now);
         Some(place)
@@ -356,7 +365,13 @@ impl Counters {
                 self.outcomes.add(Kind::of(line), 1);
                 return;
             }
-            Side::Stable | Side::Canary => line.outcome(),
+            Side::Copy => {
+                if line.outcome() != Outcome::ClientAbort {
+                    self.mirrored.add(Kind::of(line), 1);
+                }
+                return;
+            }
+            Side::Stable | Side::Canary | Side::Mirrored => line.outcome(),
         };
         if outcome == Outcome::ClientAbort {
             self.client_aborts += 1;
@@ -367,6 +382,9 @@ impl Counters {
             *class += 1;
         }
         self.outcomes.add(Kind::of(line), 1);
+        if line.side == Side::Mirrored {
+            self.mirrored.add(Kind::of(line), 1);
+        }
         let total = line.total_time.map_or(0, u64::from);
         self.total_ms = self.total_ms.saturating_add(total);
         match (outcome, line.time_to_first_byte) {
@@ -413,6 +431,7 @@ impl Counters {
             bad: self.bad.checked_sub(earlier.bad)?,
             fallback: self.fallback.checked_sub(earlier.fallback)?,
             forced: self.forced.checked_sub(earlier.forced)?,
+            mirrored: self.mirrored.since(&earlier.mirrored)?,
             client_aborts: self.client_aborts.checked_sub(earlier.client_aborts)?,
             classes,
             outcomes: match earlier.outcomes.is_empty() && earlier.requests > 0 {
@@ -430,6 +449,7 @@ impl Counters {
         self.bad += other.bad;
         self.fallback += other.fallback;
         self.forced += other.forced;
+        self.mirrored.merge(&other.mirrored);
         self.client_aborts += other.client_aborts;
         for (mine, theirs) in self.classes.iter_mut().zip(other.classes) {
             *mine += theirs;

@@ -8,7 +8,7 @@
 //! | field | meaning | needed |
 //! |---|---|---|
 //! | `rc` | the [`crate::record::SplitRecord`] that decided the request; empty: no route | yes |
-//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back; `n` forced to stable by a match rule | with a record |
+//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back; `n` forced to stable by a match rule; `o` stable by the split, and sent to the canary as well; `k` that second request | with a record |
 //! | `st` | status of the answer; 0 or less: none | with a record |
 //! | `ts` | termination state, at least its first two characters | with a record |
 //! | `tr` | milliseconds to the server's first byte; negative: none | no |
@@ -60,6 +60,10 @@ pub enum Side {
     Forced,
     /// Stable, by a match rule: `n`.
     ForcedStable,
+    /// Stable, by the split, and the canary was asked as well: `o`, the original.
+    Mirrored,
+    /// The canary, asked as well, by us; its answer went to nobody: `k`, the copy.
+    Copy,
 }
 
 /// What became of a request.
@@ -183,6 +187,8 @@ impl<'a> Fields<'a> {
             "f" => Side::Fallback,
             "m" => Side::Forced,
             "n" => Side::ForcedStable,
+            "o" => Side::Mirrored,
+            "k" => Side::Copy,
             _ => return None,
         };
         Some(Line {

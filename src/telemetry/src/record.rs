@@ -4,6 +4,8 @@
 //! has changed since. Fields are separated by `|` and hold only `[A-Za-z0-9_./-]`:
 //!
 //! `mode|seed|weight|stableBackend|canaryBackend|namespace/name|stableRevision|canaryRevision|generation`
+//!
+//! and, only where requests are mirrored, `|mirror` behind it.
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Weight;
@@ -42,6 +44,8 @@ pub struct SplitRecord {
     pub canary: Option<RevisionId>,
     /// `Traffic::generation`.
     pub generation: u64,
+    /// The share of the safe requests that are sent to the canary as well.
+    pub mirror: Weight,
 }
 
 impl SplitRecord {
@@ -54,8 +58,12 @@ impl SplitRecord {
             Mode::Source => 'h',
             Mode::Preview => 'p',
         };
+        let mirror = match self.mirror {
+            Weight::ZERO => String::new(),
+            share => format!("|{}", share.basis_points()),
+        };
         format!(
-            "{mode}|{}|{}|{}|{}|{}|{}|{}|{}",
+            "{mode}|{}|{}|{}|{}|{}|{}|{}|{}{mirror}",
             self.seed,
             self.weight.basis_points(),
             self.stable_backend,
@@ -79,7 +87,11 @@ impl SplitRecord {
             _ => return None,
         };
         let seed = fields.next()?.to_owned();
-        let weight: u16 = fields.next()?.parse().ok().filter(|bp| *bp <= 10_000)?;
+        let share = |text: &str| -> Option<Weight> {
+            let bp = text.parse().ok().filter(|bp| *bp <= 10_000)?;
+            Some(Weight::from_basis_points(bp))
+        };
+        let weight = share(fields.next()?)?;
         let stable_backend = fields.next()?.to_owned();
         let present = |text: &str| (text != "-").then(|| text.to_owned());
         let canary_backend = present(fields.next()?);
@@ -87,16 +99,21 @@ impl SplitRecord {
         let stable = RevisionId::new(fields.next()?);
         let canary = present(fields.next()?).map(|text| RevisionId::new(&text));
         let generation = fields.next()?.parse().ok()?;
+        let mirror = match fields.next() {
+            Some(text) => share(text)?,
+            None => Weight::ZERO,
+        };
         fields.next().is_none().then_some(Self {
             mode,
             seed,
-            weight: Weight::from_basis_points(weight),
+            weight,
             stable_backend,
             canary_backend,
             release,
             stable,
             canary,
             generation,
+            mirror,
         })
     }
 }
@@ -117,7 +134,13 @@ mod tests {
             stable: RevisionId::new("aaaaaaaaaa"),
             canary: None,
             generation: 7,
+            mirror: Weight::ZERO,
         };
+        let mirroring = SplitRecord {
+            mirror: Weight::from_basis_points(10_000),
+            ..record.clone()
+        };
+        assert_eq!(SplitRecord::parse(&mirroring.encode()), Some(mirroring));
         assert_eq!(SplitRecord::parse(&record.encode()), Some(record));
         for text in [
             "",
@@ -125,6 +148,8 @@ mod tests {
             "x|s|1|a|b|n/s|r|r|1",
             "r|s|10001|a|b|n/s|r|r|1",
             "r|s|1|a|b|n/s|r|r|1|more",
+            "r|s|1|a|b|n/s|r|r|1|10001",
+            "r|s|1|a|b|n/s|r|r|1|5|5",
         ] {
             assert_eq!(SplitRecord::parse(text), None, "{text}");
         }

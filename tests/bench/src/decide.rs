@@ -155,6 +155,7 @@ fn one(key: ReleaseKey) -> Result<One> {
         stable: revision("stable"),
         canary: Some(revision("canary")),
         weight: Weight::percent(5),
+        mirror: Weight::ZERO,
         seed: "0badcafe".into(),
         generation: 1,
     });

@@ -30,6 +30,8 @@ fn text(line: &Line<'_>) -> String {
             Side::Fallback => "f",
             Side::Forced => "m",
             Side::ForcedStable => "n",
+            Side::Mirrored => "o",
+            Side::Copy => "k",
         };
         fields.push(format!(
             r#""sd":"{side}","st":{},"ts":"{cause}{phase}""#,

@@ -26,6 +26,7 @@ fn target(weight: u16, generation: u64) -> Target {
         stable: stable.clone(),
         canary: Some(canary.clone()),
         weight: Weight::percent(weight),
+        mirror: Weight::ZERO,
         seed: "0badcafe".into(),
         generation,
     });

@@ -68,6 +68,7 @@ fn target(second: u64) -> Target {
         stable: analysis.stable.clone(),
         canary: Some(analysis.canary.clone()),
         weight: Weight::from_basis_points((share * 10_000.0) as u16),
+        mirror: Weight::ZERO,
         seed: "0badcafe".into(),
         generation: generation as u64,
     });

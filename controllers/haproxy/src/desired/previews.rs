@@ -61,6 +61,7 @@ impl Desired {
                 stable: revision.clone(),
                 canary: Some(revision.clone()),
                 generation: 0,
+                mirror: Weight::ZERO,
             })
         });
         self.claim(input.key, &id, &preview.hosts, route);
@@ -116,6 +117,7 @@ impl Desired {
             Some(Split::Record(split)) if split.canary_backend.is_some() => Some(SplitRecord {
                 mode: Mode::Preview,
                 weight: Weight::FULL,
+                mirror: Weight::ZERO,
                 stable_backend: NOWHERE.to_owned(),
                 ..split.clone()
             }),

@@ -74,6 +74,7 @@ fn world_of(step: &Step, generation: u64) -> (Target, SwarmObserved) {
         stable: id(stable),
         canary: (canary != stable).then(|| id(canary)),
         weight: Weight::from_basis_points(bp),
+        mirror: Weight::ZERO,
         seed: "s".into(),
         generation,
     });

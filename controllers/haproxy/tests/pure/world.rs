@@ -102,6 +102,7 @@ pub(crate) fn traffic(stable: &str, canary: Option<&str>, bp: u16, generation: u
         stable: RevisionId::new(stable),
         canary: canary.map(RevisionId::new),
         weight: Weight::from_basis_points(bp),
+        mirror: Weight::ZERO,
         seed: "0badcafe".into(),
         generation,
     }

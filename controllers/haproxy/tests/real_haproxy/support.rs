@@ -336,6 +336,7 @@ pub(crate) fn split(target: &mut Target, stable: &str, canary: Option<&str>, bas
         stable: RevisionId::new(stable),
         canary: canary.map(RevisionId::new),
         weight: Weight::from_basis_points(basis_points),
+        mirror: Weight::ZERO,
         seed: "0badcafe".into(),
         generation: target.generation,
     });

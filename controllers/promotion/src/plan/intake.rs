@@ -69,6 +69,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     });
     target.spec_generation = generation;
     target.preview_hosts = spec.strategy.preview_hosts().to_vec();
+    target.mirrors = course.as_ref().is_some_and(Course::mirrors) && !spec.routes.is_empty();
     target.match_rules.clone_from(&spec.match_rules);
     target.affinity.clone_from(&spec.affinity);
     target.on_control_loss = spec.on_control_loss.clone();
@@ -127,7 +128,8 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
                 rollout.step.min(course.steps.len().saturating_sub(1))
             };
             let share = |plan: &Course, at: usize| {
-                plan.steps.get(at).map(|step| (step.weight, step.replicas))
+                let step = plan.steps.get(at)?;
+                Some((step.weight, step.mirror, step.replicas))
             };
             let moved = share(&rollout.plan, rollout.step) != share(course, step);
             rollout.plan = course.clone();

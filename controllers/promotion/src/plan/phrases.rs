@@ -46,13 +46,21 @@ impl At {
     /// Where it stands.
     fn stands(&self) -> String {
         match self.kind {
+            Kind::Canary if !self.mirror.is_zero() => self.mirrors(),
             Kind::Canary => format!("stays at {}", self.share()),
             Kind::BlueGreen if self.tasks.is_some() => "stands whole beside stable".to_owned(),
             Kind::BlueGreen if self.weight == Weight::FULL => {
                 "serves everything, and the old revision stands by whole".to_owned()
             }
+            Kind::BlueGreen if !self.mirror.is_zero() => {
+                format!("stands whole beside stable and {}", self.mirrors())
+            }
             Kind::BlueGreen => "stands whole beside stable".to_owned(),
         }
+    }
+
+    fn mirrors(&self) -> String {
+        format!("is sent copies of {} of the safe requests", self.mirror)
     }
 
     /// What comes after this step.
@@ -96,6 +104,7 @@ impl At {
             .until
             .map_or_else(String::new, |at| format!(" until {}", clock(at)));
         let (stands, word) = match self.kind {
+            Kind::Canary if !self.mirror.is_zero() => (self.stands(), "hold"),
             Kind::Canary => (format!("holds at {}", self.share()), "hold"),
             Kind::BlueGreen if self.weight == Weight::FULL => (self.stands(), "watch"),
             Kind::BlueGreen => (self.stands(), "hold"),

@@ -179,7 +179,8 @@ fn scaling(draft: &mut Draft<'_>) -> Move {
     if !draft.complete(&rollout.revision, needed) {
         return Move::Wait(missing(draft, &rollout));
     }
-    let weight = rollout.plan.steps.get(rollout.step).map(|step| step.weight);
+    let step = rollout.plan.steps.get(rollout.step);
+    let weight = step.map(|step| step.weight);
     let now_in = draft
         .target
         .traffic
@@ -208,7 +209,8 @@ fn scaling(draft: &mut Draft<'_>) -> Move {
     match weight {
         None => switch(draft),
         Some(weight) => {
-            traffic::set(draft, &stable, Some(&rollout.revision), weight);
+            let mirrored = step.map_or(Weight::ZERO, |step| step.mirror);
+            traffic::mirror(draft, &stable, Some(&rollout.revision), weight, mirrored);
             judge(draft, &rollout, &stable);
             enter(draft, Stage::Shifting);
         }
@@ -251,8 +253,13 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
     }
     let now = draft.now;
     let number = draft.target.rollout.as_ref().map_or(0, |r| r.step) + 1;
+    let split = draft.target.traffic.as_ref();
+    let mirrors = split.is_some_and(|split| !split.mirror.is_zero());
     if let Some(analysis) = &mut draft.target.analysis {
-        analysis.since.get_or_insert(now);
+        // Mirrored requests are none of its own: the warm-up and the bake begin with the first share.
+        if !mirrors {
+            analysis.since.get_or_insert(now);
+        }
         analysis.step = Some(StepNow {
             number: u32::try_from(number).unwrap_or(u32::MAX),
             since: now,
@@ -269,6 +276,7 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
 fn reached(draft: &Draft<'_>, rollout: &Rollout) -> String {
     let (step, steps) = (rollout.step, &rollout.plan.steps);
     let weight = steps.get(step).map(|step| step.weight).unwrap_or_default();
+    let mirror = steps.get(step).map(|step| step.mirror).unwrap_or_default();
     let what = match rollout.plan.kind {
         Kind::Canary if !draft.routed() => {
             format!(
@@ -278,6 +286,9 @@ fn reached(draft: &Draft<'_>, rollout: &Rollout) -> String {
             )
         }
         Kind::BlueGreen if !draft.routed() => "it stands whole beside stable".to_owned(),
+        Kind::Canary if !mirror.is_zero() => {
+            format!("it is sent copies of {mirror} of the safe requests")
+        }
         Kind::Canary => format!("{weight} is in force"),
         Kind::BlueGreen if weight == Weight::FULL => {
             "the switch is in force, it serves everything".to_owned()
@@ -299,6 +310,7 @@ fn holding(draft: &mut Draft<'_>) -> Move {
     let tasks = (!draft.routed()).then(|| (draft.needed(&rollout), draft.replicas()));
     let at = |until| At {
         weight: step.weight,
+        mirror: step.mirror,
         tasks,
         step: rollout.step + 1,
         steps: rollout.plan.steps.len(),

@@ -79,6 +79,7 @@ fn steps(draft: &Draft<'_>, rollout: &Rollout) -> Vec<StepStatus> {
     steps
         .map(|(index, step)| StepStatus {
             weight: step.weight,
+            mirror: step.mirror,
             tasks: (!draft.routed()).then(|| rollout.plan.tasks(index, draft.replicas())),
             hold: step.hold,
             approval: step.approval.is_some(),

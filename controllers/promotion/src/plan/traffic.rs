@@ -14,6 +14,17 @@ pub(super) fn set(
     canary: Option<&RevisionId>,
     weight: Weight,
 ) {
+    mirror(draft, stable, canary, weight, Weight::ZERO);
+}
+
+/// The same, with so much of what stable answers sent to the canary as well.
+pub(super) fn mirror(
+    draft: &mut Draft<'_>,
+    stable: &RevisionId,
+    canary: Option<&RevisionId>,
+    weight: Weight,
+    mirror: Weight,
+) {
     if !draft.routed() {
         draft.target.traffic = None;
         return;
@@ -30,6 +41,7 @@ pub(super) fn set(
         stable: stable.clone(),
         canary: canary.cloned(),
         weight,
+        mirror,
         seed,
         generation: old.map_or(0, |old| old.generation),
     };

@@ -296,6 +296,8 @@ pub struct Scaling {
 pub struct At {
     /// The canary's share.
     pub weight: Weight,
+    /// The share of the safe requests that the canary is asked as well.
+    pub mirror: Weight,
     /// A worker's tasks of how many, where there are no requests to share.
     pub tasks: Option<(u32, u32)>,
     /// The step, from 1.

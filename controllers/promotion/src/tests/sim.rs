@@ -342,6 +342,7 @@ impl Sim {
                 stable: split.stable.clone(),
                 canary: split.canary.clone(),
                 weight: split.weight,
+                mirror: split.mirror,
             }),
             revisions: revisions.collect(),
             config: String::new(),

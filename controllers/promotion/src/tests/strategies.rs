@@ -16,6 +16,7 @@ pub(super) fn blue_green(image: &str) -> Release {
     let mut release = release(image);
     release.spec.strategy = Strategy {
         blue_green: Some(BlueGreen {
+            mirror: Weight::ZERO,
             preview: Some(PreviewHosts {
                 hosts: vec!["next.shop.example.com".to_owned()],
             }),

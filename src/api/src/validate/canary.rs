@@ -16,7 +16,13 @@ pub(super) fn problems(found: &mut Vec<Problem>, canary: &Canary, spec: &Release
     let mut before: Option<&Step> = None;
     for (index, step) in canary.steps.iter().enumerate() {
         let path = format!("{PATH}.steps[{index}]");
-        if step.weight.is_zero() && (routed || step.replicas.is_none()) {
+        if !step.mirror.is_zero() {
+            let last = index + 1 == canary.steps.len();
+            let wrong = mirroring(step, before, routed, last);
+            found.extend(wrong.map(|(field, wrong, allowed)| {
+                Problem::new(format!("{path}.{field}"), wrong).allowed(allowed)
+            }));
+        } else if step.weight.is_zero() && (routed || step.replicas.is_none()) {
             let (field, wrong, allowed) = if routed {
                 (
                     "weight",
@@ -77,6 +83,60 @@ pub(super) fn problems(found: &mut Vec<Problem>, canary: &Canary, spec: &Release
 }
 
 type Wrong = (&'static str, String, String);
+
+/// Mirrored requests come before any share, and show harm alone.
+fn mirroring(step: &Step, before: Option<&Step>, routed: bool, last: bool) -> Option<Wrong> {
+    let earlier = before.map_or(Weight::ZERO, |before| before.mirror);
+    let wrong =
+        |field, wrong: &str, allowed: &str| Some((field, wrong.to_owned(), allowed.to_owned()));
+    if !routed {
+        wrong(
+            "mirror",
+            "mirrors requests, but there are no spec.routes that any come by",
+            "`replicas` alone",
+        )
+    } else if !step.weight.is_zero() {
+        wrong(
+            "mirror",
+            "stands beside a weight: requests are mirrored to a canary that has no share yet",
+            "`mirror` or `weight`",
+        )
+    } else if before.is_some_and(|before| before.mirror.is_zero()) {
+        wrong(
+            "mirror",
+            "follows a step with a weight: requests are mirrored to a canary that has no share yet",
+            "`mirror` in the first steps alone",
+        )
+    } else if step.mirror <= earlier {
+        let (now, what) = (
+            step.mirror,
+            if step.mirror == earlier {
+                "it changes nothing"
+            } else {
+                "steps never go down"
+            },
+        );
+        Some((
+            "mirror",
+            format!("a mirror of {now} follows one of {earlier}: {what}"),
+            format!("more than {earlier}, up to 100 %"),
+        ))
+    } else if last {
+        wrong(
+            "mirror",
+            "is the last step: mirrored requests show harm, and never that the canary is as good",
+            "a step with a `weight` after it",
+        )
+    } else if step.require == Some(Require::NonInferior) {
+        wrong(
+            "require",
+            "asks for what mirrored requests never show: that the canary is as good",
+            "no `require` beside `mirror`",
+        )
+    } else {
+        None
+    }
+}
 
 fn less_weight(before: Weight, now: Weight) -> Option<Wrong> {
     if now > before {

@@ -141,6 +141,11 @@ fn blue_green(found: &mut Vec<Problem>, both: &BlueGreen, spec: &ReleaseSpec) {
     ] {
         span(found, format!("{path}.{field}"), value, Span::ZERO, MONTH);
     }
+    if !both.mirror.is_zero() && spec.routes.is_empty() {
+        let wrong = "mirrors requests, but there are no spec.routes that any come by";
+        let problem = Problem::new(format!("{path}.mirror"), wrong);
+        found.push(problem.allowed("no `mirror`, or routes"));
+    }
     let hosts = spec.strategy.preview_hosts();
     if !hosts.is_empty() && spec.routes.is_empty() {
         found.push(

@@ -27,18 +27,20 @@ pub(super) fn parse(bytes: &[u8]) -> Own<'_> {
 
 /// The request that a line means; `None`: its record is none.
 pub(super) fn request<'a>(line: &Line<'a>) -> Option<Request<'a>> {
-    // `mode|seed|weight|stableBackend|canaryBackend|namespace/name|stableRevision|canaryRevision|generation`
+    // `mode|seed|weight|stableBackend|canaryBackend|namespace/name|stableRevision|canaryRevision|generation`, and `|mirror`
     let mut fields = line.record.split('|').skip(3);
     let backends = (fields.next()?, fields.next()?);
     let release = fields.next()?;
     let revisions = (fields.next()?, fields.next()?);
     fields.next()?;
-    if fields.next().is_some() {
+    if fields.nth(1).is_some() {
         return None;
     }
     let (backend, revision) = match line.side {
-        Side::Stable | Side::Fallback | Side::ForcedStable => (backends.0, revisions.0),
-        Side::Canary | Side::Forced => (backends.1, revisions.1),
+        Side::Stable | Side::Fallback | Side::ForcedStable | Side::Mirrored => {
+            (backends.0, revisions.0)
+        }
+        Side::Canary | Side::Forced | Side::Copy => (backends.1, revisions.1),
     };
     let timer = |ms: Option<u32>| ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
     let (first_byte, total) = (timer(line.time_to_first_byte), timer(line.total_time));
