@@ -13,7 +13,7 @@ use fm_api::criteria::bad::{Answer, BadRequests, Ended, Outcome};
 use fm_api::verdict::Counted;
 use fm_telemetry::counters::Counters;
 use fm_telemetry::histogram::Histogram;
-use fm_telemetry::outcomes::{End, Kind};
+use fm_telemetry::outcomes::{End, Kind, Outcomes};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -65,35 +65,53 @@ impl Tally {
         }
     }
 
+    /// Of the mirrored requests that one agent counted: how they ended, and nothing of their times, for the two sides' copies
+    /// do not come by the same way.
+    #[must_use]
+    pub fn of_mirrored(counters: &Counters, bad: &BadRequests) -> Self {
+        let (counted, refused) = sums(&counters.mirrored, bad);
+        Self {
+            counted,
+            client_errors: Some(refused),
+            latency: None,
+        }
+    }
+
     /// Of what one agent counted, by this definition of bad.
     ///
     /// A difference against a reading that an earlier version stored knows no kinds: then the counters' own definition stands.
     #[must_use]
     pub fn of(counters: Counters, bad: &BadRequests) -> Self {
-        let (mut requests, mut failed, mut refused) = (0, 0, 0);
-        for (kind, count) in counters.outcomes.kinds() {
-            match outcome(kind, bad) {
-                Outcome::Nobodys => continue,
-                Outcome::Good => {}
-                Outcome::Bad => failed += count,
-                Outcome::ClientError => refused += count,
-            }
-            requests += count;
-        }
+        let (mut counted, mut refused) = sums(&counters.outcomes, bad);
         if counters.outcomes.is_empty() {
             let [_, _, _, _, fours, _] = counters.classes;
-            (requests, failed) = (counters.requests, counters.bad.min(counters.requests));
-            refused = fours.min(requests - failed);
+            counted = Counted {
+                requests: counters.requests,
+                bad: counters.bad.min(counters.requests),
+            };
+            refused = fours.min(counted.requests - counted.bad);
         }
         Self {
-            counted: Counted {
-                requests,
-                bad: failed,
-            },
+            counted,
             client_errors: Some(refused),
             latency: Some(counters.latency),
         }
     }
+}
+
+/// All requests and the bad ones, and clients' mistakes among the others.
+fn sums(outcomes: &Outcomes, bad: &BadRequests) -> (Counted, u64) {
+    let (mut counted, mut refused) = (Counted::default(), 0);
+    for (kind, count) in outcomes.kinds() {
+        match outcome(kind, bad) {
+            Outcome::Nobodys => continue,
+            Outcome::Good => {}
+            Outcome::Bad => counted.bad += count,
+            Outcome::ClientError => refused += count,
+        }
+        counted.requests += count;
+    }
+    (counted, refused)
 }
 
 fn outcome(kind: Kind, bad: &BadRequests) -> Outcome {

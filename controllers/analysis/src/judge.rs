@@ -47,6 +47,8 @@ pub struct Judge {
     pub findings: Findings,
     /// What the metrics of other systems mean now.
     pub joint: Joint,
+    /// What is counted now are mirrored requests: they show harm by errors and nothing else.
+    pub mirrored: bool,
     pending: Pending,
 }
 
@@ -57,6 +59,7 @@ impl Judge {
         Self {
             findings,
             joint: Joint::default(),
+            mirrored: false,
             pending: Pending::new(now),
         }
     }
@@ -99,7 +102,7 @@ impl Judge {
 
     /// The same without the verdict, for who looks at it only now and then.
     pub fn absorb(&mut self, tick: &Tick<'_>) -> Batch {
-        let warming_up = self.warming_up(tick.target);
+        let warming_up = self.mirrored || self.warming_up(tick.target);
         let batch = self.pending.close(tick.now);
         let criteria = &tick.target.criteria;
         self.findings.evidence.add(criteria, &batch, warming_up);

@@ -56,8 +56,15 @@ impl Readings {
     /// Takes in a pull.
     ///
     /// An agent seen for the first time in a run only sets the mark: what it counted before belongs to no batch. An agent
-    /// that began a new epoch has counted everything since then within the run, so all of it is new.
-    pub fn take(&mut self, release: &str, target: &AnalysisTarget, pulled: &Pulled) -> Seen {
+    /// that began a new epoch has counted everything since then within the run, so all of it is new. `mirrored`: of each
+    /// side only the requests that both were asked.
+    pub fn take(
+        &mut self,
+        release: &str,
+        target: &AnalysisTarget,
+        pulled: &Pulled,
+        mirrored: bool,
+    ) -> Seen {
         let bad = &target.criteria.errors.bad;
         let (mut canary, mut stable) = (Tally::default(), Tally::default());
         let (mut unseen, mut lines) = (None, Lines::default());
@@ -74,8 +81,12 @@ impl Readings {
                 Ok(snapshot) => {
                     let (c, s, log) = self.difference(release, target, snapshot);
                     // Each by itself: one of them may know no kinds.
-                    canary.merge(&Tally::of(c, bad));
-                    stable.merge(&Tally::of(s, bad));
+                    let tally = |counters: Counters| match mirrored {
+                        true => Tally::of_mirrored(&counters, bad),
+                        false => Tally::of(counters, bad),
+                    };
+                    canary.merge(&tally(c));
+                    stable.merge(&tally(s));
                     lines.add(log);
                 }
                 Err(error) => unseen = Some(error.to_string()),

@@ -33,6 +33,9 @@ struct Stored {
     findings: Findings,
     readings: Readings,
     traffic_generation: u64,
+    /// What is counted from `readings` on are mirrored requests.
+    #[serde(default)]
+    mirrored: bool,
     #[serde(default)]
     metrics: Standings,
     /// When the batch began whose requests are counted from `readings` on.
@@ -47,6 +50,8 @@ struct Storing<'a> {
     findings: &'a Findings,
     readings: &'a Readings,
     traffic_generation: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mirrored: bool,
     metrics: &'a Standings,
     begun: Timestamp,
 }
@@ -129,6 +134,12 @@ pub fn share(target: &Target, analysis: &AnalysisTarget) -> (Weight, u64) {
     traffic.map_or((Weight::ZERO, 0), |t| (t.weight, t.generation))
 }
 
+/// Whether the canary is asked what stable is asked, and has no share of its own.
+fn mirrors(target: &Target) -> bool {
+    let traffic = target.traffic.as_ref();
+    traffic.is_some_and(|split| !split.mirror.is_zero())
+}
+
 impl Run {
     /// A run without any evidence. `revision`: of an older run's verdict, which the first write replaces.
     #[must_use]
@@ -138,9 +149,11 @@ impl Run {
         revision: Option<u64>,
         now: Timestamp,
     ) -> Self {
+        let mut judge = Judge::new(Findings::default(), now);
+        judge.mirrored = mirrors(target);
         Self {
             identity,
-            judge: Judge::new(Findings::default(), now),
+            judge,
             readings: Readings::default(),
             marked: None,
             metrics: Standings::default(),
@@ -169,9 +182,11 @@ impl Run {
         let stored: Stored = serde_json::from_value(verdict.state.clone()).ok()?;
         // Batches close at the same ticks as if nothing had happened. A clock that went back must not keep one open for long.
         let begun = stored.begun.min(now);
+        let mut judge = Judge::new(stored.findings, begun);
+        judge.mirrored = stored.mirrored;
         (stored.form == FORM).then(|| Self {
             identity,
-            judge: Judge::new(stored.findings, begun),
+            judge,
             marked: Some(stored.readings.clone()),
             readings: stored.readings,
             metrics: stored.metrics,
@@ -219,7 +234,7 @@ impl Run {
         pulled: &Pulled,
         now: Timestamp,
     ) {
-        let seen = self.readings.take(&key.to_string(), analysis, pulled);
+        let seen = (self.readings).take(&key.to_string(), analysis, pulled, self.judge.mirrored);
         self.unseen = seen.unseen;
         self.judge.count(&seen.canary, &seen.stable, now);
         self.judge.count_lines(seen.lines);
@@ -251,6 +266,7 @@ impl Run {
             self.judge.tick(&tick)
         };
         self.traffic_generation = generation;
+        self.judge.mirrored = mirrors(target);
         let (batch, plan) = closed?;
         self.lately.add(batch);
         self.mark(analysis);
@@ -333,6 +349,7 @@ impl Run {
                 findings: &self.judge.findings,
                 readings: self.marked.as_ref().unwrap_or(&self.readings),
                 traffic_generation: self.traffic_generation,
+                mirrored: self.judge.mirrored,
                 metrics: &self.metrics,
                 begun: self.judge.begun(),
             },

@@ -437,6 +437,30 @@ fn a_worker_needs_no_traffic_and_says_what_it_cannot_have() {
 }
 
 #[test]
+fn requests_are_mirrored_before_any_share_or_not_at_all() {
+    let (from, to) = ("      steps:", "      capacity:");
+    let place = |text: &str| GOOD.find(text).unwrap();
+    let mut said = Vec::new();
+    for steps in [
+        "[{ mirror: 5, hold: 1m }, { mirror: 50, hold: 1m }, { weight: 1, hold: 1m }]",
+        "[{ mirror: 5, hold: 1m }]",
+        "[{ weight: 1 }, { mirror: 5 }, { weight: 10 }]",
+        "[{ mirror: 5, weight: 1 }, { weight: 10 }]",
+        "[{ mirror: 5 }, { mirror: 5 }, { weight: 10 }]",
+        "[{ mirror: 5, require: nonInferior }, { weight: 10 }]",
+        "[{ mirror: 101 }, { weight: 10 }]",
+        "[{ mirror: 0 }, { weight: 10 }]",
+    ] {
+        let text = GOOD.replace(
+            &GOOD[place(from)..place(to)],
+            &format!("      steps: {steps}\n"),
+        );
+        said.push(format!("{steps}\n{}", told(text.as_bytes())));
+    }
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
 fn a_document_fails_alone() {
     let bad = with("  replicas: 4", "  replicas: x");
     let broken = with("[shop.example.com]", "[shop.example.com");

@@ -65,18 +65,27 @@ pub(crate) fn percent(weight: Weight) -> String {
 /// What a step gives the canary: a share of the requests, or a worker's tasks.
 pub(crate) fn part(step: &fm_api::strategy::Step) -> String {
     match step.replicas {
+        Some(_) | None if !step.mirror.is_zero() => mirror(step.mirror),
         Some(tasks) if step.weight.is_zero() => tasks.in_words(),
         Some(_) | None => percent(step.weight),
     }
 }
 
+/// What a step sends to the canary as well.
+pub(crate) fn mirror(share: Weight) -> String {
+    format!("{} mirrored", percent(share))
+}
+
 /// The same of where a rollout stands.
 pub(crate) fn canary_at(status: &Status) -> String {
     let step = status.step.checked_sub(1);
-    let tasks = step.and_then(|step| status.steps.get(step)?.tasks);
-    match tasks {
-        Some(tasks) => count(u64::from(tasks), "task"),
-        None => percent(status.weight),
+    let step = step.and_then(|step| status.steps.get(step));
+    match step {
+        Some(step) if status.weight.is_zero() && !step.mirror.is_zero() => mirror(step.mirror),
+        _ => match step.and_then(|step| step.tasks) {
+            Some(tasks) => count(u64::from(tasks), "task"),
+            None => percent(status.weight),
+        },
     }
 }
 

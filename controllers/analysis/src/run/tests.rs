@@ -272,7 +272,7 @@ fn two_agents_of_one_name_are_told_and_count_once() {
         let mut both = pulled("1", [&canary, &stable], second);
         both.answers
             .extend(pulled("2", [&canary, &stable], second).answers);
-        let seen = readings.take("default/shop", analysis, &both);
+        let seen = readings.take("default/shop", analysis, &both, false);
         let wanted = if second == 0 { 0 } else { 10 };
         assert_eq!(seen.canary.counted.requests, wanted);
         assert!(seen.unseen.is_some_and(|problem| problem.contains("edge")));
@@ -290,6 +290,7 @@ fn what_is_bad_is_read_out_of_the_outcomes() {
             "default/shop",
             target,
             &pulled("1", [canary, &stable], second),
+            false,
         );
         let counted = seen.canary.counted;
         (counted.requests, counted.bad, seen.canary.client_errors)
@@ -331,10 +332,10 @@ fn a_reading_of_an_earlier_version_counts_by_the_counters_own_definition() {
         both
     };
     let mut readings = Readings::default();
-    readings.take("default/shop", &target, &pulled(&old, &new, 0));
+    readings.take("default/shop", &target, &pulled(&old, &new, 0), false);
     grow(&mut new, 100, 20, 20.0);
     // The agents are of this version: only what was stored knows no kinds.
-    let seen = readings.take("default/shop", &target, &pulled(&new, &new, 1));
+    let seen = readings.take("default/shop", &target, &pulled(&new, &new, 1), false);
     assert_eq!(
         (seen.canary.counted.requests, seen.canary.counted.bad),
         (200, 40)
@@ -381,7 +382,7 @@ fn many_agents(script: &[(usize, u64, bool, bool)]) -> (u64, u64) {
         };
         let text = serde_json::to_string(&readings).unwrap();
         readings = serde_json::from_str(&text).unwrap();
-        let seen = readings.take("default/shop", analysis, &pulled);
+        let seen = readings.take("default/shop", analysis, &pulled, false);
         assert_eq!(seen.unseen.is_some(), *silent);
         assert_eq!(seen.canary.counted, seen.stable.counted);
         counted += seen.canary.counted.requests;
@@ -398,4 +399,80 @@ proptest! {
         let (counted, wanted) = many_agents(&script);
         prop_assert_eq!(counted, wanted);
     }
+}
+
+/// Plays mirrored requests, of which the canary answers so many of ten badly, and then ones of its own.
+fn mirrored(bad: u64, own: u64) -> Run {
+    let key = ReleaseKey::new("default", "shop");
+    let mut mirroring = target(0, 1);
+    mirroring.traffic.as_mut().unwrap().mirror = Weight::percent(10);
+    let analysis = mirroring.analysis.clone().unwrap();
+    let (mut canary, mut stable) = (Counters::default(), Counters::default());
+    let mut run = Run::new(identity(&mirroring), (&mirroring, &analysis), None, at(0));
+    run.count(&key, &analysis, &pulled("e", [&canary, &stable], 0), at(0));
+    for second in 1..=60 {
+        // What stable answers besides is in no comparison.
+        grow(&mut stable, 90, 0, 20.0);
+        let answered = |status| kind(status, End::Answered);
+        stable.mirrored.add(answered(200), 10);
+        canary.mirrored.add(answered(503), bad);
+        canary.mirrored.add(answered(200), 10 - bad);
+        let now = at(second);
+        run.count(
+            &key,
+            &analysis,
+            &pulled("e", [&canary, &stable], second),
+            now,
+        );
+        run.tick(&mirroring, &analysis, now);
+    }
+    let sharing = target(10, 2);
+    for second in 61..=60 + own {
+        grow(&mut canary, 10, 0, 20.0);
+        grow(&mut stable, 90, 0, 20.0);
+        let now = at(second);
+        run.count(
+            &key,
+            &analysis,
+            &pulled("e", [&canary, &stable], second),
+            now,
+        );
+        run.tick(&sharing, &analysis, now);
+    }
+    run
+}
+
+#[test]
+fn mirrored_requests_show_harm_and_never_that_the_canary_is_as_good() {
+    let good = mirrored(0, 0);
+    let errors = &good.judge.findings.evidence.errors;
+    assert_eq!((errors.canary.requests, errors.stable.requests), (600, 600));
+    assert_eq!(good.judge.findings.evidence.latency, None);
+    assert_eq!(errors.non_inferiority, crate::pmix::Sums::default());
+    assert_eq!(good.judge.findings.harm, None);
+    let harm = mirrored(5, 0).judge.findings.harm.unwrap();
+    assert_eq!(harm.reason, fm_api::verdict::Reason::ErrorsHarm);
+    // From the first share on everything counts as ever.
+    let later = mirrored(0, 30);
+    assert!(later.judge.findings.evidence.latency.is_some());
+    assert_ne!(
+        later.judge.findings.evidence.errors.non_inferiority,
+        crate::pmix::Sums::default()
+    );
+}
+
+#[test]
+fn whether_requests_are_mirrored_outlives_a_restart() {
+    let run = mirrored(0, 0);
+    let mirroring = {
+        let mut target = target(0, 1);
+        target.traffic.as_mut().unwrap().mirror = Weight::percent(10);
+        target
+    };
+    let analysis = mirroring.analysis.clone().unwrap();
+    let verdict = run.between(&mirroring, &analysis, at(60));
+    let bytes = run.stored(&verdict).unwrap();
+    let stored: Verdict = serde_json::from_slice(&bytes).unwrap();
+    let again = Run::resume(identity(&mirroring), &stored, 1, at(60)).unwrap();
+    assert!(again.judge.mirrored && !mirrored(0, 1).judge.mirrored);
 }

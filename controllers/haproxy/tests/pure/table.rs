@@ -1,7 +1,7 @@
 //! Single cases, and the texts as they are written.
 
 use fm_api::keys::{ReleaseKey, RevisionId};
-use fm_api::quantity::Span;
+use fm_api::quantity::{Span, Weight};
 use fm_api::target::{RevisionTarget, Slot, Target};
 use fm_haproxy::desired::{Desired, Input};
 use fm_haproxy::maps::{self, Map};
@@ -437,4 +437,32 @@ fn input<'a>(
         target,
         swarm: Some(swarm),
     }
+}
+
+#[test]
+fn a_configuration_that_mirrors_as_it_is_written() {
+    let (key, mut target, seen) = shop();
+    let config = |target: &Target| {
+        let input = Input {
+            key: &key,
+            target,
+            swarm: Some(&seen),
+        };
+        let desired = Desired::of(&[input], None);
+        let mut world = World::default();
+        world.settle(&desired);
+        world.observe();
+        let plan = world.plan(&desired);
+        (plan.files.config, plan.files.maps[&Map::Split].clone())
+    };
+    let (plain, _) = config(&target);
+    target.mirrors = true;
+    let (before, _) = config(&target);
+    let split = target.traffic.as_mut().unwrap();
+    (split.weight, split.mirror) = (Weight::ZERO, Weight::percent(25));
+    let (ready, map) = config(&target);
+    assert_eq!(before, ready, "a rollout changes the map alone");
+    assert!(map.trim_end().ends_with("|7|2500"), "{map}");
+    let more: Vec<&str> = ready.lines().filter(|line| !plain.contains(line)).collect();
+    insta::assert_snapshot!("mirrors", more.join("\n"));
 }

@@ -1,8 +1,8 @@
 //! Small HTTP services, and small clients of them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) hits: Arc<AtomicU64>,
+    last: Arc<Mutex<String>>,
     task: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -28,13 +29,16 @@ impl Service {
         let address = listener.local_addr().unwrap();
         let hits = Arc::new(AtomicU64::new(0));
         let (counter, stop) = (hits.clone(), CancellationToken::new());
+        let last = Arc::new(Mutex::new(String::new()));
+        let heads = last.clone();
         let token = stop.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (counter, token) = (counter.clone(), token.clone());
+                let heads = heads.clone();
                 tokio::spawn(async move {
                     tokio::select! {
-                        _ = serve(stream, name, pause, &counter) => {}
+                        _ = serve(stream, name, pause, &counter, &heads) => {}
                         () = token.cancelled() => {}
                     }
                 });
@@ -43,6 +47,7 @@ impl Service {
         Self {
             address,
             hits,
+            last,
             task,
             stop,
         }
@@ -50,6 +55,11 @@ impl Service {
 
     pub(crate) fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
+    }
+
+    /// The last request's first line and headers.
+    pub(crate) fn last(&self) -> String {
+        self.last.lock().unwrap().clone()
     }
 
     /// Dies at once, connections and all.
@@ -70,6 +80,7 @@ async fn serve(
     name: &str,
     pause: Duration,
     counter: &AtomicU64,
+    last: &Mutex<String>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -86,6 +97,7 @@ async fn serve(
         let check = text.contains("haproxy-check");
         if !check {
             counter.fetch_add(1, Ordering::Relaxed);
+            last.lock().unwrap().clone_from(&text);
             tokio::time::sleep(pause).await;
         }
         let status = if check && name == "sick" {
@@ -150,7 +162,18 @@ impl Client {
         path: &str,
         headers: &str,
     ) -> std::io::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+        self.ask("GET", host, path, headers).await
+    }
+
+    /// Any method whose answer has a body.
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        host: &str,
+        path: &str,
+        headers: &str,
+    ) -> std::io::Result<Answer> {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         self.stream.write_all(request.as_bytes()).await?;
         let end = loop {
             if let Some(at) = self

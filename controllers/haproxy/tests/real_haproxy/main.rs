@@ -11,6 +11,7 @@ mod classic;
 mod experiments;
 mod http;
 mod life;
+mod mirror;
 mod support;
 mod tls;
 mod traffic;

@@ -10,6 +10,7 @@ mod gates;
 mod groups;
 mod laws;
 mod matrix;
+mod mirroring;
 mod places;
 mod previews;
 mod rules;

@@ -21,7 +21,10 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
         .iter()
         .map(|step| step.hold.as_secs_f64())
         .sum();
-    let bake = bake(release);
+    let mirrors = canary.steps.iter().filter(|step| !step.mirror.is_zero());
+    let mirrored: f64 = mirrors.map(|step| step.hold.as_secs_f64()).sum();
+    // The bake begins with the first share.
+    let bake = mirrored + bake(release);
     let evidence = evidence(release, rps);
     let least = holds.max(bake).max(evidence.map_or(0.0, |(secs, _)| secs));
     let steps: Vec<String> = canary
@@ -37,7 +40,7 @@ pub(crate) fn estimate(release: &Release, rps: Option<f64>) -> String {
     if bake > holds {
         text.push_str(&format!(
             "; the bake of {} is the longest wait",
-            short(jiff::SignedDuration::from_secs_f64(bake))
+            short(jiff::SignedDuration::from_secs_f64(bake - mirrored))
         ));
     }
     if let Some((_, requests)) = evidence {

@@ -7,7 +7,7 @@ use fm_api::strategy::{Course, Kind};
 use fm_api::verdict::{Side, Verdict};
 
 use super::evidence::evidence;
-use super::{NO_STATUS, part, percent, phase, share};
+use super::{NO_STATUS, mirror, part, percent, phase, share};
 use crate::text::{Look, count, image, pad, short, wrap};
 
 /// What the picture shows.
@@ -184,7 +184,10 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
             .iter()
             .map(|step| {
                 let tasks = step.tasks.map(|tasks| count(u64::from(tasks), "task"));
-                let part = tasks.unwrap_or_else(|| percent(step.weight));
+                let part = match step.mirror.is_zero() {
+                    false => mirror(step.mirror),
+                    true => tasks.unwrap_or_else(|| percent(step.weight)),
+                };
                 (part, step.approval)
             })
             .collect()
@@ -204,6 +207,7 @@ fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {
         let mut text = match kind {
             Kind::BlueGreen if index == last => "stable".to_owned(),
             Kind::BlueGreen if index > 0 => "switch".to_owned(),
+            Kind::BlueGreen if part.ends_with("mirrored") => format!("whole, {part}"),
             Kind::BlueGreen => "whole".to_owned(),
             Kind::Canary => part,
         };
@@ -233,6 +237,10 @@ fn shares(view: &View, look: &Look) -> Vec<String> {
         return Vec::new();
     };
     let wanted = match &traffic.canary {
+        Some(_) if !traffic.mirror.is_zero() => format!(
+            "none to the canary, which is sent copies of {} of the safe requests",
+            percent(traffic.mirror)
+        ),
         Some(_) => format!("{} to the canary", percent(traffic.weight)),
         None => match view.target.as_ref().and_then(|t| t.experimenting()) {
             Some(experiment) if experiment.shared() => {

@@ -168,7 +168,9 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
         }
         let hooks = [When::ConfirmStep, When::BeforeStep];
         what.extend(asked(spec, &hooks, Some(index + 1)));
-        if !spec.routes.is_empty() {
+        if !step.mirror.is_zero() {
+            what.push(copies(step.mirror));
+        } else if !spec.routes.is_empty() {
             what.push(format!("{} of the requests", percent(step.weight)));
         }
         if step.hold > Span::ZERO {
@@ -189,6 +191,13 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
     all.push(planned("then", afterwards(spec, canary.keep_previous)));
     all.push(planned("if it fails", back(spec)));
     all
+}
+
+fn copies(share: fm_api::quantity::Weight) -> String {
+    format!(
+        "copies of {} of the safe requests; what it answers goes to nobody, and counts for harm alone",
+        percent(share)
+    )
 }
 
 /// With `maxSurge`, how many tasks there are at most.
@@ -407,6 +416,9 @@ fn switch(spec: &ReleaseSpec, both: &BlueGreen) -> Vec<Planned> {
     )];
     if let Some(look) = &both.preview {
         whole.push(format!("{} leads to it alone", look.hosts.join(", ")));
+    }
+    if !both.mirror.is_zero() {
+        whole.push(copies(both.mirror));
     }
     if both.hold > Span::ZERO {
         whole.push(format!("at least {}", both.hold));

@@ -134,7 +134,7 @@ impl Reader {
                 (self.readings, self.early) = Default::default();
                 // The run began since the last look: that is where the counters stood.
                 if let (Some(last), Some(analysis)) = (&self.last, &wanted) {
-                    self.readings.take(release, analysis, last);
+                    self.readings.take(release, analysis, last, false);
                 }
             }
             self.run = wanted;
@@ -157,7 +157,7 @@ impl Reader {
     /// What was counted since the last look; `None` while the canary has no traffic.
     fn second(&mut self, release: &str, weight: Weight, pulled: &Pulled) -> Option<Second> {
         let analysis = self.run.as_ref()?;
-        let seen = self.readings.take(release, analysis, pulled);
+        let seen = self.readings.take(release, analysis, pulled, false);
         let early = std::mem::take(&mut self.early);
         let (mut canary, mut stable) = (seen.canary, seen.stable);
         canary.merge(&Tally::from(&early.canary));

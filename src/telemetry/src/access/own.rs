@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(parse(br#"{"rc":""}"#), Own::Unrouted);
         for bad in [
             r#"{"rc":"r|0bad|500|r0_a","sd":"s","st":200,"ts":"--"}"#,
-            r#"{"rc":"r|0|5|a|b|d/s|a|b|7|8","sd":"s","st":200,"ts":"--"}"#,
+            r#"{"rc":"r|0|5|a|b|d/s|a|b|7|8|9","sd":"s","st":200,"ts":"--"}"#,
             "{",
             "{}",
         ] {

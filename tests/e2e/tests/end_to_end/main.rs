@@ -13,6 +13,7 @@ mod history;
 mod input;
 mod life;
 mod metrics;
+mod mirroring;
 mod recovery;
 mod registry;
 mod revert;
