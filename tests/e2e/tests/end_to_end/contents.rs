@@ -12,10 +12,10 @@ const SECRET: &str = "blue-7f3c1e";
 const OTHER: &str = "green-90ab4d";
 
 /// A release whose image shows the secret that it finds.
-fn manifest(world: &World, plan: &Plan, folder: &Path, target: &str) -> String {
+fn manifest(world: &World, plan: &Plan, folder: &Path, show: &str, config: &str) -> String {
     let text = world.manifest(plan, "v1");
     let files = format!(
-        "    env: {{ SHOW: /run/secrets/{target} }}\n    secrets:\n      - {{ name: colour, target: {target}, file: {}, mode: \"0400\" }}\n    configs:\n      - {{ name: shop.toml, content: \"currency = 1\\n\", target: /etc/shop.toml }}\n  routes:",
+        "    env: {{ SHOW: {show} }}\n    secrets:\n      - {{ name: colour, target: colour, file: {}, mode: \"0400\" }}\n    configs:\n      - {{ name: shop.toml, content: \"{config}\", target: /etc/shop.toml }}\n  routes:",
         folder.join("colour").display()
     );
     text.replacen("  routes:", &files, 1)
@@ -82,7 +82,7 @@ async fn a_secrets_content_rolls_out_and_back_and_stands_nowhere_but_in_swarm() 
     let namespace = world.namespace.clone();
     let folder = world.stack.folder().to_owned();
     let file = folder.join("colour");
-    let text = manifest(&world, &plan, &folder, "colour");
+    let text = manifest(&world, &plan, &folder, "/run/secrets/colour", "euro");
 
     std::fs::write(&file, SECRET)?;
     world.stack.apply(&namespace, &text).await?;
@@ -136,6 +136,7 @@ async fn a_secrets_content_rolls_out_and_back_and_stands_nowhere_but_in_swarm() 
     shows(&world, &plan, SECRET).await?;
     assert_ne!(revision(&first), revision(&second));
 
+    config_rolls(&mut world, &plan).await?;
     for text in [SECRET, OTHER] {
         assert_eq!(holds(&folder, text)?, None, "{text} was written down");
         let encoded = run("sh", &["-c", &format!("printf %s {text} | base64")]).await?;
@@ -155,6 +156,25 @@ async fn a_secrets_content_rolls_out_and_back_and_stands_nowhere_but_in_swarm() 
     world.end().await;
     remove_contents(&namespace).await;
     Ok(())
+}
+
+/// A config's content rolls out and back as a secret's does, and it is read from the manifest.
+async fn config_rolls(world: &mut World, plan: &Plan) -> Result<()> {
+    let (namespace, folder) = (world.namespace.clone(), world.stack.folder().to_owned());
+    std::fs::write(folder.join("colour"), SECRET)?;
+    for content in ["euro", "yen"] {
+        let text = manifest(world, plan, &folder, "/etc/shop.toml", content);
+        world.stack.apply(&namespace, &text).await?;
+        shows(world, plan, content).await?;
+        world
+            .wait(plan, "it to be stable", 60, |view| {
+                view["status"]["phase"] == "healthy"
+            })
+            .await?;
+    }
+    let (code, undone) = world.frctl(&["rollout", "undo", "shop"]).await?;
+    assert_eq!(code, 0, "{undone}");
+    shows(world, plan, "euro").await
 }
 
 /// What the release kept in Swarm; `frd`, which would remove it some minutes later, is gone.

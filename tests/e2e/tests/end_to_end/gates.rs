@@ -156,19 +156,22 @@ async fn a_rollout_waits_for_webhooks_jobs_windows_and_roles_and_says_so() -> Re
     let (config, key) = (folder.path().join("frd.yaml"), folder.path().join("key"));
     std::fs::write(&key, format!("{KEY}\n"))?;
     let text = format!(
-        "providers: {{ ci: {{ signingKey: {{ file: key }}, addresses: [\"{address}\"] }} }}\nwebhookAddresses: [\"{address}\"]\nroles: {{ ops: {{ users: [root] }}, dba: {{ users: [nobody] }} }}\n"
+        "providers: {{ ci: {{ signingKey: {{ file: key }}, addresses: [\"{address}\"] }} }}\nwebhookAddresses: [\"{address}\"]\nroles: {{ ops: {{ groups: [root] }}, dba: {{ users: [nobody] }} }}\n"
     );
     let (chat, chat_address) = Receiver::start().await?;
     std::fs::write(
         folder.path().join("chat"),
         format!("{chat_address}/T0/secret\n"),
     )?;
+    let (few, few_address) = Receiver::start().await?;
+    std::fs::write(folder.path().join("few"), format!("{few_address}/\n"))?;
     // Nobody listens there: what waits for it holds nothing up.
     std::fs::write(folder.path().join("dead"), "http://127.0.0.1:1/\n")?;
     let text = text
         + "notifications:
   - { name: dead, webhook: { url: { file: dead } } }
   - { name: chat, slack: { url: { file: chat } }, reasons: [Promoted, Failed], template: '{{release}} {{reason}}: {{message}}' }
+  - { name: few, slack: { url: { file: few } }, limit: { count: 1, per: 3s } }
   - { name: tool, webhook: { url: { file: chat } }, signingKey: { file: key }, severity: warning, reasons: [Failed] }
 ";
     std::fs::write(&config, text)?;
@@ -182,6 +185,15 @@ async fn a_rollout_waits_for_webhooks_jobs_windows_and_roles_and_says_so() -> Re
     roles(&mut world).await?;
     irreversible(&mut world).await?;
     notifications(&mut world, &chat).await?;
+    let told: Vec<String> = few
+        .calls()
+        .iter()
+        .map(|call| call.body["text"].to_string())
+        .collect();
+    let summed = told
+        .iter()
+        .filter(|text| text.contains("more were left out"));
+    assert!(summed.count() > 0 && told.len() > 3, "{told:#?}");
     older(&mut world).await?;
     world.end().await;
     Ok(())
@@ -189,12 +201,16 @@ async fn a_rollout_waits_for_webhooks_jobs_windows_and_roles_and_says_so() -> Re
 
 async fn webhooks(world: &mut World, receiver: &Receiver, address: &str) -> Result<()> {
     let all = [
+        "confirmRollout",
         "beforeRollout",
+        "confirmStep",
         "beforeStep",
         "confirmPromotion",
+        "beforePromotion",
         "afterPromotion",
     ];
-    let plan = with(ONE, hooks(address, &all) + &migrate(0, true));
+    let smoke = "    - { name: smoke, env: { CRASH: \"0\" }, timeout: 30s, withTasks: true }\n";
+    let plan = with(ONE, hooks(address, &all) + &migrate(0, true) + smoke);
     receiver.set("beforeRollout", 503);
     // Taken in, which is well where nobody is asked to agree.
     receiver.set("beforeStep", 202);
@@ -207,10 +223,10 @@ async fn webhooks(world: &mut World, receiver: &Receiver, address: &str) -> Resu
         })
         .await?;
     assert_eq!(view["status"]["weight"], 10.0, "{view:#}");
-    assert_eq!(
-        view["jobs"]["_beforeTraffic/migrate"]["exitCode"], 0,
-        "{view:#}"
-    );
+    for job in ["migrate", "smoke"] {
+        let ended = &view["jobs"][format!("_beforeTraffic/{job}")]["exitCode"];
+        assert_eq!(*ended, 0, "{job}: {view:#}");
+    }
     receiver.allow("confirmPromotion");
     world
         .wait(&plan, "v2 to be promoted", 60, |view| stable_is(view, "v2"))
@@ -283,10 +299,13 @@ async fn freeze(world: &mut World) -> Result<()> {
         let at = now.checked_add(jiff::SignedDuration::from_hours(24 * days))?;
         anyhow::Ok(at.strftime("%Y-%m-%dT%H:%M").to_string())
     };
+    // One that is over begins with it; the other one began an hour ago.
+    let began = now.checked_sub(jiff::SignedDuration::from_hours(1))?;
     let window = format!(
-        "  freeze: [{{ from: \"{}\", to: \"{}\", message: inventory }}]\n",
+        "  freeze:\n    - {{ from: \"{}\", to: \"{}\" }}\n    - {{ cron: \"{}\", duration: 3h, message: inventory }}\n",
+        day(-2)?,
         day(-1)?,
-        day(1)?
+        began.strftime("%-M %-H %-d %-m *")
     );
     let plan = with(ONE, window);
     world.apply(&plan, "v1").await?;
@@ -295,6 +314,8 @@ async fn freeze(world: &mut World) -> Result<()> {
             view["status"]["reason"] == "Frozen" && view["status"]["until"].is_string()
         })
         .await?;
+    let why = view["status"]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("inventory"), "{why}");
     assert_eq!(view["status"]["canary"]["replicas"], 0, "{view:#}");
     let (code, said) = world
         .frctl(&["rollout", "promote", "shop", "--override-freeze"])

@@ -7,6 +7,7 @@ mod compose;
 mod contents;
 mod dependencies;
 mod experiments;
+mod failures;
 mod forward;
 mod gates;
 mod history;

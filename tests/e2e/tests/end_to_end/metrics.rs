@@ -103,6 +103,58 @@ async fn no_data_holds_the_last_promotion_until_there_is_a_value() -> Result<()>
     Ok(())
 }
 
+#[tokio::test]
+async fn a_switch_is_judged_by_metrics_before_it_and_after_it() -> Result<()> {
+    let (smoke, smokes) = number("smoke").await?;
+    let (lag, lags) = number("lag").await?;
+    let metric = |name: &str, address: &str, step: u32| {
+        format!(
+            "      - {{ name: {name}, web: {{ url: \"{address}\", jsonPath: $.{name} }}, max: 30, interval: 1s, step: {step}, onNoData: hold }}\n"
+        )
+    };
+    let mut world = World::new(None).await?;
+    let plan = Plan {
+        strategy: Some("blueGreen: { hold: 1s, watch: 20s, keepPrevious: 0s }".into()),
+        ..judged_by(&(metric("smoke", &smoke, 1) + &metric("lag", &lag, 2)))
+    };
+    world.first(&plan).await?;
+    let load = world.load(&plan, 50);
+    world.apply(&plan, "v2").await?;
+    let view = world
+        .wait(
+            &plan,
+            "the metric before the switch to be waited for",
+            60,
+            |view| view["status"]["reason"] == "WaitsForEvidence",
+        )
+        .await?;
+    assert_eq!(view["status"]["weight"], 0.0, "{view:#}");
+    lags.store(5, Ordering::Relaxed);
+    smokes.store(1, Ordering::Relaxed);
+    world
+        .wait(&plan, "the switch", 30, |view| {
+            view["status"]["weight"] == 100.0
+        })
+        .await?;
+    lags.store(90, Ordering::Relaxed);
+    let view = world
+        .wait(&plan, "v2 to be taken back after the switch", 60, |view| {
+            runs(&view["status"]["lastRollout"], "v2")
+        })
+        .await?;
+    let last = &view["status"]["lastRollout"];
+    assert_eq!(
+        (&last["outcome"], &last["reason"]),
+        (&"rolledBack".into(), &"MetricFailed".into()),
+        "{last:#}"
+    );
+    assert!(runs(&view["status"]["stable"], "v1"), "{view:#}");
+    load.stop().await;
+    assert_eq!(load.all().failures(), 0, "{:?}", load.all().failed);
+    world.end().await;
+    Ok(())
+}
+
 /// The services of a namespace's jobs.
 async fn jobs_left(namespace: &str) -> Option<String> {
     let label = format!("label=fridaymorning.dev/job-release={namespace}/shop");
