@@ -5,6 +5,7 @@
 mod apply;
 mod decide;
 mod logs;
+mod mirror;
 mod proxy;
 mod record;
 mod rollout;
@@ -60,6 +61,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("proxy_throughput") {
         proxy::measure(&mut record).await?;
+    }
+    if wanted("mirror") {
+        mirror::measure(&mut record).await?;
     }
     if wanted("rollover_vs_docker_update") {
         rollout::rollover(&mut record).await?;
