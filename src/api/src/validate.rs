@@ -2,6 +2,7 @@
 //!
 //! An object that passes may be rendered for Docker and HAProxy. Text that could break out of either must never pass.
 
+mod addresses;
 mod canary;
 mod experiment;
 mod gates;
@@ -84,10 +85,16 @@ pub fn written(value: &Value) -> Result<Release, Vec<Problem>> {
 /// What is refused where it is newly written, and goes on where it is stored.
 #[must_use]
 pub fn refused_today(release: &Release) -> Vec<Problem> {
-    let mut problems = workload::unshared(&release.spec.workload.mounts);
-    problems.extend(headers::check(&release.spec));
-    problems.extend(gates::too_long(&release.spec));
-    problems.extend(gates::never_over(&release.spec));
+    let spec = &release.spec;
+    let mut problems = workload::refused_today(&spec.workload);
+    problems.extend(headers::check(spec));
+    problems.extend(addresses::check(spec));
+    problems.extend(gates::too_long(spec));
+    problems.extend(gates::never_over(spec));
+    problems.extend(gates::depends_twice(release));
+    if let Some(experiment) = &spec.experiment {
+        problems.extend(experiment::refused_today(experiment, spec));
+    }
     problems
 }
 
