@@ -278,3 +278,34 @@ fn a_release_is_waited_for_once() {
         );
     }
 }
+
+#[test]
+fn a_field_in_the_wrong_place_is_led_to_the_nearest_that_has_it() {
+    for (spec, wanted) in [
+        (
+            json!({ "strategy": { "blueGreen": { "rollback": {} } } }),
+            "spec.strategy.blueGreen.rollback: unknown field, do you mean `spec.rollback`?",
+        ),
+        (
+            json!({ "strategy": { "canary": { "steps": [{ "weight": 5, "keepPrevious": "1h" }] } } }),
+            "spec.strategy.canary.steps[0].keepPrevious: unknown field, do you mean `spec.strategy.canary.keepPrevious`?",
+        ),
+        (
+            json!({ "strategy": { "canary": { "steps": [{ "weight": 5 }] }, "maxSurge": 1 } }),
+            "spec.strategy.maxSurge: unknown field, it belongs to `spec.strategy.canary`",
+        ),
+        (
+            json!({ "image": "shop:2" }),
+            "spec.image: unknown field, do you mean `spec.workload.image`?",
+        ),
+        (
+            json!({ "keepFailed": true }),
+            "spec.keepFailed: true is a truth value, not an amount; allowed: a duration such as",
+        ),
+    ] {
+        let problems = validate::json(&release(spec, json!({}))).unwrap_err();
+        let said = problems[0].to_string();
+        assert!(said.starts_with(wanted), "{said}");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}
