@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "the steps that tests share fail the test"
 )]
 
@@ -103,6 +104,14 @@ fn one_content_may_be_shown_at_several_targets() {
         |target: &str, file: &str| json!({ "name": "page", "file": file, "target": target });
     let said = of_workload(json!({ "configs": [shown("/a", "p"), shown("/b", "p")] }));
     assert_eq!(said, "");
+    let mut second = shown("/b", "p");
+    second["mode"] = json!("0400");
+    let said = of_workload(json!({ "configs": [shown("/a", "p"), second] }));
+    assert_eq!(
+        said,
+        "spec.workload.configs[1]: `page` is shown at several targets, and Docker keeps one file for all of them; \
+         allowed: the same `uid`, `gid` and `mode` at each"
+    );
     let other = release(
         json!({}),
         json!({ "configs": [shown("/a", "p"), shown("/b", "q")] }),

@@ -61,8 +61,13 @@ pub(super) fn refused_today(workload: &Workload) -> Vec<Problem> {
     let mut found = unshared(&workload.mounts);
     places::problems(&mut found, workload);
     details::addresses(&mut found, workload);
-    files::owners(&mut found, "secrets", &workload.secrets);
-    files::owners(&mut found, "configs", &workload.configs);
+    for (field, files) in [
+        ("secrets", &workload.secrets),
+        ("configs", &workload.configs),
+    ] {
+        files::owners(&mut found, field, files);
+        files::one_file(&mut found, field, files);
+    }
     found
 }
 

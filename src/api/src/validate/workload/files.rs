@@ -75,6 +75,32 @@ fn one(found: &mut Vec<Problem>, field: &str, path: &str, file: &FileReference) 
     }
 }
 
+/// Docker keeps one file for each config and secret of a container, whatever number of targets it is shown at.
+pub(super) fn one_file(found: &mut Vec<Problem>, field: &str, files: &[FileReference]) {
+    let object = |file: &FileReference| (file.source.clone(), file.name.clone());
+    let looks = |file: &FileReference| (file.uid.clone(), file.gid.clone(), mode(file));
+    for (index, file) in files.iter().enumerate() {
+        let mut earlier = files.iter().take(index);
+        let other = earlier.find(|other| object(other) == object(file));
+        if other.is_some_and(|other| looks(other) != looks(file)) {
+            let name = shown(file.shown());
+            found.push(
+                Problem::new(
+                    format!("spec.workload.{field}[{index}]"),
+                    format!(
+                        "{name} is shown at several targets, and Docker keeps one file for all of them"
+                    ),
+                )
+                .allowed("the same `uid`, `gid` and `mode` at each"),
+            );
+        }
+    }
+}
+
+fn mode(file: &FileReference) -> Option<u32> {
+    u32::from_str_radix(&file.mode, 8).ok()
+}
+
 /// Owners that no file can have: the system's numbers have 32 bits, and the last one is none.
 pub(super) fn owners(found: &mut Vec<Problem>, field: &str, files: &[FileReference]) {
     for (index, file) in files.iter().enumerate() {
