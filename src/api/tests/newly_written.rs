@@ -318,3 +318,32 @@ fn a_field_in_the_wrong_place_is_led_to_the_nearest_that_has_it() {
         assert_eq!(problems.len(), 1, "{problems:?}");
     }
 }
+
+#[test]
+fn what_stays_as_it_was_stored_goes_on() {
+    let stored = |more: Value| {
+        let mut workload = json!({ "hosts": { "db": "300.1.1.1" }, "configs": [{ "source": "x", "target": "/etc/x" }] });
+        workload
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().cloned().unwrap());
+        let experiment = json!({ "baseline": { "weight": 50 }, "candidates": [{ "name": "c", "weight": 50, "image": "shop:2" }] });
+        validate::json(&release(json!({ "experiment": experiment }), workload)).unwrap()
+    };
+    let before = stored(json!({}));
+    let refused = |after: &fm_api::release::Release| -> Vec<String> {
+        let problems = validate::newly_refused(Some(&before.spec), after);
+        problems.into_iter().map(|problem| problem.path).collect()
+    };
+    assert_eq!(validate::newly_refused(None, &before).len(), 2);
+    assert_eq!(
+        refused(&stored(json!({ "image": "shop:9" }))),
+        Vec::<String>::new()
+    );
+    let clash = json!({ "mounts": [{ "type": "tmpfs", "target": "/etc/x" }] });
+    assert_eq!(refused(&stored(clash)), ["spec.workload.mounts[0].target"]);
+    assert_eq!(
+        refused(&stored(json!({ "hosts": { "db": "300.1.1.2" } }))),
+        ["spec.workload.hosts.db"]
+    );
+}
