@@ -1,4 +1,5 @@
-//! A running service, read as a workload: what a release would say of it.
+//! A running service, read as a workload: what a release would say of it. Networks stand there by their names already: who
+//! reads the service resolves their ids.
 //!
 //! Nothing is changed here. The first revision runs the service as it is; what is read here is what the next one is made
 //! from, so what it cannot say is told.
@@ -6,6 +7,8 @@
 use fm_api::release::Adopted;
 use fm_api::workload::Workload;
 use serde_json::{Map, Value, json};
+
+mod unsaid;
 
 use crate::docker::{Docker, DockerError};
 use crate::render::STACK;
@@ -93,9 +96,10 @@ fn candidate(service: &Service) -> Result<Candidate, AdoptError> {
     };
     let mut left = Vec::new();
     let workload = workload(&service.spec, &mut left);
-    let workload: Workload = serde_json::from_value(workload).map_err(|error| {
+    let mut workload: Workload = serde_json::from_value(workload).map_err(|error| {
         AdoptError::Refused(format!("{name} has what a release cannot say: {error}"))
     })?;
+    found_by(name, &mut workload);
     let ports = |mode: &str| published(&service.spec, mode);
     Ok(Candidate {
         adopted: Adopted {
@@ -109,6 +113,15 @@ fn candidate(service: &Service) -> Result<Candidate, AdoptError> {
         workload,
         left,
     })
+}
+
+/// In its networks a service is found by its own name: the next revision has another service, and goes on being found.
+fn found_by(name: &str, workload: &mut Workload) {
+    let known = workload.aliases.iter().any(|alias| alias == name);
+    let fits = name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if !workload.networks.is_empty() && !known && fits {
+        workload.aliases.push(name.to_owned());
+    }
 }
 
 fn published(spec: &Value, mode: &str) -> Vec<u16> {
@@ -212,7 +225,8 @@ fn workload(spec: &Value, left: &mut Vec<String>) -> Value {
             &[("Name", "driver"), ("Options", "options")],
         ),
     );
-    set(&mut out, "restart", restart(&task["RestartPolicy"]));
+    set(&mut out, "restart", restart(&task["RestartPolicy"], left));
+    unsaid::unsaid(spec, left);
     for (what, there) in [
         ("privileges", &container["Privileges"]),
         ("rollback configuration", &spec["RollbackConfig"]),
@@ -261,7 +275,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 fn environment(value: &Value) -> Value {
     let pair = |text: &Value| {
         let text = text.as_str()?;
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let (name, value) = text.split_once('=')?;
         Some((name.to_owned(), json!(value)))
     };
     Value::Object(list(value).filter_map(pair).collect())
@@ -390,7 +404,9 @@ fn files(value: &Value, name: &str) -> Value {
         );
         Value::Object(out)
     };
-    list(value).map(one).collect()
+    // A config of the engine itself is no file.
+    let files = list(value).filter(|file| file["Runtime"].is_null());
+    files.map(one).collect()
 }
 
 fn resources(value: &Value) -> Value {
@@ -444,11 +460,19 @@ fn networks(out: &mut Map<String, Value>, value: &Value) {
     set(out, "aliases", Value::Array(aliases));
 }
 
-fn restart(value: &Value) -> Value {
+fn restart(value: &Value, left: &mut Vec<String>) -> Value {
     let mut out = Map::new();
-    if value["Condition"] == "on-failure" {
-        out.insert("condition".to_owned(), json!("onFailure"));
+    match value["Condition"].as_str() {
+        Some("on-failure") => {
+            out.insert("condition".to_owned(), json!("onFailure"));
+        }
+        Some("none") => left.push(
+            "the restart condition `none`: a task of a release is replaced however it ends"
+                .to_owned(),
+        ),
+        Some(_) | None => {}
     }
+    set(&mut out, "delay", span(&value["Delay"]));
     let attempts = value["MaxAttempts"].as_u64().filter(|most| *most > 0);
     set(&mut out, "maxAttempts", json!(attempts));
     if attempts.is_some() {
@@ -456,3 +480,6 @@ fn restart(value: &Value) -> Value {
     }
     Value::Object(out)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! An object that passes may be rendered for Docker and HAProxy. Text that could break out of either must never pass.
 
+mod addresses;
 mod canary;
 mod experiment;
 mod gates;
@@ -19,7 +20,7 @@ mod workload;
 use serde_json::Value;
 
 use crate::problem::Problem;
-use crate::release::Release;
+use crate::release::{Release, ReleaseSpec};
 
 pub use gates::frozen_for_ever;
 pub use routes::{claims, conflict as routes_conflict, prefix};
@@ -84,11 +85,47 @@ pub fn written(value: &Value) -> Result<Release, Vec<Problem>> {
 /// What is refused where it is newly written, and goes on where it is stored.
 #[must_use]
 pub fn refused_today(release: &Release) -> Vec<Problem> {
-    let mut problems = workload::unshared(&release.spec.workload.mounts);
-    problems.extend(headers::check(&release.spec));
-    problems.extend(gates::too_long(&release.spec));
-    problems.extend(gates::never_over(&release.spec));
+    let spec = &release.spec;
+    let mut problems = workload::refused_today(&spec.workload);
+    problems.extend(headers::check(spec));
+    problems.extend(addresses::check(spec));
+    problems.extend(gates::too_long(spec));
+    problems.extend(gates::never_over(spec));
+    problems.extend(gates::depends_twice(release));
+    if let Some(experiment) = &spec.experiment {
+        problems.extend(experiment::refused_today(experiment, spec));
+    }
     problems
+}
+
+/// What is refused today of a release that takes another one's place: what stays as it is goes on.
+#[must_use]
+pub fn newly_refused(before: Option<&ReleaseSpec>, release: &Release) -> Vec<Problem> {
+    let mut problems = refused_today(release);
+    let before = before.map(serde_json::to_value).and_then(Result::ok);
+    if let (Some(before), Ok(after)) = (before, serde_json::to_value(&release.spec)) {
+        let changed = |part: &String| before.pointer(part) != after.pointer(part);
+        problems.retain(|problem| parts(&problem.path).iter().any(changed));
+    }
+    problems
+}
+
+/// The parts of the spec that a problem is one of.
+fn parts(path: &str) -> Vec<String> {
+    let mut names = path.split(['.', '[']).skip(1);
+    match (names.next(), names.next()) {
+        // Places in the container are taken by all three.
+        (Some("workload"), Some("mounts" | "secrets" | "configs")) => {
+            ["mounts", "secrets", "configs"]
+                .map(|list| format!("/workload/{list}"))
+                .into()
+        }
+        (Some(section @ ("workload" | "analysis")), Some(field)) => {
+            vec![format!("/{section}/{field}")]
+        }
+        (Some(section), _) => vec![format!("/{section}")],
+        (None, _) => vec![String::new()],
+    }
 }
 
 /// JSON knows one kind of number, the types two: `4.0` is the whole number 4.

@@ -137,7 +137,7 @@ pub(crate) enum Command {
     Events(Events),
     /// Show what a release's tasks write; each line says whose it is
     Logs(Logs),
-    /// Turn a Compose file into manifests, and say what could not be carried over
+    /// Turn a Compose file into manifests, and say what could not be carried over; exit code 1 if a manifest must be mended first
     Import(Import),
     /// Check manifests without a server; exit code 1 if any has a problem
     Validate(Files),
@@ -238,8 +238,16 @@ pub(crate) struct Named {
     pub(crate) name: String,
 }
 
+/// Alternatives: in one line they would read as if they went together.
+const DELETES: &str = "\
+frctl delete [OPTIONS] <NAME>...
+       frctl delete [OPTIONS] --filename <FILE|DIR|->
+       frctl delete [OPTIONS] --branch <NAME>
+       frctl delete [OPTIONS] --keep-branches <FILE|->";
+
 /// `delete`.
 #[derive(Debug, Args)]
+#[command(override_usage = DELETES)]
 pub(crate) struct Delete {
     /// Releases, NAME or NAMESPACE/NAME
     #[arg(value_name = "NAME", required_unless_present_any = ["files", "branch", "keep_branches"])]
@@ -342,7 +350,7 @@ pub(crate) struct Waiting {
     /// Follow it until it is promoted (0), taken back (3) or waits for a person (5)
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long to follow it, such as 90s, 30m or 2h
+    /// With --wait: how long, such as 90s, 30m or 2h
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
     pub(crate) timeout: Duration,
 }

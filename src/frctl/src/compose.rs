@@ -6,8 +6,10 @@ mod deploy;
 mod details;
 mod fields;
 mod merge;
+mod reading;
 mod service;
 mod storage;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -43,10 +45,13 @@ pub(crate) struct Imported {
 /// # Errors
 /// When it is no Compose file.
 pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, String> {
-    let mut file: Value = serde_saphyr::from_str(&merge::octal(text))
+    let mut yaml = serde_saphyr::Options::default();
+    // `mode: 0440` is octal to Compose.
+    yaml.legacy_octal_numbers = true;
+    let mut file: Value = serde_saphyr::from_str_with_options(text, yaml)
         .map_err(|error| format!("it cannot be read: {error}"))?;
     let mut notes = Vec::new();
-    let mut unfinished = fill(&mut file, options, &mut notes);
+    let mut unfinished = variables::fill(&mut file, options, &mut notes);
     merge::keys(&mut file);
     merge::extends(&mut file, &mut notes);
     let Some(file) = file.as_object() else {
@@ -102,6 +107,22 @@ struct Names {
 
 const KINDS: [&str; 4] = ["networks", "volumes", "configs", "secrets"];
 
+/// Where the content of a config or secret is: how Compose says it, and how a manifest does.
+const OWN: [(&str, &str); 3] = [
+    ("file", "file"),
+    ("environment", "env"),
+    ("content", "content"),
+];
+
+/// The fields of a network, volume, config or secret that are used, or of which is said who must see to them.
+fn known(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "networks" => &["name", "external"],
+        "volumes" => &["name", "external", "driver", "driver_opts", "labels"],
+        _ => &["name", "external", "file", "environment", "content"],
+    }
+}
+
 impl Names {
     fn of(file: &Map<String, Value>, stack: &str) -> Self {
         let mut real = BTreeMap::new();
@@ -123,11 +144,7 @@ impl Names {
                     (None, false) => format!("{stack}_{name}"),
                 };
                 real.insert((kind, name.clone()), found);
-                for (theirs, ours) in [
-                    ("file", "file"),
-                    ("environment", "env"),
-                    ("content", "content"),
-                ] {
+                for (theirs, ours) in OWN {
                     if let Some(value) = one
                         .get(theirs)
                         .filter(|_| kind == "configs" || kind == "secrets")
@@ -165,10 +182,17 @@ impl Names {
                 .and_then(|one| one.get("external"))
                 .is_some_and(|external| external != &json!(false));
             // Configs and secrets with a content of their own are the release's own.
-            let own = ["file", "environment", "content"];
-            let own = one.is_some_and(|one| own.iter().any(|way| one.get(way).is_some()));
+            let own = one.is_some_and(|one| OWN.iter().any(|(way, _)| one.get(way).is_some()));
+            let what = kind.trim_end_matches('s');
+            let fields = one.and_then(Value::as_object).into_iter().flatten();
+            for (field, _) in fields {
+                if !known(kind).contains(&field.as_str()) && !field.starts_with("x-") {
+                    notes.push(format!(
+                        "{kind}.{name}.{field}: is not carried over: a release does not say how a {what} is made"
+                    ));
+                }
+            }
             if !external && !own && *kind != "volumes" {
-                let what = kind.trim_end_matches('s');
                 notes.push(format!(
                     "{kind}.{name}: the {what} {real} must exist in Swarm (`docker {what} create`); releases use it and do not make it"
                 ));
@@ -176,77 +200,6 @@ impl Names {
         }
         notes
     }
-}
-
-/// Fills `${VARIABLE}`, `${VARIABLE:-default}`, `${VARIABLE:+other}`, `${VARIABLE:?message}` and `$VARIABLE` in, everywhere; `$$`
-/// is a dollar sign. Gives whether one is missing that must be set.
-fn fill(value: &mut Value, options: &Options<'_>, notes: &mut Vec<String>) -> bool {
-    let mut missing = false;
-    let mut each = |item: &mut Value| missing |= fill(item, options, notes);
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(&mut each),
-        Value::Object(map) => map.values_mut().for_each(&mut each),
-        Value::String(text) if text.contains('$') => {
-            *text = filled(text, options, notes, &mut missing);
-        }
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-    missing
-}
-
-fn filled(
-    text: &str,
-    options: &Options<'_>,
-    notes: &mut Vec<String>,
-    missing: &mut bool,
-) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let (name, otherwise, after) = match after.strip_prefix('{').and_then(|s| s.split_once('}'))
-        {
-            Some((inside, after)) => {
-                let end = inside.find([':', '-', '?', '+']).unwrap_or(inside.len());
-                let (name, rest) = inside.split_at(end);
-                (name, rest.trim_start_matches(':'), after)
-            }
-            None => {
-                let end = after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len());
-                let (name, after) = after.split_at(end);
-                (name, "", after)
-            }
-        };
-        let set = (options.variables)(name).filter(|value| !value.is_empty());
-        match (set, otherwise.chars().next()) {
-            (Some(_), Some('+')) => out.push_str(&otherwise[1..]),
-            (Some(value), _) => out.push_str(&value),
-            (None, Some('+')) => {}
-            (None, Some('-')) => out.push_str(&otherwise[1..]),
-            (None, Some('?')) => {
-                *missing = true;
-                let why = otherwise[1..].trim();
-                let why = if why.is_empty() {
-                    "the file asks for it"
-                } else {
-                    why
-                };
-                notes.push(format!("${name}: the variable must be set: {why}"));
-            }
-            (None, _) => notes.push(format!(
-                "${name}: the variable is not set and is left empty"
-            )),
-        }
-        rest = after;
-    }
-    out + rest
 }
 
 #[cfg(test)]
@@ -325,6 +278,74 @@ mod tests {
         assert_eq!(second["replicas"], 3);
         assert_eq!(second["workload"]["image"], "b:1");
         assert!(!imported("06-minimal.yaml").unfinished);
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_silence() {
+        let made = imported("13-silent.yaml");
+        let web = |one: &&Value| one["metadata"]["name"] == "web";
+        let workload = &made.releases.iter().find(web).unwrap()["spec"]["workload"];
+        for (field, wanted) in [
+            // A text is nobody's to change, and a plain number with a nought before it is octal to Compose.
+            (
+                "/configs/0/content",
+                json!("chmod:\n  mode: 0644\nmode: 0444\n"),
+            ),
+            ("/configs/1/name", json!("page")),
+            ("/configs/1/target", json!("/etc/page")),
+            ("/configs/1/uid", json!("5")),
+            ("/env/MODE", json!("420")),
+            ("/readOnly", json!(true)),
+            ("/hosts", json!({ "db": "10.0.0.7" })),
+            (
+                "/ulimits",
+                json!({ "nofile": { "soft": 100, "hard": 100 } }),
+            ),
+            ("/labels", json!({ "plain": "" })),
+            ("/serviceLabels", json!({ "plain": "", "a": "b" })),
+            ("/stopGracePeriod", json!("1s500ms")),
+            ("/healthcheck/interval", json!("30s")),
+            ("/healthcheck/retries", json!(3)),
+            ("/restart/delay", json!("1s500ms")),
+            ("/placement/maxReplicasPerNode", json!(2)),
+            ("/mounts/0/readOnly", json!(true)),
+            ("/mounts/0/volume/labels", json!({ "plain": "" })),
+        ] {
+            assert_eq!(workload.pointer(field), Some(&wanted), "{field}");
+        }
+        let notes = made.notes.join("\n");
+        for said in [
+            "services.web.ports.name: is not",
+            "services.web.configs: {\"target\":\"/x\"} cannot be used",
+            "services.web.init: \"often\"",
+            "services.web.sysctls: `a` has no value",
+            "services.web.extra_hosts: `nobody` has no address",
+            "services.web.group_add: {\"a\":1}",
+            "services.web.ulimits.nproc: {\"soft\":1}",
+            "services.web.entrypoint: it is empty",
+            "services.web.healthcheck.retries: \"x\"",
+            "services.web.healthcheck.start_interval: is not",
+            "services.web.logging.format: is not",
+            "services.web.tmpfs: {\"a\":1}",
+            "services.web.volumes: \"a:/b:ro:z\"",
+            "services.web.volumes.volume.nocopy: \"maybe\"",
+            "services.web.volumes.driver_opts: `o` has no value",
+            "services.web.deploy.restart_policy.window: \"long\"",
+            "services.web.deploy.restart_policy.priority: is not",
+            "services.web.deploy.placement.preferences: {\"spreadd\":\"x\"}",
+            "services.web.deploy.resources.reservations.generic_resources: {\"kind\":\"gpu\"}",
+            "services.web.deploy.resources.requests: is not",
+            "services.bare.deploy: \"often\"",
+            "services.bare.logging: \"none\"",
+            "configs.page.template_driver: is not",
+            "secrets.key.driver: is not",
+            "secrets.key.labels: is not",
+            "networks.default.driver_opts: is not",
+        ] {
+            assert!(notes.contains(said), "{said}: {notes}");
+        }
+        assert!(!notes.contains("x-own"), "{notes}");
+        assert!(!made.unfinished, "{notes}");
     }
 
     #[test]

@@ -58,6 +58,19 @@ fn help_lists_every_command() {
 }
 
 #[test]
+fn alternatives_are_shown_as_such() {
+    for (page, ways) in [
+        (&["delete"][..], 4),
+        (&["hold"], 2),
+        (&["rollout", "abort"], 2),
+    ] {
+        let said = told(&frctl(page));
+        let command = format!("frctl {} [OPTIONS] ", page.join(" "));
+        assert_eq!(said.matches(&command).count(), ways, "{said}");
+    }
+}
+
+#[test]
 fn a_template_is_filled_in_for_a_branch() {
     let template = "../../../../manifests/branch.yaml.tmpl";
     let validate = |more: &[&str]| {

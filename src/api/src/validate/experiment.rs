@@ -61,10 +61,53 @@ pub(super) fn problems(found: &mut Vec<Problem>, experiment: &Experiment, spec: 
     }
 }
 
-fn shares(found: &mut Vec<Problem>, experiment: &Experiment) {
+/// What is refused where it is newly written: sides that are the same, and shares that leave stable nothing.
+pub(super) fn refused_today(experiment: &Experiment, spec: &ReleaseSpec) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let workload = &spec.workload;
+    let sides: Vec<_> = experiment
+        .candidates
+        .iter()
+        .map(|candidate| candidate.applied(workload))
+        .collect();
+    for (index, side) in sides.iter().enumerate() {
+        let path = format!("{PATH}.candidates[{index}]");
+        let earlier = sides.iter().zip(&experiment.candidates).take(index);
+        let same = earlier.filter(|(other, _)| *other == side);
+        let same = same.map(|(_, other)| other.name.as_str()).next();
+        let other = if side == workload {
+            Some("the baseline, which runs what spec.workload says")
+        } else {
+            same
+        };
+        if let Some(other) = other {
+            found.push(
+                Problem::new(path, format!("it is the same as {other}")).allowed(
+                    "another `image`, an `env` that differs, or no experiment once it has ended",
+                ),
+            );
+        }
+    }
+    if sum(experiment) == 10_000 {
+        found.push(
+            Problem::new(
+                PATH,
+                "its shares sum to 100 %: stable would stand idle, and the sides alone would carry every request",
+            )
+            .allowed("less than 100 % together"),
+        );
+    }
+    found
+}
+
+fn sum(experiment: &Experiment) -> u32 {
     let candidates = experiment.candidates.iter().map(|one| one.weight);
     let all = candidates.chain([experiment.baseline.weight]);
-    let sum: u32 = all.map(|weight| u32::from(weight.basis_points())).sum();
+    all.map(|weight| u32::from(weight.basis_points())).sum()
+}
+
+fn shares(found: &mut Vec<Problem>, experiment: &Experiment) {
+    let sum = sum(experiment);
     if sum > 10_000 {
         let sum = f64::from(sum) / 100.0;
         found.push(

@@ -7,7 +7,7 @@ use crate::criteria::template;
 use crate::gates::{BeforeTraffic, VARIABLES, Webhook, When};
 use crate::problem::{Problem, shown};
 use crate::quantity::Span;
-use crate::release::ReleaseSpec;
+use crate::release::{Release, ReleaseSpec};
 use crate::strategy::Course;
 
 use super::image;
@@ -97,6 +97,18 @@ pub(super) fn never_over(spec: &ReleaseSpec) -> Option<Problem> {
         )
         .allowed(NEVER_OVER)
     })
+}
+
+/// A release that is waited for twice, also where its namespace is written out once.
+pub(super) fn depends_twice(release: &Release) -> Vec<Problem> {
+    let all = crate::dependency::of(release);
+    let again = |index: &usize| all.iter().take(*index).any(|other| *other == all[*index]);
+    let twice = (0..all.len()).filter(again);
+    let problem = |index| {
+        let wrong = format!("{} is given twice", all[index]);
+        Problem::new(format!("spec.dependsOn[{index}]"), wrong).allowed("each release once")
+    };
+    twice.map(problem).collect()
 }
 
 /// What is wrong with a release's freeze windows beside those that hold for every release.

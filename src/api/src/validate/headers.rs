@@ -1,4 +1,4 @@
-//! Headers that a manifest must not set: they are secrets, or the request's own.
+//! Headers that a manifest must not set: they are secrets, the request's own, or cannot be sent.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub(super) fn check(spec: &ReleaseSpec) -> Vec<Problem> {
 }
 
 fn each(found: &mut Vec<Problem>, path: &str, headers: &BTreeMap<String, String>) {
-    for name in headers.keys() {
+    for (name, value) in headers {
         let plain = name.to_ascii_lowercase();
         let (wrong, allowed) = if SECRET.contains(&plain.as_str()) {
             (
@@ -55,6 +55,11 @@ fn each(found: &mut Vec<Problem>, path: &str, headers: &BTreeMap<String, String>
             )
         } else if OWN.contains(&plain.as_str()) || plain.starts_with("webhook-") {
             ("every request has its own", "other headers")
+        } else if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            (
+                "a header holds letters, digits and signs of ASCII alone",
+                "a value in ASCII; anything else encoded, as percents for example",
+            )
         } else {
             continue;
         };

@@ -122,6 +122,10 @@ impl<'a> Finding<'a> {
                 .collect(),
             Kind::Required { property } => self.missing(property).into_iter().collect(),
             Kind::PropertyNames { error } => vec![self.bad_name(error)],
+            // One strategy and a field that is none are no two strategies; the field is told by itself.
+            Kind::MaxProperties { .. } if self.path == "spec.strategy" && self.strategies() < 2 => {
+                Vec::new()
+            }
             // The format says the same in better words.
             Kind::Pattern { .. } if self.is_quantity() => Vec::new(),
             _ => {
@@ -132,6 +136,15 @@ impl<'a> Finding<'a> {
                 }]
             }
         }
+    }
+
+    /// How many of the fields that are given are known ones.
+    fn strategies(&self) -> usize {
+        let known = schema::fields(&self.schema);
+        let given = self.error.instance().as_object().into_iter().flatten();
+        given
+            .filter(|(name, _)| known.contains(&name.as_str()))
+            .count()
     }
 
     fn is_quantity(&self) -> bool {
@@ -156,7 +169,8 @@ impl<'a> Finding<'a> {
                     ", it belongs to `{}`",
                     place.strip_suffix(&format!(".{name}")).unwrap_or(place)
                 ),
-                [place, ..] => format!(", do you mean `{place}`?"),
+                places => closest(&path, places)
+                    .map_or_else(String::new, |place| format!(", do you mean `{place}`?")),
             },
         };
         Problem::new(path, format!("unknown field{hint}")).allowed(fields.join(", "))
@@ -196,6 +210,9 @@ impl<'a> Finding<'a> {
         match self.error.kind() {
             Kind::Type { .. } if instance.is_u64() && self.is_quantity() => {
                 format!("{instance} has no unit")
+            }
+            Kind::Type { .. } if instance.is_boolean() && self.is_quantity() => {
+                format!("{instance} is a truth value, not an amount")
             }
             Kind::Type { kind } => wrong_type(instance, kind),
             Kind::MinLength { .. } => format!("{} is too short", shown(text)),
@@ -277,6 +294,23 @@ impl<'a> Finding<'a> {
             None => format!("{} is not known", what(instance)),
         }
     }
+}
+
+/// Of several places the one that somebody who wrote it here most likely meant: most of the way to it is the same, it is not
+/// one of a list, and it lies the least deep.
+fn closest<'a>(written: &str, places: &'a [String]) -> Option<&'a String> {
+    let plain = |path: &str| -> Vec<String> {
+        let parts = path.split('.');
+        let parts = parts.map(|part| part.split('[').next().unwrap_or(part).to_owned());
+        parts.collect()
+    };
+    let written = plain(written);
+    places.iter().min_by_key(|place| {
+        let parts = plain(place);
+        let same = parts.iter().zip(&written).take_while(|(a, b)| a == b);
+        let same = same.count();
+        (std::cmp::Reverse(same), place.contains('['), parts.len())
+    })
 }
 
 fn quantity(error: Option<crate::quantity::ParseQuantityError>) -> String {

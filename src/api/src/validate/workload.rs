@@ -8,6 +8,7 @@ use crate::workload::{Healthcheck, Mount, MountKind, Resources, Workload};
 
 mod details;
 mod files;
+mod places;
 
 use super::image;
 use super::meaning::{ours, span};
@@ -56,9 +57,22 @@ pub(super) fn problems(found: &mut Vec<Problem>, workload: &Workload) {
 }
 
 /// What is refused where it is newly written; what is stored already goes on.
-///
+pub(super) fn refused_today(workload: &Workload) -> Vec<Problem> {
+    let mut found = unshared(&workload.mounts);
+    places::problems(&mut found, workload);
+    details::addresses(&mut found, workload);
+    for (field, files) in [
+        ("secrets", &workload.secrets),
+        ("configs", &workload.configs),
+    ] {
+        files::owners(&mut found, field, files);
+        files::one_file(&mut found, field, files);
+    }
+    found
+}
+
 /// Several tasks, and two revisions during a rollout, run side by side: files that they write must be made for that.
-pub(super) fn unshared(mounts: &[Mount]) -> Vec<Problem> {
+fn unshared(mounts: &[Mount]) -> Vec<Problem> {
     let written = mounts.iter().enumerate();
     let written = written.filter(|(_, mount)| mount.is_written_unshared());
     let problem = |(index, mount): (usize, &Mount)| {

@@ -6,6 +6,9 @@ use clap::Args;
 
 /// `rollout abort`.
 #[derive(Debug, Args)]
+#[command(override_usage = "\
+frctl rollout abort [OPTIONS] <NAME>
+       frctl rollout abort [OPTIONS] --all")]
 pub(crate) struct Abort {
     /// NAME or NAMESPACE/NAME
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -16,7 +19,7 @@ pub(crate) struct Abort {
     /// With --all: in every namespace
     #[arg(short = 'A', long, requires = "all")]
     pub(crate) all_namespaces: bool,
-    /// Also where a job has made it irreversible. --why is kept in its history
+    /// Also where a job has made it irreversible. Needs --why, which is kept in its history
     #[arg(long, requires = "why")]
     pub(crate) force: bool,
     /// Why, for the record
@@ -29,6 +32,9 @@ pub(crate) struct Abort {
 
 /// `hold`.
 #[derive(Debug, Args)]
+#[command(override_usage = "\
+frctl hold [OPTIONS] <NAME>
+       frctl hold [OPTIONS] --all")]
 pub(crate) struct Hold {
     /// NAME or NAMESPACE/NAME
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -61,7 +67,7 @@ pub(crate) struct Adopt {
     /// A host name that leads to it; may be repeated [default: none, as for a worker]
     #[arg(long = "host", value_name = "HOST")]
     pub(crate) hosts: Vec<String>,
-    /// The container's port [default: the only one that is published]
+    /// With --host: the container's port [default: the only one that is published]
     #[arg(long, requires = "hosts")]
     pub(crate) port: Option<u16>,
     /// Take it out of the stack that owns it

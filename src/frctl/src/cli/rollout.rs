@@ -15,17 +15,17 @@ pub(crate) enum Rollout {
     History(History),
     /// Let it pass what it waits for
     Promote(Promote),
-    /// Take the canary back; with --all every canary
+    /// Take the canary back, or end an experiment or preview; with --all every canary
     Abort(Abort),
-    /// Try a failed or aborted revision again, from the first step
+    /// Try a failed or aborted revision again, from the first step; or an experiment or preview that has ended
     Retry(Operation),
-    /// Stop where it is
+    /// Stop where it is; harm still takes it back
     Pause(Operation),
     /// Undo a pause
     Resume(Operation),
     /// Go back to an earlier workload: a switch while its tasks are warm, else a rollout like any other
     Undo(Undo),
-    /// New tasks of the same revision
+    /// New tasks of every revision that runs, one after the other
     Restart(Operation),
 }
 
@@ -73,11 +73,11 @@ pub(crate) struct Promote {
     /// Pass every wait, not one
     #[arg(long)]
     pub(crate) full: bool,
-    /// In an emergency: no freeze window holds this rollout any more. --why is kept in its history
+    /// In an emergency: no freeze window holds this rollout any more. Needs --why, which is kept in its history
     #[arg(long, requires = "why", conflicts_with = "full")]
     pub(crate) override_freeze: bool,
     /// Of an experiment: this candidate becomes what the manifest asks for, and is rolled out like any other
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["full", "override_freeze", "why", "id"])]
+    #[arg(long, value_name = "CANDIDATE", conflicts_with_all = ["full", "override_freeze", "why", "id"])]
     pub(crate) candidate: Option<String>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Undo {
     /// A revision's id or number, see `frctl rollout history` [default: the last one promoted before the current]
     #[arg(long, value_name = "REVISION")]
     pub(crate) to: Option<String>,
-    /// Even to a revision that failed
+    /// Even to a revision that failed, or that is older than what a job has done for good
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -1,13 +1,15 @@
 //! `frctl plan`: what apply would do, step by step. Nothing is stored.
 
-use fm_api::http::{ApplyResult, View};
+use fm_api::http::{ApplyResult, ListBody, View};
 use fm_api::keys::ReleaseKey;
+use fm_api::target::RevisionRecord;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{Files, Output};
-use crate::client::{Client, Refusal};
+use crate::client::{Client, Refusal, typed};
 use crate::error::{Error, Exit, Result};
-use crate::render::plan::{lines, plan};
+use crate::render::plan::{Known, lines, plan};
 use crate::session::Session;
 use crate::text::clean;
 use crate::{contents, files, term};
@@ -68,11 +70,23 @@ async fn one(
         ),
         None => None,
     };
+    let records = match &view {
+        // As they are: they are compared with the manifest.
+        Some(_) => {
+            let path = format!("{}/revisions", Client::release(key));
+            typed::<ListBody<RevisionRecord>>(client.get(&path).await?)?.items
+        }
+        None => Vec::new(),
+    };
     let all = plan(
         result.before.as_ref(),
         &result.release,
         result.result,
-        view.as_ref(),
+        Known {
+            view: view.as_ref(),
+            records: &records,
+            now: Timestamp::now(),
+        },
     );
     if matches!(session.output(), Output::Table | Output::Wide) {
         term::line(&format!(

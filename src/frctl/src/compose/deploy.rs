@@ -1,9 +1,10 @@
 //! What stands below `deploy`.
 
-use fm_api::quantity::{Memory, Span};
+use fm_api::quantity::Memory;
 use serde_json::{Map, Value, json};
 
-use super::fields::{memory, text};
+use super::fields::{memory, number, text};
+use super::reading::Bare;
 use super::service::{Service, list};
 
 /// Processors, or bytes.
@@ -15,23 +16,20 @@ fn amount(value: &Value) -> f64 {
     )
 }
 
-fn generic(value: Option<&Value>) -> Map<String, Value> {
-    let one = |one: &Value| {
-        let one = one.get("discrete_resource_spec")?;
-        Some((text(one.get("kind")?)?, json!(one.get("value")?.as_u64()?)))
-    };
-    list(value.cloned()).iter().filter_map(one).collect()
-}
-
-/// A whole number, also where it is written as text.
-fn number(value: &Value) -> Option<u64> {
-    text(value)?.parse().ok()
+/// `{ discrete_resource_spec: { kind: gpu, value: 1 } }`.
+fn generic(one: &Value) -> Option<(String, Value)> {
+    let one = one.get("discrete_resource_spec")?;
+    Some((
+        text(one.get("kind")?)?,
+        json!(one.get("value").and_then(number)?),
+    ))
 }
 
 impl Service<'_> {
     /// Everything below `deploy`; gives the number of tasks.
     pub(super) fn deploy(&mut self) -> u64 {
-        let Some(Value::Object(mut deploy)) = self.rest.remove("deploy") else {
+        let given = self.rest.remove("deploy");
+        let Some(mut deploy) = self.mapping("deploy", given) else {
             return 1;
         };
         let replicas = match deploy.remove("replicas") {
@@ -44,80 +42,92 @@ impl Service<'_> {
                 1
             }),
         };
-        if let Some(Value::Object(resources)) = deploy.remove("resources") {
-            let mut ours = Map::new();
-            for side in ["limits", "reservations"] {
-                let Some(Value::Object(given)) = resources.get(side) else {
-                    continue;
-                };
-                let mut amount = Map::new();
-                let parsed = |field: &str, value: &Value| match field {
-                    "cpus" => text(value)?.parse::<f64>().ok().map(|cpus| json!(cpus)),
-                    "memory" => memory(value).map(|memory| json!(memory)),
-                    _ => number(value)
-                        .filter(|pids| *pids > 0)
-                        .map(|pids| json!(pids)),
-                };
-                for field in ["cpus", "memory", "pids"] {
-                    let Some(value) = given.get(field) else {
-                        continue;
-                    };
-                    match parsed(field, value) {
-                        Some(value) => drop(amount.insert(field.to_owned(), value)),
-                        None => self.note(
-                            &format!("deploy.resources.{side}.{field}"),
-                            &format!("{value} cannot be used, and is not carried over"),
-                        ),
-                    }
-                }
-                let generic = generic(given.get("generic_resources"));
-                if !generic.is_empty() {
-                    amount.insert("generic".to_owned(), json!(generic));
-                }
-                let known = ["cpus", "memory", "pids", "generic_resources"];
-                for other in given.keys().filter(|key| !known.contains(&key.as_str())) {
-                    self.note(
-                        &format!("deploy.resources.{side}.{other}"),
-                        "is not carried over",
-                    );
-                }
-                ours.insert(side.to_owned(), json!(amount));
-            }
-            self.within_limits(&mut ours);
-            self.put("resources", json!(ours));
+        let resources = deploy.remove("resources");
+        if let Some(resources) = self.mapping("deploy.resources", resources) {
+            self.resources(&resources);
         }
-        if let Some(Value::Object(placement)) = deploy.remove("placement") {
-            let spread = list(placement.get("preferences").cloned());
-            let preferences: Vec<String> = spread
-                .iter()
-                .filter_map(|one| text(one.get("spread")?))
-                .collect();
-            let mut ours = Map::new();
-            let constraints = list(placement.get("constraints").cloned());
-            ours.insert("constraints".to_owned(), json!(constraints));
-            ours.insert("preferences".to_owned(), json!(preferences));
-            if let Some(most) = placement
-                .get("max_replicas_per_node")
-                .and_then(Value::as_u64)
-            {
-                ours.insert("maxReplicasPerNode".to_owned(), json!(most));
-            }
-            self.put("placement", json!(ours));
+        let placement = deploy.remove("placement");
+        if let Some(placement) = self.mapping("deploy.placement", placement) {
+            self.placement(&placement);
         }
         if let Some(value) = deploy.remove("labels") {
-            let all = super::fields::pairs(&value, |_| ());
+            let all = self.pairs("deploy.labels", &value, Bare::Empty);
             self.put("serviceLabels", json!(all));
         }
-        if let Some(policy) = deploy.remove("restart_policy") {
+        let policy = deploy.remove("restart_policy");
+        if let Some(policy) = self.mapping("deploy.restart_policy", policy) {
             self.restart(&policy);
         }
         if deploy.get("mode") == Some(&json!("replicated")) {
             deploy.remove("mode");
         }
-        for field in deploy.keys() {
-            self.left_out(&format!("deploy.{field}"));
-        }
+        self.others("deploy", &deploy, &[]);
         replicas
+    }
+
+    fn resources(&mut self, resources: &Map<String, Value>) {
+        let mut ours = Map::new();
+        for side in ["limits", "reservations"] {
+            let place = format!("deploy.resources.{side}");
+            let Some(given) = self.mapping(&place, resources.get(side).cloned()) else {
+                continue;
+            };
+            let mut amount = Map::new();
+            let parsed = |field: &str, value: &Value| match field {
+                "cpus" => text(value)?.parse::<f64>().ok().map(|cpus| json!(cpus)),
+                "memory" => memory(value).map(|memory| json!(memory)),
+                _ => number(value)
+                    .filter(|pids| *pids > 0)
+                    .map(|pids| json!(pids)),
+            };
+            for field in ["cpus", "memory", "pids"] {
+                let Some(value) = given.get(field) else {
+                    continue;
+                };
+                match parsed(field, value) {
+                    Some(value) => drop(amount.insert(field.to_owned(), value)),
+                    None => self.unusable(&format!("{place}.{field}"), value),
+                }
+            }
+            let mut others = Map::new();
+            for one in list(given.get("generic_resources").cloned()) {
+                match generic(&one) {
+                    Some((kind, value)) => drop(others.insert(kind, value)),
+                    None => self.unusable(&format!("{place}.generic_resources"), &one),
+                }
+            }
+            if !others.is_empty() {
+                amount.insert("generic".to_owned(), json!(others));
+            }
+            let known = ["cpus", "memory", "pids", "generic_resources"];
+            self.others(&place, &given, &known);
+            ours.insert(side.to_owned(), json!(amount));
+        }
+        self.others("deploy.resources", resources, &["limits", "reservations"]);
+        self.within_limits(&mut ours);
+        self.put("resources", json!(ours));
+    }
+
+    fn placement(&mut self, placement: &Map<String, Value>) {
+        let place = "deploy.placement";
+        let mut preferences = Vec::new();
+        for one in list(placement.get("preferences").cloned()) {
+            match one.get("spread").and_then(text) {
+                Some(label) => preferences.push(label),
+                None => self.unusable(&format!("{place}.preferences"), &one),
+            }
+        }
+        let given = placement.get("constraints").cloned();
+        let constraints = self.texts(&format!("{place}.constraints"), given);
+        let mut ours = Map::new();
+        ours.insert("constraints".to_owned(), json!(constraints));
+        ours.insert("preferences".to_owned(), json!(preferences));
+        let most = "max_replicas_per_node";
+        if let Some(most) = self.number(&format!("{place}.{most}"), placement.get(most)) {
+            ours.insert("maxReplicasPerNode".to_owned(), json!(most));
+        }
+        self.others(place, placement, &["preferences", "constraints", most]);
+        self.put("placement", json!(ours));
     }
 
     /// What is reserved beyond the limit is never used.
@@ -149,18 +159,19 @@ impl Service<'_> {
         }
     }
 
-    fn restart(&mut self, policy: &Value) {
+    fn restart(&mut self, policy: &Map<String, Value>) {
+        let place = "deploy.restart_policy";
         let mut ours = Map::new();
-        match policy.get("condition").and_then(text).as_deref() {
+        let condition = self.word(&format!("{place}.condition"), policy.get("condition"));
+        match condition.as_deref() {
             None | Some("any") => {}
             // A task that Docker stops as unhealthy may end well, and would not be replaced.
             Some("on-failure") => self.note("deploy.restart_policy.condition", "tasks are replaced however they end; `restart: { condition: onFailure }` says otherwise"),
             Some(other) => self.note("deploy.restart_policy.condition", &format!("`{other}`: tasks of a release are always replaced")),
         }
-        for (from, to) in [("delay", "delay"), ("window", "window")] {
-            let value = policy.get(from).and_then(text);
-            if let Some(value) = value.and_then(|value| value.parse::<Span>().ok()) {
-                ours.insert(to.to_owned(), json!(value.to_string()));
+        for field in ["delay", "window"] {
+            if let Some(span) = self.duration(&format!("{place}.{field}"), policy.get(field)) {
+                ours.insert(field.to_owned(), json!(span.to_string()));
             }
         }
         if policy.get("max_attempts").is_some() {
@@ -175,6 +186,8 @@ impl Service<'_> {
                 );
             }
         }
+        let known = ["condition", "delay", "window", "max_attempts"];
+        self.others(place, policy, &known);
         self.put("restart", json!(ours));
     }
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{pairs, text};
-use super::service::{Service, list};
+use super::fields::text;
+use super::reading::Bare;
+use super::service::Service;
 
 impl Service<'_> {
     pub(super) fn details(&mut self) {
@@ -12,7 +13,8 @@ impl Service<'_> {
             ("hostname", "hostname"),
             ("stop_signal", "stopSignal"),
         ] {
-            if let Some(value) = self.rest.remove(from).as_ref().and_then(text) {
+            let given = self.rest.remove(from);
+            if let Some(value) = self.word(from, given.as_ref()) {
                 self.put(to, json!(value));
             }
         }
@@ -22,17 +24,18 @@ impl Service<'_> {
             ("tty", "tty"),
             ("stdin_open", "stdin"),
         ] {
-            if let Some(value) = self.rest.remove(from).filter(Value::is_boolean) {
-                self.put(to, value);
+            let given = self.rest.remove(from);
+            if let Some(value) = self.truth(from, given.as_ref()) {
+                self.put(to, json!(value));
             }
         }
-        self.texts("group_add", "groups");
+        let given = self.rest.remove("group_add");
+        let groups = self.texts("group_add", given);
+        self.put("groups", json!(groups));
         let mut capabilities = Map::new();
         for (from, to) in [("cap_add", "add"), ("cap_drop", "drop")] {
-            let given: Vec<String> = list(self.rest.remove(from))
-                .iter()
-                .filter_map(text)
-                .collect();
+            let given = self.rest.remove(from);
+            let given = self.texts(from, given);
             if !given.is_empty() {
                 let upper = given.iter().map(|name| name.to_uppercase());
                 capabilities.insert(to.to_owned(), upper.collect());
@@ -41,7 +44,7 @@ impl Service<'_> {
         self.put("capabilities", Value::Object(capabilities));
         self.ulimits();
         if let Some(value) = self.rest.remove("sysctls") {
-            let all = pairs(&value, |_| ());
+            let all = self.pairs("sysctls", &value, Bare::Left);
             self.put("sysctls", json!(all));
         }
         let mut dns = Map::new();
@@ -50,10 +53,8 @@ impl Service<'_> {
             ("dns_search", "search"),
             ("dns_opt", "options"),
         ] {
-            let given: Vec<String> = list(self.rest.remove(from))
-                .iter()
-                .filter_map(text)
-                .collect();
+            let given = self.rest.remove(from);
+            let given = self.texts(from, given);
             if !given.is_empty() {
                 dns.insert(to.to_owned(), json!(given));
             }
@@ -63,58 +64,76 @@ impl Service<'_> {
         self.logging();
     }
 
-    fn texts(&mut self, from: &str, to: &str) {
-        let given: Vec<String> = list(self.rest.remove(from))
-            .iter()
-            .filter_map(text)
-            .collect();
-        self.put(to, json!(given));
-    }
-
     fn ulimits(&mut self) {
-        let Some(Value::Object(all)) = self.rest.remove("ulimits") else {
+        let given = self.rest.remove("ulimits");
+        let Some(all) = self.mapping("ulimits", given) else {
             return;
         };
-        let limit = |value: &Value| match value.as_i64() {
-            Some(both) => json!({ "soft": both, "hard": both }),
-            None => json!({ "soft": value["soft"], "hard": value["hard"] }),
-        };
-        let ours: Map<String, Value> = all
-            .iter()
-            .map(|(name, value)| (name.clone(), limit(value)))
-            .collect();
+        let whole = |value: &Value| text(value)?.parse::<i64>().ok();
+        let mut ours = Map::new();
+        for (name, value) in &all {
+            let both = whole(value).map(|both| (both, both));
+            let each = || Some((whole(value.get("soft")?)?, whole(value.get("hard")?)?));
+            match both.or_else(each) {
+                Some((soft, hard)) => {
+                    ours.insert(name.clone(), json!({ "soft": soft, "hard": hard }));
+                }
+                None => self.unusable(&format!("ulimits.{name}"), value),
+            }
+            if let Some(fields) = value.as_object() {
+                self.others(&format!("ulimits.{name}"), fields, &["soft", "hard"]);
+            }
+        }
         self.put("ulimits", Value::Object(ours));
     }
 
     fn hosts(&mut self) {
         let mut hosts = Map::new();
+        let mut add = |name: &str, address: &str| {
+            let address = address.trim_matches(['[', ']']);
+            hosts.insert(name.to_owned(), json!(address));
+        };
         match self.rest.remove("extra_hosts") {
-            Some(Value::Object(map)) => hosts = map,
-            Some(Value::Array(items)) => {
-                for line in items.iter().filter_map(text) {
-                    if let Some((name, address)) = line.split_once(['=', ':']) {
-                        hosts.insert(name.to_owned(), json!(address.trim_matches(['[', ']'])));
+            Some(Value::Object(map)) => {
+                for (name, value) in &map {
+                    let place = format!("extra_hosts.{name}");
+                    if let Some(address) = self.word(&place, Some(value)) {
+                        add(name, &address);
                     }
                 }
             }
-            Some(_) | None => {}
+            None | Some(Value::Null) => {}
+            given @ Some(_) => {
+                for line in self.texts("extra_hosts", given) {
+                    match line.split_once(['=', ':']) {
+                        Some((name, address)) => add(name, address),
+                        None => self.note(
+                            "extra_hosts",
+                            &format!("`{line}` has no address and was left out"),
+                        ),
+                    }
+                }
+            }
         }
         self.put("hosts", Value::Object(hosts));
     }
 
     fn logging(&mut self) {
-        let Some(Value::Object(logging)) = self.rest.remove("logging") else {
+        let given = self.rest.remove("logging");
+        let Some(logging) = self.mapping("logging", given) else {
             return;
         };
         let Some(driver) = logging.get("driver").and_then(text) else {
             self.note("logging", "names no driver, and is not carried over");
             return;
         };
-        let options = logging.get("options").map(|value| pairs(value, |_| ()));
+        let options = logging.get("options").cloned().unwrap_or_default();
+        let options = self.pairs("logging.options", &options, Bare::Left);
         let mut ours = json!({ "driver": driver });
-        if let Some(options) = options.filter(|options| !options.is_empty()) {
+        if !options.is_empty() {
             ours["options"] = Value::Object(options);
         }
+        self.others("logging", &logging, &["driver", "options"]);
         self.put("logging", ours);
     }
 }

@@ -1,5 +1,6 @@
 //! Compose's ways of writing a value, as ours.
 
+use fm_api::quantity::Span;
 use serde_json::{Map, Value, json};
 
 /// A text, or a number or a truth value as one.
@@ -12,16 +13,8 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A command line: a list as it stands, a text split as a shell would.
-pub(super) fn words(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(items) => items.iter().filter_map(text).collect(),
-        Value::String(line) => split(line),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-    }
-}
-
-fn split(line: &str) -> Vec<String> {
+/// A command line, split as a shell would.
+pub(super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut begun) = (Vec::new(), String::new(), false);
     let mut quote = None;
     let mut letters = line.chars();
@@ -45,29 +38,80 @@ fn split(line: &str) -> Vec<String> {
     words
 }
 
-/// `KEY: value`, or a list of `KEY=value`; a name without a value is given to `missing`.
-pub(super) fn pairs(value: &Value, mut missing: impl FnMut(&str)) -> Map<String, Value> {
+/// `KEY: value`, or a list of `KEY=value`; what has no value, or is neither, is given to `left`.
+pub(super) fn pairs(value: &Value, mut left: impl FnMut(&str)) -> Map<String, Value> {
     let mut all = Map::new();
     match value {
         Value::Object(map) => {
             for (key, value) in map {
                 match text(value) {
                     Some(text) => drop(all.insert(key.clone(), json!(text))),
-                    None => missing(key),
+                    None => left(key),
                 }
             }
         }
         Value::Array(items) => {
-            for item in items.iter().filter_map(text) {
-                match item.split_once('=') {
+            for item in items {
+                let line = text(item).unwrap_or_else(|| item.to_string());
+                match line.split_once('=').filter(|_| text(item).is_some()) {
                     Some((key, value)) => drop(all.insert(key.to_owned(), json!(value))),
-                    None => missing(&item),
+                    None => left(&line),
                 }
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => left(&value.to_string()),
     }
     all
+}
+
+/// A truth value, also where it is written as text.
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match text(value)?.as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// A whole number, also where it is written as text.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    text(value)?.parse().ok()
+}
+
+/// A duration as Go writes it, such as `1m30s` or `1.5s`, of whole milliseconds.
+pub(super) fn duration(value: &Value) -> Option<Span> {
+    let written = text(value)?;
+    let written = written.trim();
+    if written == "0" {
+        return Some(Span::ZERO);
+    }
+    let (mut rest, mut nanoseconds) = (written, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let end = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let size = match unit {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            "d" => 86_400e9,
+            _ => return None,
+        };
+        nanoseconds += number.parse::<f64>().ok()? * size;
+        rest = after;
+    }
+    let milliseconds = nanoseconds / 1e6;
+    let whole = milliseconds.round();
+    let fits = !written.is_empty() && (milliseconds - whole).abs() < 1e-6 && whole < 1e15;
+    // Whole, not less than nothing, and far from the largest.
+    fits.then_some(Span::millis(whole as u64))
 }
 
 /// `50M`, `1gb` or bytes, as `50Mi`, `1Gi` or bytes: Compose's units are powers of 1024.
@@ -115,6 +159,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (given, wanted) in [
+            ("1m30s", Some("1m30s")),
+            ("1.5s", Some("1s500ms")),
+            ("0.5h", Some("30m")),
+            ("1500us", None),
+            ("2000us", Some("2ms")),
+            ("0", Some("0s")),
+            ("90s", Some("1m30s")),
+            ("5", None),
+            ("", None),
+            ("s", None),
+            ("1x", None),
+            ("-1s", None),
+        ] {
+            let read = duration(&json!(given)).map(|span| span.to_string());
+            assert_eq!(read.as_deref(), wanted, "{given}");
+        }
+    }
+
+    #[test]
     fn values_are_read_as_compose_means_them() {
         for (given, wanted) in [
             ("50M", "50Mi"),
@@ -138,7 +203,7 @@ mod tests {
             assert_eq!(read.as_ref().map(|(port, of)| (*port, of.as_str())), wanted);
         }
         assert_eq!(
-            words(&json!("sh -c 'echo \"a b\"' x\\ y \"\"")),
+            words("sh -c 'echo \"a b\"' x\\ y \"\""),
             ["sh", "-c", "echo \"a b\"", "x y", ""]
         );
     }

@@ -1,32 +1,6 @@
-//! What Compose does with a file before it means anything: octal numbers, merge keys, `extends`.
+//! What Compose does with a file before it means anything: merge keys, `extends`.
 
 use serde_json::{Map, Value};
-
-/// `mode: 0440` is octal to Compose, and a plain number to YAML 1.2: it is put in quotes.
-pub(super) fn octal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("mode:") {
-        out.push_str(before);
-        out.push_str("mode:");
-        let blank = after.len() - after.trim_start_matches(' ').len();
-        let (space, value) = after.split_at(blank);
-        out.push_str(space);
-        let digits = value.trim_start_matches("0o");
-        let end = digits
-            .find(|c: char| !('0'..='7').contains(&c))
-            .unwrap_or(digits.len());
-        let (number, left) = digits.split_at(end);
-        let ends = left.is_empty() || left.starts_with([' ', '\n', '\r', ',', '}', '#']);
-        if (3..=5).contains(&number.len()) && ends && value.starts_with('0') {
-            out.push_str(&format!("\"{number}\""));
-            rest = left;
-        } else {
-            rest = value;
-        }
-    }
-    out + rest
-}
 
 /// `<<` takes another mapping's fields in; what stands beside it wins.
 pub(super) fn keys(value: &mut Value) {
@@ -101,27 +75,6 @@ fn beneath(fields: &mut Map<String, Value>, base: &Map<String, Value>) {
                 *own = joined;
             }
             (Some(_), _) => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn octal_modes_are_texts_and_nothing_else_is() {
-        assert_eq!(
-            octal("a: { mode: 0440 }\nmode: 0o400\n"),
-            "a: { mode: \"0440\" }\nmode: \"400\"\n"
-        );
-        for same in [
-            "mode: replicated\n",
-            "mode: \"0440\"\n",
-            "mode: 288\n",
-            "endpoint_mode: dnsrr",
-        ] {
-            assert_eq!(octal(same), same);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fm_api::quantity::Span;
 use fm_api::validate;
 use serde_json::{Map, Value, json};
 
-use super::fields::{pairs, port, text, words};
+use super::fields::{port, text, words};
+use super::reading::Bare;
 use super::{Names, Options};
 
 /// What is left out, and why: the reason is worth more than the fact.
@@ -163,35 +163,41 @@ impl<'a> Service<'a> {
 
     fn process(&mut self) {
         for (from, to) in [("entrypoint", "command"), ("command", "args")] {
-            if let Some(value) = self.rest.remove(from) {
-                self.put(to, json!(words(&value)));
+            let Some(value) = self.rest.remove(from).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let given = match &value {
+                Value::Array(_) => self.texts(from, Some(value.clone())),
+                Value::String(line) => words(line),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                    self.unusable(from, &value);
+                    continue;
+                }
+            };
+            if given.is_empty() {
+                self.note(from, "it is empty, and is the image's own now");
             }
+            self.put(to, json!(given));
         }
         if self.rest.contains_key("env_file") {
             self.rest.entry("environment").or_insert_with(|| json!({}));
         }
-        for (from, to) in [("environment", "env"), ("labels", "labels")] {
-            let Some(value) = self.rest.remove(from) else {
-                continue;
-            };
-            let mut missing = Vec::new();
-            let given = pairs(&value, |name| missing.push(name.to_owned()));
-            let mut all = if from == "environment" {
-                self.env_files()
-            } else {
-                Map::new()
-            };
-            all.extend(given);
-            for name in missing {
-                self.note(from, &format!("`{name}` has no value and was left out"));
-            }
-            self.put(to, json!(all));
+        if let Some(value) = self.rest.remove("environment") {
+            let mut all = self.env_files();
+            all.extend(self.pairs("environment", &value, Bare::Left));
+            self.put("env", json!(all));
         }
-        if let Some(user) = self.rest.remove("user").as_ref().and_then(text) {
+        if let Some(value) = self.rest.remove("labels") {
+            let all = self.pairs("labels", &value, Bare::Empty);
+            self.put("labels", json!(all));
+        }
+        let user = self.rest.remove("user");
+        if let Some(user) = self.word("user", user.as_ref()) {
             self.put("user", json!(user));
         }
-        if let Some(grace) = self.rest.remove("stop_grace_period") {
-            self.span("stop_grace_period", &grace, "stopGracePeriod");
+        let grace = self.rest.remove("stop_grace_period");
+        if let Some(grace) = self.duration("stop_grace_period", grace.as_ref()) {
+            self.put("stopGracePeriod", json!(grace.to_string()));
         }
         self.networks();
     }
@@ -205,18 +211,23 @@ impl<'a> Service<'a> {
                 for (name, one) in &map {
                     let fields = one.as_object().into_iter().flatten();
                     for (field, value) in fields {
+                        let place = format!("networks.{name}.{field}");
                         if field == "aliases" {
-                            aliases.extend(list(Some(value.clone())).iter().filter_map(text));
+                            aliases.extend(self.texts(&place, Some(value.clone())));
                         } else {
-                            self.note(&format!("networks.{name}.{field}"), "is not carried over");
+                            self.note(&place, "is not carried over");
                         }
                     }
                 }
                 map.keys().cloned().collect()
             }
-            Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+            Some(Value::Array(items)) => self.texts("networks", Some(Value::Array(items))),
             // Every service of a stack is in its default network.
-            Some(_) | None => vec!["default".to_owned()],
+            Some(Value::Null) | None => vec!["default".to_owned()],
+            Some(other) => {
+                self.unusable("networks", &other);
+                vec!["default".to_owned()]
+            }
         };
         let real: Vec<String> = networks
             .iter()
@@ -255,37 +266,39 @@ impl<'a> Service<'a> {
                 Ok(text) => {
                     let lines = text.lines().map(str::trim);
                     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-                    let pairs =
-                        lines.filter_map(|line| line.trim_start_matches("export ").split_once('='));
-                    for (name, value) in pairs {
+                    for line in lines.map(|line| line.trim_start_matches("export ")) {
+                        let Some((name, value)) = line.split_once('=') else {
+                            self.note(
+                                "env_file",
+                                &format!("{path}: `{line}` has no value and was left out"),
+                            );
+                            continue;
+                        };
                         let value = value.trim().trim_matches(['"', '\'']);
                         all.insert(name.trim().to_owned(), json!(value));
                     }
                     self.note("env_file", &format!("{path}: its variables stand in the manifest now; what of them is secret belongs into `secrets`"));
                 }
             }
+            if let Some(long) = file.as_object() {
+                self.others("env_file", long, &["path", "required"]);
+            }
         }
         all
     }
 
-    fn span(&mut self, field: &str, value: &Value, to: &str) {
-        match text(value).map(|text| text.parse::<Span>()) {
-            Some(Ok(span)) => self.put(to, json!(span.to_string())),
-            Some(Err(_)) | None => self.note(field, "is no duration that is understood"),
-        }
-    }
-
     fn health(&mut self) {
-        let Some(Value::Object(check)) = self.rest.remove("healthcheck") else {
+        let given = self.rest.remove("healthcheck");
+        let Some(check) = self.mapping("healthcheck", given) else {
             return;
         };
-        if check.get("disable") == Some(&json!(true)) {
+        if self.truth("healthcheck.disable", check.get("disable")) == Some(true) {
             self.put("healthcheck", json!({ "test": ["NONE"] }));
             return;
         }
         let test = match check.get("test") {
             Some(Value::String(line)) => vec!["CMD-SHELL".to_owned(), line.clone()],
-            Some(list) => words(list),
+            Some(list) => self.texts("healthcheck.test", Some(list.clone())),
             None => {
                 self.note(
                     "healthcheck",
@@ -294,29 +307,37 @@ impl<'a> Service<'a> {
                 return;
             }
         };
+        let mut ours = json!({ "test": test });
         // Docker's own defaults, which Compose means where it says nothing.
-        let get = |field: &str, default: &str| {
-            check
-                .get(field)
-                .and_then(text)
-                .unwrap_or_else(|| default.to_owned())
-        };
-        let retries = get("retries", "3").parse::<u32>().unwrap_or(3);
-        self.put(
-            "healthcheck",
-            json!({
-                "test": test, "interval": get("interval", "30s"), "timeout": get("timeout", "30s"),
-                "retries": retries, "startPeriod": get("start_period", "0s"),
-            }),
-        );
-        if check.contains_key("start_interval") {
-            self.note("healthcheck.start_interval", "is not carried over");
+        for (from, to, default) in [
+            ("interval", "interval", "30s"),
+            ("timeout", "timeout", "30s"),
+            ("start_period", "startPeriod", "0s"),
+        ] {
+            let given = self.duration(&format!("healthcheck.{from}"), check.get(from));
+            ours[to] = json!(given.map_or_else(|| default.to_owned(), |span| span.to_string()));
         }
+        let retries = self.number("healthcheck.retries", check.get("retries"));
+        ours["retries"] = json!(retries.filter(|retries| *retries > 0).unwrap_or(3));
+        self.put("healthcheck", ours);
+        let known = [
+            "test",
+            "disable",
+            "interval",
+            "timeout",
+            "start_period",
+            "retries",
+        ];
+        self.others("healthcheck", &check, &known);
     }
 
     fn routes(&mut self) -> Vec<Value> {
         let mut targets: Vec<u16> = Vec::new();
         for value in list(self.rest.remove("ports")) {
+            if let Some(long) = value.as_object() {
+                let known = ["target", "published", "protocol", "mode", "host_ip"];
+                self.others("ports", long, &known);
+            }
             match port(&value) {
                 Some((target, protocol)) if protocol == "tcp" => {
                     if !targets.contains(&target) {

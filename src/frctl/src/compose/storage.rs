@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{self, pairs, text};
+use super::fields::{self, text};
+use super::reading::Bare;
 use super::service::{Service, list};
 
 const LEFT: &str = "is not carried over";
@@ -21,8 +22,9 @@ impl Service<'_> {
         for value in list(self.rest.remove("volumes")) {
             mounts.extend(self.mount(&value));
         }
-        for short in list(self.rest.remove("tmpfs")).iter().filter_map(text) {
-            mounts.push(self.memory(&short));
+        let given = self.rest.remove("tmpfs");
+        for short in self.texts("tmpfs", given) {
+            mounts.push(self.in_memory(&short));
         }
         self.put("mounts", json!(mounts));
         for kind in ["configs", "secrets"] {
@@ -33,7 +35,7 @@ impl Service<'_> {
     }
 
     /// `/run:size=64m,mode=755`, as a mount.
-    fn memory(&mut self, short: &str) -> Value {
+    fn in_memory(&mut self, short: &str) -> Value {
         let (path, options) = short.split_once(':').unwrap_or((short, ""));
         let mut mount = json!({ "type": "tmpfs", "target": path });
         for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -49,14 +51,23 @@ impl Service<'_> {
     }
 
     fn mount(&mut self, value: &Value) -> Option<Value> {
-        let mut long = match value.as_object() {
-            Some(long) => long.clone(),
-            None => self.long(&text(value)?)?,
+        let mut long = match (value.as_object(), text(value)) {
+            (Some(long), _) => long.clone(),
+            (None, Some(short)) => self.long(&short)?,
+            (None, None) => {
+                self.unusable("volumes", value);
+                return None;
+            }
         };
         let mut take = |field: &str| long.remove(field).as_ref().and_then(text);
         let (kind, source) = (take("type").unwrap_or_default(), take("source"));
-        let target = take("target")?;
-        let read_only = take("read_only").as_deref() == Some("true");
+        let Some(target) = take("target") else {
+            self.unusable("volumes", value);
+            return None;
+        };
+        let read_only = long.remove("read_only");
+        let read_only = self.truth(&format!("volumes.{target}.read_only"), read_only.as_ref());
+        let read_only = read_only == Some(true);
         let real = |name: &String| self.names.real("volumes", name);
         let path = match (kind.as_str(), &source) {
             ("bind", Some(path)) if !path.starts_with('/') => {
@@ -84,8 +95,11 @@ impl Service<'_> {
         self.memory_options(&mut mount, &mut long);
         let made = source.filter(|_| kind == "volume");
         self.volume_options(&mut mount, &mut long, made.as_deref());
-        if let Some(Value::Object(mut bind)) = long.remove("bind") {
-            if let Some(propagation) = bind.remove("propagation").as_ref().and_then(text) {
+        let given = long.remove("bind");
+        if let Some(mut bind) = self.mapping("volumes.bind", given) {
+            let propagation = bind.remove("propagation");
+            let place = "volumes.bind.propagation";
+            if let Some(propagation) = self.word(place, propagation.as_ref()) {
                 mount["propagation"] = json!(propagation);
             }
             self.rest_of("bind", &bind);
@@ -102,8 +116,11 @@ impl Service<'_> {
         let (source, target, words) = match parts.as_slice() {
             [target] => (None, *target, ""),
             [source, target] => (Some(*source), *target, ""),
-            [source, target, words, ..] => (Some(*source), *target, *words),
-            [] => return None,
+            [source, target, words] => (Some(*source), *target, *words),
+            [] | [_, _, _, _, ..] => {
+                self.unusable("volumes", &json!(short));
+                return None;
+            }
         };
         let path = source.is_some_and(|source| source.starts_with(['/', '.', '~']));
         let mut long = json!({ "type": if path { "bind" } else { "volume" }, "target": target });
@@ -125,10 +142,12 @@ impl Service<'_> {
     }
 
     fn memory_options(&mut self, mount: &mut Value, long: &mut Map<String, Value>) {
-        let Some(Value::Object(mut memory)) = long.remove("tmpfs") else {
+        let given = long.remove("tmpfs");
+        let Some(mut memory) = self.mapping("volumes.tmpfs", given) else {
             return;
         };
-        if let Some(size) = memory.remove("size").as_ref().and_then(fields::memory) {
+        let size = memory.remove("size");
+        if let Some(size) = self.memory("volumes.tmpfs.size", size.as_ref()) {
             mount["size"] = json!(size);
         }
         if let Some(mode) = memory.remove("mode") {
@@ -145,16 +164,25 @@ impl Service<'_> {
         name: Option<&str>,
     ) {
         let mut options = Map::new();
-        if let Some(Value::Object(mut volume)) = long.remove("volume") {
-            if volume.remove("nocopy") == Some(json!(true)) {
+        let given = long.remove("volume");
+        if let Some(mut volume) = self.mapping("volumes.volume", given) {
+            let empty = volume.remove("nocopy");
+            if self.truth("volumes.volume.nocopy", empty.as_ref()) == Some(true) {
                 options.insert("noCopy".to_owned(), json!(true));
             }
             self.rest_of("volume", &volume);
         }
         let made = name.and_then(|name| self.names.made.get(name));
-        for (theirs, ours) in [("driver_opts", "options"), ("labels", "labels")] {
+        for (theirs, ours, bare) in [
+            ("driver_opts", "options", Bare::Left),
+            ("labels", "labels", Bare::Empty),
+        ] {
             let given = made.and_then(|made| made.get(theirs)).cloned();
-            let given = pairs(&given.unwrap_or_default(), |_| ());
+            let given = self.pairs(
+                &format!("volumes.{theirs}"),
+                &given.unwrap_or_default(),
+                bare,
+            );
             if !given.is_empty() {
                 options.insert(ours.to_owned(), json!(given));
             }
@@ -176,23 +204,24 @@ impl Service<'_> {
 
     fn file(&mut self, kind: &'static str, value: &Value) -> Option<Value> {
         let Some(long) = value.as_object() else {
-            let name = text(value)?;
+            let name = self.word(kind, Some(value))?;
             return Some(self.origin(kind, &name));
         };
-        let get = |field: &str| long.get(field).and_then(text);
-        let name = get("source")?;
+        let Some(name) = long.get("source").and_then(text) else {
+            self.unusable(kind, value);
+            return None;
+        };
         let mut file = self.origin(kind, &name);
-        if let Some(target) = get("target") {
-            file["target"] = json!(target);
-        }
-        for field in ["uid", "gid"] {
-            if let Some(value) = get(field) {
+        for field in ["target", "uid", "gid"] {
+            if let Some(value) = self.word(&format!("{kind}.{name}.{field}"), long.get(field)) {
                 file[field] = json!(value);
             }
         }
-        if let Some(mode) = long.get("mode") {
+        if let Some(mode) = long.get("mode").filter(|mode| !mode.is_null()) {
             file["mode"] = json!(octal(mode));
         }
+        let known = ["source", "target", "uid", "gid", "mode"];
+        self.others(&format!("{kind}.{name}"), long, &known);
         Some(file)
     }
 
@@ -201,7 +230,9 @@ impl Service<'_> {
         match self.names.own.get(&(kind, name.to_owned())) {
             Some((way, value)) => {
                 let mut file = json!({ "name": name });
-                file[*way] = json!(text(value).unwrap_or_default());
+                let (way, value) = (*way, value.clone());
+                let origin = self.word(&format!("{kind}.{name}"), Some(&value));
+                file[way] = json!(origin.unwrap_or_default());
                 file
             }
             None => {

@@ -1,17 +1,22 @@
 //! What applying a manifest would do, step by step, before it does. Pure.
 //!
-//! It says what the strategy comes to with what is known now: the image is not resolved, and evidence is not foreseen.
+//! It says what the strategy comes to with what is known now: the image is not resolved, and evidence is not foreseen. A manifest
+//! that asks for a revision that is known already may take no step at all: `standing` says so.
 
 use fm_api::criteria::OnInconclusive;
-use fm_api::gates::{Webhook, When};
+use fm_api::gates::When;
 use fm_api::http::{ApplyOutcome, View};
-use fm_api::quantity::Span;
-use fm_api::release::{
-    Approval, Connections, OnFailure, OnNewRevision, Release, ReleaseSpec, Require,
-};
+use fm_api::quantity::{Span, Weight};
+use fm_api::release::{Connections, OnFailure, Release, ReleaseSpec, Require};
 use fm_api::strategy::{BlueGreen, Canary, Course, Preview};
+use fm_api::target::RevisionRecord;
+use jiff::Timestamp;
 use serde::Serialize;
 
+mod gates;
+mod standing;
+
+use self::gates::{approval, asked, jobs, metrics, opening};
 use super::experiment::would_do;
 use super::percent;
 use crate::changes::changes;
@@ -34,12 +39,23 @@ fn planned(when: impl Into<String>, what: Vec<String>) -> Planned {
     }
 }
 
+/// What is known beside the two manifests.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// The release's picture; absent: there is none yet.
+    pub(crate) view: Option<&'a View>,
+    /// Its revisions, the oldest first.
+    pub(crate) records: &'a [RevisionRecord],
+    /// The time.
+    pub(crate) now: Timestamp,
+}
+
 /// What would happen, in this order.
 pub(crate) fn plan(
     before: Option<&Release>,
     after: &Release,
     outcome: ApplyOutcome,
-    view: Option<&View>,
+    known: Known<'_>,
 ) -> Vec<Planned> {
     if outcome == ApplyOutcome::Unchanged {
         return vec![planned("nothing", vec!["it is stored as it is".to_owned()])];
@@ -66,20 +82,40 @@ pub(crate) fn plan(
     if before.is_some() && !changed.iter().any(|change| change.revision) {
         return all;
     }
-    if let Some(running) = running(spec, view) {
-        let refused = spec.on_new_revision == OnNewRevision::Reject;
+    let target = known.view.and_then(|view| view.target.as_ref());
+    let asked_for =
+        target.and_then(|target| standing::Known::of(spec, target, known.records, known.now));
+    let running = known
+        .view
+        .and_then(|view| standing::of_running(before, spec, view, asked_for.as_ref()));
+    if let Some((running, refused)) = running {
         all.push(running);
         if refused {
             return all;
         }
     }
-    let stable = view.and_then(|view| view.target.as_ref()?.stable.as_ref());
+    let rollout = target.and_then(standing::running);
+    if let Some(asked_for) = &asked_for
+        && let Some(one) = asked_for.comes_to(after, rollout)
+    {
+        all.push(one);
+        all.extend(asked_for.follows(spec));
+        return all;
+    }
+    let stable = target.and_then(|target| target.stable.as_ref());
+    all.extend(rolled_out(spec, stable.is_none()));
+    all
+}
+
+/// What the strategy comes to.
+fn rolled_out(spec: &ReleaseSpec, is_first: bool) -> Vec<Planned> {
+    let mut all = Vec::new();
     if spec.strategy.preview.is_none() {
         all.extend(opening(spec));
     }
     if let Some(preview) = &spec.strategy.preview {
         all.extend(previews(spec, preview));
-    } else if stable.is_none() {
+    } else if is_first {
         all.extend(first(spec));
     } else if let Some(canary) = &spec.strategy.canary {
         all.extend(steps(spec, canary));
@@ -89,23 +125,12 @@ pub(crate) fn plan(
     all
 }
 
-/// What becomes of a rollout that runs.
-fn running(spec: &ReleaseSpec, view: Option<&View>) -> Option<Planned> {
-    let status = view?.status.as_ref()?;
-    let canary = status.canary.as_ref()?;
-    let name = format!("revision {} ({})", canary.number, canary.image);
-    let what = match spec.on_new_revision {
-        OnNewRevision::Replace => {
-            format!("{name} is taken back, stable carries everything meanwhile")
-        }
-        OnNewRevision::Queue => {
-            format!("the new revision waits until the rollout of {name} has ended")
-        }
-        OnNewRevision::Reject => {
-            format!("apply is refused while the rollout of {name} runs, unless forced")
-        }
-    };
-    Some(planned("running rollout", vec![what]))
+/// How long the strategy keeps the previous revision.
+fn keep_previous(spec: &ReleaseSpec) -> Span {
+    let strategy = &spec.strategy;
+    let canary = strategy.canary.as_ref().map(|canary| canary.keep_previous);
+    let both = strategy.blue_green.as_ref().map(|both| both.keep_previous);
+    canary.or(both).unwrap_or(Span::ZERO)
 }
 
 fn tasks(number: u32) -> String {
@@ -129,17 +154,23 @@ fn first(spec: &ReleaseSpec) -> Vec<Planned> {
             route.port
         )
     }));
-    vec![
-        planned(
-            "services",
-            vec![format!(
-                "a service with {} of {}",
-                tasks(spec.replicas),
-                spec.workload.image
-            )],
-        ),
-        planned("then", serves),
-    ]
+    serves.extend(asked(spec, &[When::AfterPromotion], None));
+    let mut all = vec![planned(
+        "services",
+        vec![format!(
+            "a service with {} of {}",
+            tasks(spec.replicas),
+            spec.workload.image
+        )],
+    )];
+    // There is no step, but whoever is asked before it gets everything is asked of the first one, too.
+    let mut gates = jobs(spec, true);
+    gates.extend(asked(spec, &BEFORE_ALL, None));
+    if !gates.is_empty() {
+        all.push(planned("before it serves", gates));
+    }
+    all.push(planned("then", serves));
+    all
 }
 
 fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
@@ -193,7 +224,7 @@ fn steps(spec: &ReleaseSpec, canary: &Canary) -> Vec<Planned> {
     all
 }
 
-fn copies(share: fm_api::quantity::Weight) -> String {
+fn copies(share: Weight) -> String {
     format!(
         "copies of {} of the safe requests; what it answers goes to nobody, and counts for harm alone",
         percent(share)
@@ -331,81 +362,6 @@ fn back(spec: &ReleaseSpec) -> Vec<String> {
     what
 }
 
-fn approval(asked: Option<&Approval>) -> Option<String> {
-    let role = match asked? {
-        Approval::Manual => String::new(),
-        Approval::Role(role) => format!(" with the role {role}"),
-    };
-    Some(format!("until somebody{role} promotes it"))
-}
-
-/// What gates ask at a place.
-fn asked(spec: &ReleaseSpec, when: &[When], step: Option<usize>) -> Vec<String> {
-    let here = |hook: &&Webhook| {
-        let number = step.and_then(|step| u32::try_from(step).ok());
-        when.contains(&hook.when) && (hook.step.is_none() || hook.step == number)
-    };
-    let say = |hook: &Webhook| match hook.when.confirms() {
-        true => format!("when the webhook {} says yes", hook.name),
-        false if hook.when.is_after() => format!("the webhook {} is told", hook.name),
-        false => format!("the webhook {} is called, and must answer well", hook.name),
-    };
-    spec.webhooks.iter().filter(here).map(say).collect()
-}
-
-fn jobs(spec: &ReleaseSpec, with_tasks: bool) -> Vec<String> {
-    let jobs = spec.before_traffic.iter();
-    let jobs = jobs.filter(|job| job.with_tasks == with_tasks);
-    jobs.map(|job| {
-        let back = if job.reversible {
-            ""
-        } else {
-            "; from then on it is not taken back by itself"
-        };
-        format!(
-            "the job {} runs and must end well, unless it has for this revision{back}",
-            job.name
-        )
-    })
-    .collect()
-}
-
-/// What comes before the first task.
-fn opening(spec: &ReleaseSpec) -> Option<Planned> {
-    let mut what = Vec::new();
-    if !spec.depends_on.is_empty() {
-        let names = spec.depends_on.iter().map(|on| match &on.namespace {
-            Some(namespace) => format!("{namespace}/{}", on.name),
-            None => on.name.clone(),
-        });
-        let names = names.collect::<Vec<_>>().join(", ");
-        what.push(format!(
-            "what it depends on serves what its manifest says: {names}"
-        ));
-    }
-    if !spec.freeze.is_empty() {
-        what.push("no freeze window holds it, now and before each rise".to_owned());
-    }
-    what.extend(asked(
-        spec,
-        &[When::ConfirmRollout, When::BeforeRollout],
-        None,
-    ));
-    what.extend(jobs(spec, false));
-    (!what.is_empty()).then(|| planned("first", what))
-}
-
-/// Metrics that are measured in this step alone.
-fn metrics(spec: &ReleaseSpec, step: usize) -> impl Iterator<Item = String> {
-    let here =
-        move |asked: Option<u32>| asked.is_some_and(|asked| usize::try_from(asked) == Ok(step));
-    spec.analysis
-        .metrics
-        .iter()
-        .filter(move |metric| !spec.analysis.disabled && here(metric.step))
-        .map(|metric| format!("until the metric {} passes", metric.name))
-}
-
 fn switch(spec: &ReleaseSpec, both: &BlueGreen) -> Vec<Planned> {
     let mut whole = vec![format!(
         "{} of {} beside {} of stable ({} in all), without a share",
@@ -476,3 +432,6 @@ pub(crate) fn lines(all: &[Planned]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

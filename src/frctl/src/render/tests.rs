@@ -215,6 +215,17 @@ fn example(text: &str) -> fm_api::release::Release {
     read.remove(0).unwrap()
 }
 
+fn known<'a>(
+    view: Option<&'a View>,
+    records: &'a [fm_api::target::RevisionRecord],
+) -> plan::Known<'a> {
+    plan::Known {
+        view,
+        records,
+        now: "2026-03-06T09:00:00Z".parse().unwrap(),
+    }
+}
+
 #[test]
 fn what_each_strategy_would_do() {
     let examples = [
@@ -237,12 +248,12 @@ fn what_each_strategy_would_do() {
             Some(&before),
             &example,
             ApplyOutcome::Configured,
-            Some(&view),
+            known(Some(&view), &[]),
         );
         text.push_str(&format!("{}\n{}\n", example.key(), plan::lines(&planned)));
     }
     let new = example(examples[0]);
-    let planned = plan::plan(None, &new, ApplyOutcome::Created, None);
+    let planned = plan::plan(None, &new, ApplyOutcome::Created, known(None, &[]));
     text.push_str(&format!("new\n{}", plan::lines(&planned)));
     assert_data_eq!(text, file!["../../tests/golden/plan.txt"]);
 }

@@ -112,7 +112,12 @@ fn release(
     if written.is_empty() {
         return Ok(release);
     }
-    let hint = |problem: Problem| problem.allowed("--shared, if the program is made for that");
+    // Of a mount as a whole it is said that tasks would write it side by side.
+    let whole = |path: &str| path.starts_with("spec.workload.mounts[") && path.ends_with(']');
+    let hint = |problem: Problem| match whole(&problem.path) {
+        true => problem.allowed("--shared, if the program is made for that"),
+        false => problem,
+    };
     Err(ApiError::invalid(
         &what,
         written.into_iter().map(hint).collect(),

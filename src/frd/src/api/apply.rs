@@ -206,28 +206,11 @@ fn check_today(
     freeze: &[Freeze],
 ) -> Result<(), ApiError> {
     let spec = &decision.release.spec;
+    let mut problems = validate::newly_refused(before, &decision.release);
     let frozen = before.is_some_and(|before| before.freeze == spec.freeze);
-    let mounted = before.is_some_and(|before| before.workload.mounts == spec.workload.mounts);
-    let hooked = before.is_some_and(|before| before.webhooks == spec.webhooks);
-    let measured = before.is_some_and(|before| before.analysis.metrics == spec.analysis.metrics);
-    if frozen && mounted && hooked && measured {
-        return Ok(());
-    }
-    let mut problems = validate::refused_today(&decision.release);
-    if problems.is_empty() {
+    if problems.is_empty() && !frozen {
         problems.extend(validate::frozen_for_ever(spec, freeze));
     }
-    problems.retain(|problem| {
-        let parts = [
-            ("spec.freeze", frozen),
-            ("spec.webhooks", hooked),
-            ("spec.analysis", measured),
-        ];
-        let part = parts
-            .iter()
-            .find(|(part, _)| problem.path.starts_with(part));
-        !part.map_or(mounted, |(_, stays)| *stays)
-    });
     if problems.is_empty() {
         return Ok(());
     }

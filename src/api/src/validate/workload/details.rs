@@ -1,6 +1,8 @@
 //! What Docker would refuse, or silently leave away, of the rarer fields.
 
-use crate::problem::Problem;
+use std::net::IpAddr;
+
+use crate::problem::{Problem, join, shown};
 use crate::quantity::Span;
 use crate::workload::{Mount, MountKind, Workload};
 
@@ -71,6 +73,32 @@ pub(super) fn problems(found: &mut Vec<Problem>, workload: &Workload) {
     );
     for (index, mount) in workload.mounts.iter().enumerate() {
         of_another_kind(found, &format!("{path}.mounts[{index}]"), mount);
+    }
+}
+
+/// Addresses that look like one and are none.
+pub(super) fn addresses(found: &mut Vec<Problem>, workload: &Workload) {
+    let mut check = |path: String, address: &str, words: &str| {
+        if address.parse::<IpAddr>().is_err() {
+            found.push(
+                Problem::new(path, format!("{} is no address", shown(address))).allowed(words),
+            );
+        }
+    };
+    for (name, address) in &workload.hosts {
+        if address != "host-gateway" {
+            let mut path = "spec.workload.hosts".to_owned();
+            join(&mut path, name);
+            check(
+                path,
+                address,
+                "such as `10.0.0.7` or `fd00::7`, or `host-gateway`",
+            );
+        }
+    }
+    for (index, address) in workload.dns.servers.iter().enumerate() {
+        let path = format!("spec.workload.dns.servers[{index}]");
+        check(path, address, "such as `10.0.0.53` or `fd00::53`");
     }
 }
 
