@@ -264,6 +264,9 @@ pub(crate) struct Delete {
     /// The service of the stable revision stays, without labels of ours; HAProxy no longer leads to it
     #[arg(long)]
     pub(crate) orphan: bool,
+    /// Also while a job runs that is not reversible, which it stops in the middle
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Wait until everything is gone
     #[arg(long)]
     pub(crate) wait: bool,

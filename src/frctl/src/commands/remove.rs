@@ -29,24 +29,46 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
         keys
     };
     for key in keys {
-        let query = if options.orphan { "?orphan=true" } else { "" };
-        let path = format!("{}{query}", Client::release(&key));
+        let path = format!("{}{}", Client::release(&key), query(options));
         let request = client.request(Method::DELETE, &path);
         match client.send(request).await.map_err(Error::from) {
             Ok(_) => {
                 term::line(&format!("release {key} deleting"))?;
                 deleting.push(key);
             }
-            Err(error) if error.is(ErrorKind::NotFound) => {
+            // Without frd nothing further makes sense, except to wait for what was begun.
+            Err(error) if error.is(ErrorKind::Unavailable) && deleting.is_empty() => {
+                return Err(error);
+            }
+            Err(error) => {
                 term::complain_of(&error);
                 exit = Exit::Error;
             }
-            Err(error) => return Err(error),
         }
     }
     if !options.wait {
         return Ok(exit);
     }
+    Ok(exit.worse(gone(&client, deleting, options).await?))
+}
+
+fn query(options: &Delete) -> String {
+    let asked = [("orphan", options.orphan), ("force", options.force)];
+    let asked: Vec<String> = asked
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| format!("{name}=true"))
+        .collect();
+    // An older frd refuses what it does not know: nothing is said that was not asked for.
+    if asked.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", asked.join("&"))
+    }
+}
+
+/// Waits until everything that was begun is gone.
+async fn gone(client: &Client, deleting: Vec<ReleaseKey>, options: &Delete) -> Result<Exit> {
     let deadline = tokio::time::Instant::now() + options.timeout;
     let mut lost = false;
     for key in deleting {
@@ -73,7 +95,7 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
-    Ok(exit)
+    Ok(Exit::Done)
 }
 
 /// The releases of manifests. What is no valid manifest names nothing that may be deleted; its neighbours do.

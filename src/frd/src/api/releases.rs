@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fm_api::event::Severity;
+use fm_api::gates::{Due, GateVerdict, GatesObserved};
 use fm_api::http::{ApplyOutcome, DeleteResult};
 use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
@@ -22,7 +23,7 @@ use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Params, Who, if_match};
-use super::stored::{Stored, encode, no_release};
+use super::stored::{Stored, decode, encode, no_release};
 use super::watch::{self, WatchQuery};
 
 /// How often a delete is tried again because somebody else was faster.
@@ -148,6 +149,7 @@ fn without_content(release: &Release) -> Vec<Problem> {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct DeleteQuery {
     orphan: bool,
+    force: bool,
 }
 
 pub(super) async fn delete(
@@ -170,6 +172,9 @@ pub(super) async fn delete(
         let expect = Expect::Unchanged(key.release(), entry.revision);
         if query.orphan {
             api.check_orphan(&key).await?;
+        }
+        if !query.force {
+            api.check_jobs(&key).await?;
         }
         let now = api.ctx.clock.now().to_string();
         let txn = match marked(&entry.value, &now, query.orphan) {
@@ -221,6 +226,35 @@ fn marked(value: &[u8], now: &str, orphan: bool) -> Option<Value> {
 }
 
 impl Api {
+    /// A deletion would stop it in the middle.
+    async fn check_jobs(&self, key: &ReleaseKey) -> Result<(), ApiError> {
+        let Some(target) = self.target(key).await? else {
+            return Ok(());
+        };
+        let lasting = |due: &&Due| due.job.as_ref().is_some_and(|job| !job.reversible);
+        let mut lasting = target.due.iter().filter(lasting).peekable();
+        if lasting.peek().is_none() {
+            return Ok(());
+        }
+        let seen = self.ctx.store.get(&key.observed_gates()).await?;
+        let seen: Option<GatesObserved> = seen.as_ref().and_then(decode);
+        let seen = seen.filter(|seen| seen.uid == target.uid);
+        let answers = seen.map(|seen| seen.answers).unwrap_or_default();
+        let open = |due: &&Due| {
+            let answer = answers.get(&due.id);
+            answer.is_none_or(|answer| answer.verdict == GateVerdict::Open)
+        };
+        match lasting.find(open) {
+            None => Ok(()),
+            Some(due) => Err(ApiError::refused(format!(
+                "the job {} of revision {} of {key} is not reversible, and runs: deletion would stop it in the middle; \
+                 delete the release when it has ended, or by force",
+                due.name(),
+                due.about.number
+            ))),
+        }
+    }
+
     pub(super) async fn must_exist(&self, key: &ReleaseKey) -> Result<(), ApiError> {
         self.existing(key).await.map(drop)
     }

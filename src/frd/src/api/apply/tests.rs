@@ -198,3 +198,31 @@ fn a_canary_that_is_compared_with_nobody_is_warned_of() {
     };
     assert_eq!([steps(&[10_000]), steps(&[5_000, 10_000])], [1, 0]);
 }
+
+#[test]
+fn a_freeze_window_of_all_releases_is_told_before_a_rollout_waits_for_it() {
+    let window: Freeze = serde_json::from_value(json!({
+        "from": "2026-12-24 00:00", "to": "2026-12-27 00:00", "message": "nobody is there"
+    }))
+    .unwrap();
+    let (old, new) = (release("shop:1").spec, release("shop:2").spec);
+    let said = |before: Option<&ReleaseSpec>, after: &ReleaseSpec, at: &str| {
+        frozen(
+            before,
+            after,
+            std::slice::from_ref(&window),
+            at.parse().unwrap(),
+        )
+    };
+    let (within, after) = ("2026-12-25T00:00:00Z", "2026-12-27T00:00:00Z");
+    assert_eq!(
+        said(Some(&old), &new, within).unwrap(),
+        "frozen until 2026-12-27 00:00:00 UTC: nobody is there; nothing begins before then"
+    );
+    assert!(said(None, &old, within).is_some());
+    assert!(said(Some(&old), &old, within).is_none());
+    assert!(said(Some(&old), &new, after).is_none());
+    let mut own = new.clone();
+    own.freeze = vec![window.clone()];
+    assert!(frozen(Some(&old), &own, &[], within.parse().unwrap()).is_some());
+}
