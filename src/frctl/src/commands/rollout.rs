@@ -34,7 +34,10 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
             operation,
             candidate: Some(candidate),
             ..
-        }) => return super::candidate::promote(session, &operation.name, &candidate).await,
+        }) => {
+            let why = operation.why.as_deref();
+            return super::candidate::promote(session, &operation.name, why, &candidate).await;
+        }
         Rollout::Promote(options) => {
             let (name, asked) = plain(Verb::Promote, options.operation);
             let asked = Asked {
@@ -113,7 +116,7 @@ pub(super) async fn hold(session: &Session, options: cli::Hold) -> Result<Exit> 
         force: false,
         period: (!options.end).then_some(options.period),
         why: options.why,
-        id: None,
+        id: options.id,
     };
     let Some(name) = options.name else {
         let held = |view: &View| {

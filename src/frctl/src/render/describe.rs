@@ -231,7 +231,9 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
         .generation
         .map_or_else(|| "-".to_owned(), |generation| generation.to_string());
     let by = meta.changed_by.as_deref().unwrap_or("unknown");
-    say("changed", &format!("generation {generation}, by {by}"));
+    let why = meta.changed_why.as_deref().map(clean);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    say("changed", &format!("generation {generation}, by {by}{why}"));
     if let Some(at) = meta.created_at {
         say(
             "created",

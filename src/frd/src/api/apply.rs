@@ -26,6 +26,8 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Wish {
     pub(super) release: Release,
     pub(super) who: String,
+    /// In the words of who wishes it.
+    pub(super) why: Option<String>,
     pub(super) dry_run: bool,
     /// Go on where a rule of the release says no.
     pub(super) force: bool,
@@ -190,21 +192,26 @@ impl Api {
             return;
         }
         let by = now.metadata.changed_by.as_deref().unwrap_or("unknown");
+        let why = now.metadata.changed_why.as_ref();
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
         let generation = now.metadata.generation.unwrap_or_default();
         let image = &now.spec.workload.image;
         let (reason, message) = match before {
-            None => ("Created", format!("created by {by} with image {image}")),
+            None => (
+                "Created",
+                format!("created by {by} with image {image}{why}"),
+            ),
             Some(before) if before.workload.image != *image => (
                 "Changed",
                 format!(
-                    "generation {generation} by {by}: image {} -> {image}",
+                    "generation {generation} by {by}: image {} -> {image}{why}",
                     before.workload.image
                 ),
             ),
             Some(before) => (
                 "Changed",
                 format!(
-                    "generation {generation} by {by}: {}",
+                    "generation {generation} by {by}: {}{why}",
                     differences(before, &now.spec)
                 ),
             ),
@@ -391,6 +398,10 @@ fn decide(
         Some(known) if !spec_changed => known.metadata.changed_by.clone(),
         _ => Some(wish.who.clone()),
     };
+    metadata.changed_why = match known {
+        Some(known) if !spec_changed => known.metadata.changed_why.clone(),
+        _ => wish.why.clone(),
+    };
     let outcome = match stored {
         None => ApplyOutcome::Created,
         Some(_) if spec_changed || labels_changed || !complete => ApplyOutcome::Configured,
@@ -401,6 +412,18 @@ fn decide(
         release,
         spec_changed,
     })
+}
+
+/// A reason as it is kept: without what no terminal must be shown; nothing of one that says nothing.
+pub(super) fn kept(why: &str) -> Option<String> {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{2028}' | '\u{2029}' => ' ',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let why: String = why.trim().chars().map(shown).collect();
+    (!why.is_empty()).then_some(why)
 }
 
 /// What a freeze window does to what is asked for, if one holds now; previews are never frozen.

@@ -65,6 +65,7 @@ const PUT: &[(&str, &str)] = &[
         "force",
         "`true`: go on where `onNewRevision: reject` says no",
     ),
+    ("why", "Why, for the record; up to 1000 bytes"),
 ];
 const DELETE: &[(&str, &str)] = &[
     (

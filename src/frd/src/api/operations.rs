@@ -24,7 +24,7 @@ const MOST_PENDING: usize = 100;
 /// The longest hold: what is forgotten ends by itself.
 const LONGEST_HOLD: Span = Span::secs(7 * 86_400);
 /// The longest reason that is kept.
-const LONGEST_WHY: usize = 1000;
+pub(super) const LONGEST_WHY: usize = 1000;
 
 pub(super) async fn pending(
     State(api): State<Shared>,

@@ -18,11 +18,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Api;
-use super::apply::Wish;
+use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Params, Who, if_match};
+use super::operations::LONGEST_WHY;
 use super::stored::{Stored, decode, encode, no_release};
 use super::watch::{self, WatchQuery};
 
@@ -34,6 +35,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct PutQuery {
     dry_run: Option<DryRun>,
     force: bool,
+    why: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,9 +74,16 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let release = read(&key, body::json(body).await?)?;
+    let why = query.why.as_deref().and_then(kept);
+    if why.as_ref().is_some_and(|why| why.len() > LONGEST_WHY) {
+        return Err(ApiError::request(format!(
+            "why: it is too long; allowed: up to {LONGEST_WHY} bytes"
+        )));
+    }
     let wish = Wish {
         release,
         who,
+        why,
         dry_run: query.dry_run.is_some(),
         force: query.force,
         if_generation: if_match(&headers)?,
@@ -110,6 +119,7 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
             "createdAt",
             "deletedAt",
             "changedBy",
+            "changedWhy",
             "adopted",
             "orphan",
         ] {

@@ -15,7 +15,7 @@ use fm_api::target::{RevisionRecord, Target};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::apply::Wish;
+use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
@@ -101,6 +101,7 @@ pub(super) async fn back(
     let wish = Wish {
         release,
         who: operation.by.clone(),
+        why: operation.why.as_deref().and_then(kept),
         dry_run: false,
         force,
         if_generation: Some(stored.generation),

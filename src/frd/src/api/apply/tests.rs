@@ -27,6 +27,7 @@ fn wish(release: Release) -> Wish {
         if_generation: None,
         adopted: None,
         word: None,
+        why: None,
     }
 }
 
@@ -84,6 +85,23 @@ fn another_spec_is_another_generation_of_the_same_object() {
         (Some(2), Some(at(100)))
     );
     assert_eq!(metadata.changed_by.as_deref(), Some("bob"));
+}
+
+#[test]
+fn why_a_spec_was_changed_stays_until_it_is_changed_again() {
+    let mut first = wish(release("shop:1"));
+    first.why = kept("the new \u{7}checkout\nis done ");
+    let first = decide(None, &first, "uid-1", at(100)).unwrap().release;
+    let why = |release: &Release| release.metadata.changed_why.clone();
+    assert_eq!(why(&first).as_deref(), Some("the new  checkout\nis done"));
+    assert!(validate::release(&first).is_empty());
+    let same = wish(release("shop:1"));
+    let same = decide(Some(&stored(&first)), &same, "uid-2", at(200)).unwrap();
+    assert_eq!(why(&same.release), why(&first));
+    let next = wish(release("shop:2"));
+    let next = decide(Some(&stored(&first)), &next, "uid-2", at(200)).unwrap();
+    assert_eq!(why(&next.release), None);
+    assert_eq!(kept(" \n"), None);
 }
 
 #[test]
