@@ -216,6 +216,7 @@ pub fn request(key: &ReleaseKey, due: &Due, record: &RevisionRecord) -> Option<J
     Some(JobRequest {
         id: job_id(due),
         run: due.id.clone(),
+        revision: Some(record.id.clone()),
         image: job
             .image
             .clone()

@@ -56,6 +56,10 @@ pub(crate) async fn tell(ctx: &Context, cache: &Cache, channel: &Channel, fence:
             Step::Send { event, .. } => (event.id.clone(), body(channel, event)),
             Step::Summary(text) => {
                 let id = format!("{}-{}-{}", channel.name, lane.told.0, lane.told.1);
+                let text = match channel.shape {
+                    Shape::Slack => plan::escaped(text),
+                    Shape::Webhook => text.clone(),
+                };
                 (id, json!({ "text": text }).to_string())
             }
             Step::Wait(until) => {
@@ -158,11 +162,10 @@ async fn store(ctx: &Context, key: &str, told: &Place, fence: &Fence) {
 }
 
 fn body(channel: &Channel, event: &Event) -> String {
-    let text = channel.rule.text(event);
     match channel.shape {
-        Shape::Slack => json!({ "text": text }),
+        Shape::Slack => json!({ "text": channel.rule.slack(event) }),
         Shape::Webhook => json!({
-            "text": text,
+            "text": channel.rule.text(event),
             "id": event.id,
             "at": event.at,
             "namespace": event.namespace,

@@ -58,6 +58,16 @@ impl Rule {
     /// The text of an event.
     #[must_use]
     pub fn text(&self, event: &Event) -> String {
+        self.text_with(event, str::to_owned)
+    }
+
+    /// The text of an event for Slack: what others wrote is text there, no mention and no link. The template is ours.
+    #[must_use]
+    pub fn slack(&self, event: &Event) -> String {
+        self.text_with(event, escaped)
+    }
+
+    fn text_with(&self, event: &Event, written: impl Fn(&str) -> String) -> String {
         let value = |name: &str| {
             Some(match name {
                 "namespace" => event.namespace.clone(),
@@ -71,8 +81,9 @@ impl Rule {
                 _ => return None,
             })
         };
+        let value = |name: &str| value(name).map(|text| written(&text));
         // A template that names something else was refused when the configuration was read.
-        template::fill(&self.template, value).unwrap_or_else(|_| event.message.clone())
+        template::fill(&self.template, value).unwrap_or_else(|_| written(&event.message))
     }
 }
 
@@ -86,6 +97,14 @@ pub fn wrong(text: &str) -> Option<String> {
     } else {
         format!("`{first}` is not closed")
     })
+}
+
+/// Slack's control characters, as Slack wants them written where they are text.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// The word of a severity.

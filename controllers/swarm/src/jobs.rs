@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use fm_api::job::{JobObserved, JobRequest};
+use fm_api::job::{JobObserved, JobRequest, of_revision};
 use fm_api::keys::ReleaseKey;
 use fm_api::target::Target;
 use fm_runtime::{Cache, Next, ReconcileError, SharedClock, decode};
@@ -80,6 +80,7 @@ impl Jobs {
         if gone && !asked {
             self.forget(key, fence).await?;
         }
+        self.forget_old(key, fence).await?;
         if !asked && !lock(&self.known).active.contains(key) {
             return Ok(Next::OnChange);
         }
@@ -205,7 +206,7 @@ impl Jobs {
                 };
                 let service = service.and_then(|place| services.get(place));
                 let answer = self.ended(request, service, end).await;
-                self.answer(key, fence, &measurement, answer).await
+                self.answer(key, fence, &measurement, request, answer).await
             }
             Action::Remove(id) => {
                 if let Err(error) = self.docker.remove(&id).await {
@@ -231,7 +232,9 @@ impl Jobs {
         };
         if self.observe_only {
             let words = "frd only observes, so no job is run".to_owned();
-            return self.answer(key, fence, measurement, failed(words)).await;
+            return self
+                .answer(key, fence, measurement, request, failed(words))
+                .await;
         }
         let auth = request.registry_auth.as_deref();
         let pinned = match self.resolver.pin(&request.image, auth).await {
@@ -240,7 +243,7 @@ impl Jobs {
             Err(failure) if failure.transient => return Ok(()),
             Err(failure) => {
                 return self
-                    .answer(key, fence, measurement, failed(failure.words))
+                    .answer(key, fence, measurement, request, failed(failure.words))
                     .await;
             }
         };
@@ -252,7 +255,8 @@ impl Jobs {
             Ok(()) | Err(DockerError::Stale(_) | DockerError::Silent(_)) => Ok(()),
             Err(DockerError::Refused(words) | DockerError::Missing(words)) => {
                 let words = format!("Docker refuses the job: {words}");
-                self.answer(key, fence, measurement, failed(words)).await
+                self.answer(key, fence, measurement, request, failed(words))
+                    .await
             }
         }
     }
@@ -296,14 +300,19 @@ impl Jobs {
         key: &ReleaseKey,
         fence: Option<&Fence>,
         measurement: &str,
+        request: &JobRequest,
         answer: JobObserved,
     ) -> Result<(), ReconcileError> {
         let value = serde_json::to_vec(&answer)
             .map_err(|error| ReconcileError::Terminal(error.to_string()))?;
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .expect(Expect::Exists(key.target()))
             .fenced(fence)
-            .put(key.observed_job(measurement), value);
+            .put(key.observed_job(measurement), value.clone());
+        if let Some(revision) = &request.revision {
+            // The next revision's job is another measurement of the same name.
+            txn = txn.put(key.observed_job_of(measurement, revision), value);
+        }
         self.store.commit(txn).await?;
         Ok(())
     }
@@ -326,7 +335,8 @@ impl Jobs {
                     at: Some(now),
                     ..JobObserved::default()
                 };
-                self.answer(key, fence, measurement, answer).await?;
+                self.answer(key, fence, measurement, request, answer)
+                    .await?;
             }
         }
         Ok(Next::After(AWAY))
@@ -345,6 +355,28 @@ impl Jobs {
             .iter()
             .fold(txn, |txn, entry| txn.delete(entry.key.clone()));
         self.store.commit(txn).await?;
+        Ok(())
+    }
+
+    /// What became of a revision's jobs goes with the revision.
+    async fn forget_old(
+        &self,
+        key: &ReleaseKey,
+        fence: Option<&Fence>,
+    ) -> Result<(), ReconcileError> {
+        let prefix = key.observed_jobs_prefix();
+        for entry in self.cache.list(&prefix) {
+            let measurement = entry.key.strip_prefix(&prefix);
+            let Some((_, id)) = measurement.and_then(of_revision) else {
+                continue;
+            };
+            let record = key.revision(&id);
+            // The cache may have seen the job's end before the revision.
+            if self.cache.get(&record).is_none() && self.store.get(&record).await?.is_none() {
+                let txn = Txn::new().fenced(fence).delete(entry.key.clone());
+                self.store.commit(txn).await?;
+            }
+        }
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! What a field means: its type, default, what is allowed, and the fields below it, read from the release's schema.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::schema;
 
 /// What the schema says of a field.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The field, such as `release.spec.analysis`.
     pub path: String,
@@ -16,10 +18,13 @@ pub struct Explanation {
     /// Whether it must be given.
     pub required: bool,
     /// Its default, as JSON. Absent: there is none, or the description says how it is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// What is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
     /// The fields below it, without their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Explanation>,
 }
 

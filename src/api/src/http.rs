@@ -117,8 +117,11 @@ pub struct DeleteResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationAccepted {
-    /// The operation's id: `status.lastOperation.id` once it was answered.
+    /// The operation's id: that of `status.lastOperation`, or of one in `status.earlierOperations`, once it was answered.
     pub id: String,
+    /// It was asked before with this id, and answered then.
+    #[serde(default)]
+    pub answered: bool,
 }
 
 /// Which earlier workload becomes the new spec.
@@ -169,7 +172,8 @@ pub struct View {
     /// What each haproxy agent has in force.
     #[serde(default)]
     pub haproxy: BTreeMap<String, HaproxyObserved>,
-    /// The last job of each measurement, by `METRIC/SIDE`.
+    /// The last job of each measurement, by `METRIC/SIDE` or `_beforeTraffic/NAME`; the latter for each revision too, by
+    /// `_beforeTraffic/NAME/REVISION`, which is not in lists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<String, JobObserved>,
     /// The last lines of revisions that failed; not in lists.

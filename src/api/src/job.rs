@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::RevisionId;
+
 /// A job that is wanted. Writer: analysis, which removes it once it was answered or is wanted no more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +18,9 @@ pub struct JobRequest {
     /// The analysis run it belongs to (`AnalysisTarget::run`), or the id of the gate that is due (`Due::id`); with either
     /// the job ends.
     pub run: String,
+    /// The revision whose job it is; absent: it measures, and belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionId>,
     /// The image.
     pub image: String,
     /// A name of `registryAuth` in frd's configuration.
@@ -43,8 +48,18 @@ pub struct JobRequest {
     pub until: Timestamp,
 }
 
+/// The job's name and the revision, where what became of a job is kept for one; `measurement` is what stands below
+/// `observed/…/jobs/`.
+#[must_use]
+pub fn of_revision(measurement: &str) -> Option<(&str, RevisionId)> {
+    let (name, id) = measurement
+        .strip_prefix("_beforeTraffic/")?
+        .split_once('/')?;
+    Some((name, RevisionId::new(id)))
+}
+
 /// What became of a job. Writer: the swarm controller, once. It stays until the next job of the same measurement, so that its
-/// log can be read.
+/// log can be read; that of a revision's job stays beside it until the revision is forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobObserved {

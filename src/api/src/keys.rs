@@ -105,6 +105,11 @@ impl ReleaseKey {
     pub fn observed_job(&self, measurement: &str) -> String {
         format!("{ROOT}observed/{self}/jobs/{measurement}")
     }
+    /// Where the swarm controller keeps what became of a revision's job, until that revision is forgotten.
+    #[must_use]
+    pub fn observed_job_of(&self, measurement: &str, id: &RevisionId) -> String {
+        format!("{ROOT}observed/{self}/jobs/{measurement}/{id}")
+    }
     /// The prefix of the last words of revisions that failed.
     #[must_use]
     pub fn observed_logs_prefix(&self) -> String {
@@ -301,6 +306,7 @@ mod tests {
             key.outliers(),
             key.observed_swarm(),
             key.observed_gates(),
+            key.observed_job_of("_beforeTraffic/migrate", &revision),
             key.observed_log(&revision),
             key.observed_haproxy("edge-1"),
             key.operation("x"),

@@ -74,6 +74,9 @@ pub struct Metadata {
     /// Set by the server: who last changed the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<String>,
+    /// Set by the server: why, in the words of who last changed the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_why: Option<String>,
     /// Set by the server: the Swarm service that runs the first revision, and was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,

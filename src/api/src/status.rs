@@ -59,6 +59,9 @@ pub struct Status {
     /// What was answered to the last operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<OperationAnswer>,
+    /// What was answered to the operations before it, the oldest first; only the last few are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_operations: Vec<OperationAnswer>,
     /// The last finished rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rollout: Option<HistoryEntry>,

@@ -396,6 +396,19 @@ pub struct RevisionRecord {
     pub adopted: Option<Adopted>,
 }
 
+impl RevisionRecord {
+    /// Whether this workload is the revision's own, whether it names the image as it was written or as it was pinned.
+    #[must_use]
+    pub fn runs(&self, workload: &Workload) -> bool {
+        if workload.image != self.workload.image && workload.image != self.image.pinned {
+            return false;
+        }
+        let mut written = workload.clone();
+        written.image.clone_from(&self.workload.image);
+        written == self.workload
+    }
+}
+
 /// What an image reference was resolved to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

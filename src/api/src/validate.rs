@@ -23,6 +23,7 @@ use crate::problem::Problem;
 use crate::release::{Release, ReleaseSpec};
 
 pub use gates::frozen_for_ever;
+pub use near::nearest;
 pub use routes::{claims, conflict as routes_conflict, prefix};
 
 /// The largest release, in bytes of its JSON with every default filled in.

@@ -179,52 +179,6 @@ fn a_revision_stays_the_same_for_ever() {
     );
 }
 
-/// What version 1 stored must be readable for ever; a stored object is never changed here, only added.
-#[test]
-fn what_was_stored_is_still_read() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        match name.split('.').next().unwrap() {
-            "release" => drop(
-                validate::json(&value).unwrap_or_else(|problems| panic!("{name}: {problems:?}")),
-            ),
-            "target" => drop(serde_json::from_value::<fm_api::target::Target>(value).unwrap()),
-            "revision" => {
-                drop(serde_json::from_value::<fm_api::target::RevisionRecord>(value).unwrap())
-            }
-            "status" => drop(serde_json::from_value::<fm_api::status::Status>(value).unwrap()),
-            "verdict" => drop(serde_json::from_value::<fm_api::verdict::Verdict>(value).unwrap()),
-            "operation" => {
-                drop(serde_json::from_value::<fm_api::operation::Operation>(value).unwrap())
-            }
-            "event" => drop(serde_json::from_value::<fm_api::event::Event>(value).unwrap()),
-            "swarm" => {
-                drop(serde_json::from_value::<fm_api::observed::SwarmObserved>(value).unwrap())
-            }
-            "haproxy" => {
-                drop(serde_json::from_value::<fm_api::observed::HaproxyObserved>(value).unwrap())
-            }
-            "log" => drop(serde_json::from_value::<fm_api::log::KeptLog>(value).unwrap()),
-            "agent" => drop(serde_json::from_value::<fm_api::observed::Agent>(value).unwrap()),
-            "node" => drop(serde_json::from_value::<fm_api::observed::NodeAgent>(value).unwrap()),
-            "job" => drop(serde_json::from_value::<fm_api::job::JobRequest>(value).unwrap()),
-            "job-observed" => {
-                drop(serde_json::from_value::<fm_api::job::JobObserved>(value).unwrap())
-            }
-            "outliers" => drop(serde_json::from_value::<fm_api::outlier::Outliers>(value).unwrap()),
-            "gates" => drop(serde_json::from_value::<fm_api::gates::GatesObserved>(value).unwrap()),
-            other => panic!("nobody reads {other}"),
-        }
-        seen += 1;
-    }
-    assert!(seen >= 18);
-}
-
 #[test]
 fn every_example_is_a_release() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");

@@ -115,6 +115,8 @@ pub(crate) enum Command {
     /// Store releases from files, folders or standard input
     Apply(Apply),
     /// Show what apply would change; exit code 1 if it would change anything
+    ///
+    /// Exit codes: 0 nothing would change; 1 something would, or an error, of which alone standard error tells.
     Diff(Files),
     /// Show what apply would do, step by step: services, shares, waits and the way back
     Plan(Files),
@@ -197,12 +199,22 @@ pub(crate) struct Apply {
     /// Change nothing; check here (client) or let frd check against what is stored (server)
     #[arg(long, value_name = "WHERE")]
     pub(crate) dry_run: Option<DryRun>,
+    #[command(flatten)]
+    pub(crate) why: Why,
     /// Follow each release until it is promoted (0), taken back (3) or waits for a person (5)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// With --wait: how long, such as 90s, 30m or 2h
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
     pub(crate) timeout: Duration,
+}
+
+/// Why a release is changed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Why {
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", visible_alias = "reason")]
+    pub(crate) why: Option<String>,
 }
 
 /// Where a dry run checks.
@@ -272,6 +284,9 @@ pub(crate) struct Delete {
     /// The service of the stable revision stays, without labels of ours; HAProxy no longer leads to it
     #[arg(long)]
     pub(crate) orphan: bool,
+    /// Also while a job runs that is not reversible, which it stops in the middle
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Wait until everything is gone
     #[arg(long)]
     pub(crate) wait: bool,
@@ -324,6 +339,8 @@ pub(crate) struct Scale {
     /// Tasks of the stable revision
     #[arg(long, value_name = "N")]
     pub(crate) replicas: u32,
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `set …`.
@@ -340,6 +357,8 @@ pub(crate) struct SetImage {
     pub(crate) name: String,
     /// name:tag, name@sha256:… or sha256:…
     pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) why: Why,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }

@@ -152,6 +152,11 @@ impl Client {
             .await?)
     }
 
+    /// The query by which a reason is told with a release; none without one.
+    pub(crate) fn why(why: Option<&str>) -> String {
+        why.map_or_else(String::new, |why| format!("?why={}", encoded(why)))
+    }
+
     /// Stores a release, as it was written or typed; with a generation only if that is the stored one's.
     pub(crate) async fn put(
         &self,
@@ -184,6 +189,19 @@ impl From<Error> for Refusal {
             problems: Vec::new(),
         }
     }
+}
+
+/// Text as it may stand in a query.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// A typed object of what came, as it came.
@@ -333,6 +351,15 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_value_of_the_query() {
+        assert_eq!(Client::why(None), "");
+        assert_eq!(
+            Client::why(Some("a & b=é+\n")),
+            "?why=a%20%26%20b%3D%C3%A9%2B%0A"
+        );
     }
 
     #[test]

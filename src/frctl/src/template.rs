@@ -138,8 +138,11 @@ impl Template {
         Problem::new("", wrong).allowed(format!("{}, and `$$` for a dollar", known.join(", ")))
     }
 
-    /// What must hold of a branch's release: its name is the branch's own.
+    /// What must hold of a branch's release: its name is the branch's own. Without values nothing is filled in.
     pub(crate) fn check(&self, document: &Value) -> Option<Problem> {
+        if self.values.is_empty() {
+            return unfilled(document);
+        }
         let branch = self.branch.as_ref()?;
         let name = document.get("metadata")?.get("name")?.as_str()?;
         if name.contains(&branch.hash()) {
@@ -185,6 +188,49 @@ impl Template {
             )),
         }
     }
+}
+
+/// Says of a template that it is one: where it is plain that a place was meant, since no name may hold a `$`.
+fn unfilled(document: &Value) -> Option<Problem> {
+    let metadata = ["namespace", "name"].map(|field| {
+        let at = format!("metadata.{field}");
+        (at, &document["metadata"][field])
+    });
+    let spec = &document["spec"];
+    let image = ("spec.workload.image".to_owned(), &spec["workload"]["image"]);
+    let routes = spec["routes"].as_array().into_iter().flatten().enumerate();
+    let hosts = routes.flat_map(|(route, value)| {
+        let hosts = value["hosts"].as_array().into_iter().flatten().enumerate();
+        hosts.map(move |(host, value)| (format!("spec.routes[{route}].hosts[{host}]"), value))
+    });
+    let all: Vec<(String, &Value)> = metadata.into_iter().chain([image]).chain(hosts).collect();
+    let (first, _) = all.iter().find(|(_, value)| !places(value).is_empty())?;
+    let keys: BTreeSet<&str> = all.iter().flat_map(|(_, value)| places(value)).collect();
+    let branch = keys.iter().any(|key| matches!(*key, "branch" | "hash"));
+    let options = keys
+        .iter()
+        .filter(|key| !matches!(**key, "branch" | "hash"));
+    let options = options.map(|key| format!("--set {key}=VALUE"));
+    let options: Vec<String> = branch
+        .then(|| "--branch NAME".to_owned())
+        .into_iter()
+        .chain(options)
+        .collect();
+    let places: Vec<String> = keys.iter().map(|key| format!("`${{{key}}}`")).collect();
+    let wrong = format!(
+        "this is a template, without values for {}",
+        places.join(" and ")
+    );
+    Some(Problem::new(first, wrong).allowed(format!("`{}`, which give them", options.join(" "))))
+}
+
+/// The keys of the places in a text.
+fn places(value: &Value) -> Vec<&str> {
+    let text = value.as_str().unwrap_or_default();
+    let keys = text.split("${").skip(1);
+    keys.filter_map(|rest| Some(rest.split_once('}')?.0))
+        .filter(|key| is_key(key))
+        .collect()
 }
 
 fn usage(what: &str, wrong: &str) -> Error {
@@ -274,6 +320,27 @@ mod tests {
         ] {
             assert_eq!(filled(text), wanted);
         }
+    }
+
+    #[test]
+    fn a_template_that_nothing_fills_in_is_told_to_be_one() {
+        let document = serde_json::json!({
+            "metadata": { "name": "shop-${branch}" },
+            "spec": {
+                "workload": { "image": "shop:${tag}", "env": { "A": "${HOME}" } },
+                "routes": [{ "hosts": ["${branch}.example.com"] }],
+            },
+        });
+        let none = template(None, &[]).unwrap();
+        assert_eq!(
+            none.check(&document).unwrap().to_string(),
+            "metadata.name: this is a template, without values for `${branch}` and `${tag}`; allowed: `--branch NAME --set tag=VALUE`, which give them"
+        );
+        let plain = serde_json::json!({
+            "metadata": { "name": "shop" },
+            "spec": { "workload": { "image": "shop:1", "env": { "A": "${HOME}" } } },
+        });
+        assert!(none.check(&plain).is_none());
     }
 
     #[test]

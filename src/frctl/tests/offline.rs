@@ -146,6 +146,8 @@ fn a_usage_error_ends_with_2() {
         &["no-such-command"],
         &["get", "-o", "xml"],
         &["get", "Not_A_Name"],
+        &["apply", "-f", "shop.yaml", "--wait", "--dry-run=client"],
+        &["hold", "--all", "--id", "x"],
         &["get", "a/b/c"],
         &["-n", "one", "get", "two/shop"],
         &["--server", "http://frd", "get"],
@@ -304,4 +306,27 @@ fn logs_are_merged_and_standard_input_is_one_of_them() {
         with_input(&["log-stats", "-"], b"<999>\n").status.code(),
         Some(1)
     );
+}
+
+#[test]
+fn a_field_is_explained_to_programs_too() {
+    let output = frctl(&["explain", "spec.drift", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let field: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(field["path"], "release.spec.drift");
+    assert_eq!(field["default"], "repair");
+}
+
+#[test]
+fn a_template_is_told_to_be_one() {
+    let template =
+        b"apiVersion: fridaymorning.dev/v1\nkind: Release\nmetadata:\n  name: shop-${branch}\n";
+    let output = with_input(&["validate", "-f", "-"], template);
+    let text = told(&output);
+    assert!(text.starts_with("exit code 1"), "{text}");
+    assert!(
+        text.contains("<stdin>:4:9: metadata.name: this is a template"),
+        "{text}"
+    );
+    assert!(text.contains("--branch NAME"), "{text}");
 }

@@ -399,6 +399,14 @@ log: { level: debug, format: json }
                 "count from 1",
             ),
             ("name: a, slack: { url: 'http://x' }", "mapping"),
+            (
+                "name: a, slack: { url: { env: X } }, reasons: [Promotd]",
+                "no event has the reason `Promotd`, did you mean `Promoted`?",
+            ),
+            (
+                "name: a, slack: { url: { env: X } }, reasons: [x]",
+                "allowed: Aborted, ",
+            ),
         ] {
             let text = format!("notifications:\n  - {{ {entry} }}\n");
             let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();

@@ -261,13 +261,10 @@ async fn an_operation_is_stored_once_for_its_id() {
     server
         .write(Txn::new().put(key.target(), serde_json::to_vec(&target).unwrap()))
         .await;
-    assert_eq!(
-        server
-            .post(&path, &json!({ "id": "op-7", "operation": "pause" }))
-            .await
-            .status,
-        202
-    );
+    let again = server
+        .post(&path, &json!({ "id": "op-7", "operation": "pause" }))
+        .await;
+    assert_eq!((again.status, &again.body["answered"]), (202, &json!(true)));
     assert_eq!(
         server.get(&path).await.body["items"]
             .as_array()
@@ -341,6 +338,75 @@ async fn undo_makes_the_earlier_workload_the_spec() {
             .contains("0000000000")
     );
     assert_eq!(server.post(&undo, &json!({ "back": 1 })).await.status, 422);
+}
+
+#[tokio::test]
+async fn undo_is_open_while_a_rollout_runs_that_may_not_be_replaced() {
+    let server = Server::start().await;
+    let mut body = manifest("shop", "shop:1");
+    body["spec"]["onNewRevision"] = json!("reject");
+    server.put(SHOP, &body).await;
+    server.write(support::running_rollout()).await;
+    let answer = server.post(&format!("{SHOP}/undo"), &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let image = &answer.body["release"]["spec"]["workload"]["image"];
+    assert_eq!(image, support::PINNED);
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_reversible_is_not_stopped_by_a_deletion() {
+    let server = Server::start().await;
+    let key = ReleaseKey::new("default", "shop");
+    server.put(SHOP, &manifest("shop", "shop:1")).await;
+    let target = json!({
+        "uid": "u", "generation": 5, "specGeneration": 1,
+        "due": [{
+            "id": "r-1-beforeTraffic-0-migrate", "since": "2026-01-01T00:00:00Z",
+            "job": { "name": "migrate", "reversible": false },
+            "about": { "revision": "1111111111", "number": 2, "image": "shop:1", "steps": 1 },
+        }],
+    });
+    let target = target.to_string().into_bytes();
+    server.write(Txn::new().put(key.target(), target)).await;
+    let refused = server.delete(SHOP).await;
+    let message = refused.body["error"]["message"].as_str().unwrap();
+    assert_eq!(refused.status, 409);
+    assert!(message.contains("the job migrate"), "{message}");
+    assert_eq!(
+        server.get(SHOP).await.body["metadata"]["deletedAt"],
+        Value::Null
+    );
+    // It has ended, which promotion has not seen yet.
+    let ended = json!({ "uid": "u", "answers": { "r-1-beforeTraffic-0-migrate": {
+        "verdict": "yes", "attempts": 1, "said": "it ended well", "at": "2026-01-01T00:01:00Z",
+    } } });
+    let ended = ended.to_string().into_bytes();
+    server
+        .write(Txn::new().put(key.observed_gates(), ended))
+        .await;
+    assert_eq!(server.delete(SHOP).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_deletion_by_force_stops_a_job_that_is_not_reversible() {
+    let server = Server::start().await;
+    let key = ReleaseKey::new("default", "shop");
+    server.put(SHOP, &manifest("shop", "shop:1")).await;
+    let target = json!({
+        "uid": "u", "generation": 5, "specGeneration": 1,
+        "due": [{
+            "id": "x", "since": "2026-01-01T00:00:00Z",
+            "job": { "name": "migrate", "reversible": false },
+            "about": { "revision": "1111111111", "number": 2, "image": "shop:1", "steps": 1 },
+        }],
+    });
+    let target = target.to_string().into_bytes();
+    server.write(Txn::new().put(key.target(), target)).await;
+    assert_eq!(server.delete(SHOP).await.status, 409);
+    assert_eq!(
+        server.delete(&format!("{SHOP}?force=true")).await.status,
+        202
+    );
 }
 
 #[tokio::test]

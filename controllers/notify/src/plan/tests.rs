@@ -45,6 +45,22 @@ fn an_event_is_chosen_by_severity_reason_and_namespace() {
 }
 
 #[test]
+fn what_others_wrote_is_no_mention_and_no_link_for_slack() {
+    let mut event = event("Failed", Severity::Warning);
+    event.message = "<!channel> & <https://a.example|b>".to_owned();
+    let mut rule = rule();
+    rule.template = "<!here> {{message}}".to_owned();
+    assert_eq!(
+        rule.slack(&event),
+        "<!here> &lt;!channel&gt; &amp; &lt;https://a.example|b&gt;"
+    );
+    assert_eq!(
+        rule.text(&event),
+        "<!here> <!channel> & <https://a.example|b>"
+    );
+}
+
+#[test]
 fn a_template_that_does_not_render_is_refused() {
     assert_eq!(wrong("{{reason}} at {{ at }}"), None);
     assert_eq!(wrong("{{reson}}").unwrap(), "{{reson}} is no variable");

@@ -6,12 +6,16 @@ use fm_api::quantity::Weight;
 use fm_api::release::Approval;
 use fm_api::rollout::{PreviewTarget, Rollout, Settings, Stage};
 use fm_api::status::{
-    Condition, Phase, PreviewStatus, RevisionStatus, Status, StepStatus, conditions, reasons,
+    Condition, OperationAnswer, Phase, PreviewStatus, RevisionStatus, Status, StepStatus,
+    conditions, reasons,
 };
 
 use super::draft::Draft;
 use super::why::Why;
 use super::{preview, traffic};
+
+/// So many answers of earlier looks are kept, for whoever asks again with the same id.
+const KEPT: usize = 8;
 
 /// The status that goes with this plan.
 pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
@@ -30,6 +34,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
     let since = old
         .filter(|old| old.phase == phase)
         .map_or(draft.now, |old| old.since);
+    let (last_operation, earlier_operations) = answers(draft, old);
     let mut status = Status {
         uid: draft.target.uid.clone(),
         observed_generation: draft.target.spec_generation,
@@ -55,11 +60,8 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
             .as_ref()
             .map(|e| experiment(draft, e)),
         conditions: conditions(draft, why),
-        last_operation: draft
-            .answers
-            .last()
-            .cloned()
-            .or_else(|| old.and_then(|old| old.last_operation.clone())),
+        last_operation,
+        earlier_operations,
         last_rollout: draft.target.history.last().cloned(),
         since,
     };
@@ -72,6 +74,24 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         }
     }
     status
+}
+
+/// The last answer, and those before it. Several may be given in one look, and whoever asked waits for each.
+fn answers(
+    draft: &Draft<'_>,
+    old: Option<&Status>,
+) -> (Option<OperationAnswer>, Vec<OperationAnswer>) {
+    let (last, mut earlier) = old.map_or_else(Default::default, |old| {
+        (old.last_operation.clone(), old.earlier_operations.clone())
+    });
+    if draft.answers.is_empty() {
+        return (last, earlier);
+    }
+    earlier.extend(last);
+    let excess = earlier.len().saturating_sub(KEPT);
+    earlier.drain(..excess);
+    earlier.extend(draft.answers.iter().cloned());
+    (earlier.pop(), earlier)
 }
 
 fn steps(draft: &Draft<'_>, rollout: &Rollout) -> Vec<StepStatus> {

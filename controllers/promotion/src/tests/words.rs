@@ -108,6 +108,26 @@ fn approval_is_asked_for_after_hold_and_evidence_and_promote_passes_one_wait() {
 }
 
 #[test]
+fn whoever_asked_finds_the_answer_though_another_one_was_given_in_the_same_look() {
+    let mut sim = Sim::serving(release("good:1"));
+    sim.image("good:2");
+    sim.settle();
+    let asked: Vec<String> = (0..12).map(|_| sim.ask(Verb::Pause, false)).collect();
+    sim.settle();
+    let kept = |sim: &Sim| -> Vec<String> {
+        let earlier = sim.status().earlier_operations.iter();
+        let all = earlier.chain(&sim.status().last_operation);
+        all.map(|answer| answer.id.clone()).collect()
+    };
+    assert_eq!(kept(&sim), asked);
+    let last = sim.ask(Verb::Resume, false);
+    sim.settle();
+    let few = kept(&sim);
+    assert_eq!((few.len(), few.last()), (9, Some(&last)));
+    assert_eq!(few[..8], asked[4..]);
+}
+
+#[test]
 fn a_step_that_asks_for_evidence_does_not_wait_for_the_bake_of_the_last_promotion() {
     let mut first = release("good:1");
     let steps = &mut first.spec.strategy.canary.as_mut().unwrap().steps;

@@ -85,6 +85,7 @@ const TEXTS: &[Text] = &[
         "set by the server; leave it out",
     ),
     text("Metadata", "changedBy", LINE, 256, LINE_WORDS),
+    text("Metadata", "changedWhy", LINES, 1000, LINES_WORDS),
     text("Metric", "name", NAME, 40, NAME_WORDS_40),
     text("PrometheusSource", "address", URL, 1024, URL_WORDS),
     text("PrometheusSource", "query", LINES, 16_384, LINES_WORDS),
@@ -278,6 +279,7 @@ pub(super) fn constrain(schema: &mut Value) {
         "createdAt",
         "deletedAt",
         "changedBy",
+        "changedWhy",
         "adopted",
         "orphan",
     ] {

@@ -1,7 +1,8 @@
 //! The word somebody probably meant.
 
 /// The closest of `words` to `written`, if any is close.
-pub(super) fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
     // Nothing we know is longer; the distance of two long texts costs their product.
     if written.len() > 64 {
         return None;

@@ -40,7 +40,7 @@ pub(crate) struct Hold {
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) name: Option<String>,
     /// Every release of the namespace
-    #[arg(long)]
+    #[arg(long, conflicts_with = "id")]
     pub(crate) all: bool,
     /// With --all: of every namespace
     #[arg(short = 'A', long, requires = "all")]
@@ -52,8 +52,11 @@ pub(crate) struct Hold {
     #[arg(long, conflicts_with = "period")]
     pub(crate) end: bool,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", visible_alias = "reason")]
     pub(crate) why: Option<String>,
+    /// The operation's id: asking twice with the same id is asking once [default: a new one]
+    #[arg(long)]
+    pub(crate) id: Option<String>,
 }
 
 /// `adopt`.

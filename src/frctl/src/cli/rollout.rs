@@ -77,7 +77,7 @@ pub(crate) struct Promote {
     #[arg(long, requires = "why", conflicts_with = "full")]
     pub(crate) override_freeze: bool,
     /// Of an experiment: this candidate becomes what the manifest asks for, and is rolled out like any other
-    #[arg(long, value_name = "CANDIDATE", conflicts_with_all = ["full", "override_freeze", "why", "id"])]
+    #[arg(long, value_name = "CANDIDATE", conflicts_with_all = ["full", "override_freeze", "id"])]
     pub(crate) candidate: Option<String>,
 }
 

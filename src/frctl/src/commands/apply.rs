@@ -50,7 +50,7 @@ pub(super) async fn run(session: &Session, options: Apply) -> Result<Exit> {
         }
     }
     session.object(&json!({ "items": items }))?;
-    if let (Some(client), true, None) = (&client, options.wait, options.dry_run) {
+    if let (Some(client), true) = (&client, options.wait) {
         exit = exit.worse(follow(session, client, &applied, &options).await?);
     }
     Ok(exit)
@@ -146,7 +146,7 @@ fn wanted(
 }
 
 /// The name that the document gives its release, if it is one, in the namespace that `-n` names.
-fn named(session: &Session, value: &mut Value) -> Option<ReleaseKey> {
+pub(super) fn named(session: &Session, value: &mut Value) -> Option<ReleaseKey> {
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
     let name = metadata.get("name")?.as_str()?.to_owned();
     let written = match metadata.get("namespace") {
@@ -193,10 +193,10 @@ async fn one(
         }
     }
     let query = match options.dry_run {
-        Some(_) => "?dryRun=server",
-        None => "",
+        Some(_) => "?dryRun=server".to_owned(),
+        None => Client::why(options.why.why.as_deref()),
     };
-    let result = match client.put(&key, &value, query, None).await {
+    let result = match client.put(&key, &value, &query, None).await {
         Ok(result) => result,
         Err(refusal) => return Err(not_stored(&source.name, &draft, &key.to_string(), refusal)),
     };

@@ -9,7 +9,12 @@ use crate::error::{Error, Exit, Result};
 use crate::session::{Session, short};
 
 /// Writes the candidate's workload as the new spec, and ends the experiment: it is rolled out like any other.
-pub(super) async fn promote(session: &Session, name: &str, candidate: &str) -> Result<Exit> {
+pub(super) async fn promote(
+    session: &Session,
+    name: &str,
+    why: Option<&str>,
+    candidate: &str,
+) -> Result<Exit> {
     let client = session.client()?;
     let key = session.key(name)?;
     let view: View = shown(
@@ -29,7 +34,8 @@ pub(super) async fn promote(session: &Session, name: &str, candidate: &str) -> R
         .hint("apply a manifest with what you want"));
     }
     let chosen = Chosen::of(experiment, candidate)?;
-    super::edit::edit(session, &client, &key, |release| chosen.write(release)).await?;
+    let write = |release: &mut Release| chosen.write(release);
+    super::edit::edit(session, &client, &key, why, write).await?;
     Ok(Exit::Done)
 }
 

@@ -19,7 +19,8 @@ pub(super) async fn scale(session: &Session, options: &Scale) -> Result<Exit> {
     let client = session.client()?;
     let key = session.key(&options.name)?;
     let replicas = options.replicas;
-    edit(session, &client, &key, |release| {
+    let why = options.why.why.as_deref();
+    edit(session, &client, &key, why, |release| {
         release.spec.replicas = replicas
     })
     .await?;
@@ -30,7 +31,8 @@ pub(super) async fn image(session: &Session, options: &SetImage) -> Result<Exit>
     let client = session.client()?;
     let key = session.key(&options.name)?;
     let image = &options.image;
-    let result = edit(session, &client, &key, |release| {
+    let why = options.why.why.as_deref();
+    let result = edit(session, &client, &key, why, |release| {
         release.spec.workload.image.clone_from(image);
     })
     .await?;
@@ -46,6 +48,7 @@ pub(super) async fn edit(
     session: &Session,
     client: &Client,
     key: &ReleaseKey,
+    why: Option<&str>,
     change: impl Fn(&mut Release),
 ) -> Result<ApplyResult> {
     let mut faster = None;
@@ -54,7 +57,10 @@ pub(super) async fn edit(
         let generation = before.metadata.generation;
         let mut release = portable(&before);
         change(&mut release);
-        match client.put(key, &release, "", generation).await {
+        match client
+            .put(key, &release, &Client::why(why), generation)
+            .await
+        {
             Ok(result) => {
                 say(session, key, &before, &result)?;
                 return Ok(result);

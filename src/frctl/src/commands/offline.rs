@@ -51,6 +51,9 @@ pub(super) fn explain(session: &Session, path: Option<&str>) -> Result<Exit> {
         return Err(Error::new(format!("a release has no field `{path}`"))
             .hint("`frctl explain` lists the first level, `frctl explain spec` the next"));
     };
+    if session.object(&explanation)? {
+        return Ok(Exit::Done);
+    }
     term::print(&explained(&explanation, &session.look()))?;
     Ok(Exit::Done)
 }

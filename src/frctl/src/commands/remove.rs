@@ -7,6 +7,9 @@ use std::time::Duration;
 use fm_api::branch;
 use fm_api::http::{ErrorKind, ListBody, View};
 use fm_api::keys::ReleaseKey;
+use fm_api::manifest::Draft;
+use fm_api::problem::Problem;
+use fm_api::release::{API_VERSION, KIND};
 use reqwest::Method;
 
 use super::apply;
@@ -29,24 +32,46 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
         keys
     };
     for key in keys {
-        let query = if options.orphan { "?orphan=true" } else { "" };
-        let path = format!("{}{query}", Client::release(&key));
+        let path = format!("{}{}", Client::release(&key), query(options));
         let request = client.request(Method::DELETE, &path);
         match client.send(request).await.map_err(Error::from) {
             Ok(_) => {
                 term::line(&format!("release {key} deleting"))?;
                 deleting.push(key);
             }
-            Err(error) if error.is(ErrorKind::NotFound) => {
+            // Without frd nothing further makes sense, except to wait for what was begun.
+            Err(error) if error.is(ErrorKind::Unavailable) && deleting.is_empty() => {
+                return Err(error);
+            }
+            Err(error) => {
                 term::complain_of(&error);
                 exit = Exit::Error;
             }
-            Err(error) => return Err(error),
         }
     }
     if !options.wait {
         return Ok(exit);
     }
+    Ok(exit.worse(gone(&client, deleting, options).await?))
+}
+
+fn query(options: &Delete) -> String {
+    let asked = [("orphan", options.orphan), ("force", options.force)];
+    let asked: Vec<String> = asked
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| format!("{name}=true"))
+        .collect();
+    // An older frd refuses what it does not know: nothing is said that was not asked for.
+    if asked.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", asked.join("&"))
+    }
+}
+
+/// Waits until everything that was begun is gone.
+async fn gone(client: &Client, deleting: Vec<ReleaseKey>, options: &Delete) -> Result<Exit> {
     let deadline = tokio::time::Instant::now() + options.timeout;
     let mut lost = false;
     for key in deleting {
@@ -73,10 +98,10 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
-    Ok(exit)
+    Ok(Exit::Done)
 }
 
-/// The releases of manifests. What is no valid manifest names nothing that may be deleted; its neighbours do.
+/// The releases of manifests, of which only the names are read: what is no longer valid may be deleted all the same.
 fn manifests(session: &Session, options: &Delete) -> Result<(Vec<ReleaseKey>, Exit)> {
     let files = Files {
         files: options.files.clone(),
@@ -84,17 +109,14 @@ fn manifests(session: &Session, options: &Delete) -> Result<(Vec<ReleaseKey>, Ex
         branch: None,
         set: Vec::new(),
     };
-    let sources = files::read(&files)?;
+    let (sources, _) = files::drafts(&files)?;
     if sources.is_empty() {
         return Err(Error::new("there is no document in what was given"));
     }
     let (mut keys, mut exit) = (Vec::new(), Exit::Done);
     for source in sources {
-        let release = source
-            .document
-            .and_then(|release| apply::in_namespace(session, release));
-        match release {
-            Ok(release) => keys.push(release.key()),
+        match source.document.and_then(|draft| named(session, &draft)) {
+            Ok(key) => keys.push(key),
             Err(problems) => {
                 exit = Exit::Error;
                 apply::complain(&source.name, None, &problems);
@@ -102,6 +124,23 @@ fn manifests(session: &Session, options: &Delete) -> Result<(Vec<ReleaseKey>, Ex
         }
     }
     Ok((keys, exit))
+}
+
+/// The release that a document names.
+fn named(session: &Session, draft: &Draft) -> Result<ReleaseKey, Vec<Problem>> {
+    let mut value = draft.value();
+    for (field, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        if value[field] != wanted {
+            let problem = Problem::new(field, "this is no release").allowed(format!("`{wanted}`"));
+            return Err(draft.place(vec![problem]));
+        }
+    }
+    if let Some(key) = apply::named(session, &mut value) {
+        return Ok(key);
+    }
+    // It has no name that can be used: whoever validates it says why.
+    let release = draft.validate()?;
+    apply::in_namespace(session, release).map(|release| release.key())
 }
 
 /// The releases that are meant, by name or by branch.

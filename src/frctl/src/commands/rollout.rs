@@ -34,7 +34,10 @@ pub(super) async fn run(session: &Session, command: Rollout) -> Result<Exit> {
             operation,
             candidate: Some(candidate),
             ..
-        }) => return super::candidate::promote(session, &operation.name, &candidate).await,
+        }) => {
+            let why = operation.why.as_deref();
+            return super::candidate::promote(session, &operation.name, why, &candidate).await;
+        }
         Rollout::Promote(options) => {
             let (name, asked) = plain(Verb::Promote, options.operation);
             let asked = Asked {
@@ -113,7 +116,7 @@ pub(super) async fn hold(session: &Session, options: cli::Hold) -> Result<Exit> 
         force: false,
         period: (!options.end).then_some(options.period),
         why: options.why,
-        id: None,
+        id: options.id,
     };
     let Some(name) = options.name else {
         let held = |view: &View| {
@@ -225,7 +228,7 @@ async fn ask_of(session: &Session, key: &ReleaseKey, asked: &Asked) -> Result<Ex
     let asked = asked.verb;
     let path = format!("{}/operations", Client::release(key));
     let accepted = post(&client, &path, &operation).await?;
-    let Some(answer) = answer(&client, key, &accepted.id).await? else {
+    let Some(answer) = answer(&client, key, &accepted, asked).await? else {
         let hint = format!(
             "it stays asked for; `frctl describe {}` shows the answer when it comes, `frctl doctor` whether promotion runs",
             short(key)
@@ -277,8 +280,13 @@ async fn post(client: &Client, path: &str, operation: &Operation) -> Result<Oper
     }
 }
 
-/// The answer to operation `id`, if it comes in time.
-async fn answer(client: &Client, key: &ReleaseKey, id: &str) -> Result<Option<OperationAnswer>> {
+/// The answer to an operation, if it comes in time.
+async fn answer(
+    client: &Client,
+    key: &ReleaseKey,
+    accepted: &OperationAccepted,
+    asked: Verb,
+) -> Result<Option<OperationAnswer>> {
     let mut news = follow(client, &format!("{}/status", Client::release(key)));
     let deadline = Instant::now() + PATIENCE;
     let mut patience = Instant::now() + Duration::from_secs(2);
@@ -295,8 +303,11 @@ async fn answer(client: &Client, key: &ReleaseKey, id: &str) -> Result<Option<Op
         match news {
             News::Put(value) => {
                 let status: Status = shown(value)?;
-                if let Some(answer) = status.last_operation.filter(|answer| answer.id == id) {
+                if let Some(answer) = answered(status, &accepted.id) {
                     return Ok(Some(answer));
+                }
+                if accepted.answered {
+                    return Err(forgotten(key, asked, &accepted.id));
                 }
             }
             // Without a status there is no answer yet.
@@ -309,6 +320,23 @@ async fn answer(client: &Client, key: &ReleaseKey, id: &str) -> Result<Option<Op
             News::Refused(error) => return Err(error),
         }
     }
+}
+
+/// What a status says of one operation: several may have been answered in one look.
+fn answered(status: Status, id: &str) -> Option<OperationAnswer> {
+    let earlier = status.earlier_operations.into_iter().rev();
+    let mut all = status.last_operation.into_iter().chain(earlier);
+    all.find(|answer| answer.id == id)
+}
+
+fn forgotten(key: &ReleaseKey, asked: Verb, id: &str) -> Error {
+    let (what, name) = (verb(asked), short(key));
+    Error::new(format!(
+        "{what} was asked before with the id {id}, and answered; the answer is not kept any more"
+    ))
+    .hint(format!(
+        "it is not asked again; `frctl events {name}` may still tell of it, and another --id asks anew"
+    ))
 }
 
 async fn undo(session: &Session, options: &Undo) -> Result<Exit> {

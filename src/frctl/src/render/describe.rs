@@ -2,6 +2,7 @@
 
 use fm_api::event::Event;
 use fm_api::http::View;
+use fm_api::job::{JobObserved, of_revision};
 use fm_api::observed::SwarmObserved;
 use fm_api::release::{Approval, Release, ReleaseSpec};
 use fm_api::signals::Top;
@@ -90,16 +91,26 @@ fn tasks(top: &Top, look: &Look) -> Vec<String> {
 /// How the last job of each measurement ended, and the end of its log.
 fn jobs(view: &View, look: &Look) -> Vec<String> {
     let mut lines = Vec::new();
-    for (measurement, job) in &view.jobs {
-        let at = job.at.map(|at| look.clock(at)).unwrap_or_default();
-        let end = match (&job.failure, job.exit_code) {
-            (Some(failure), _) => clean(failure),
-            (None, Some(code)) => format!("exit code {code}"),
-            (None, None) => "no end".to_owned(),
-        };
-        lines.push(format!("{at}  {measurement}  {end}"));
-        lines.extend(job.log.lines().map(|line| format!("  {}", clean(line))));
+    let last = view
+        .jobs
+        .iter()
+        .filter(|(measurement, _)| of_revision(measurement).is_none());
+    for (measurement, job) in last {
+        lines.extend(ended(measurement, job, look));
     }
+    lines
+}
+
+/// How a job ended, and the end of its log.
+pub(super) fn ended(name: &str, job: &JobObserved, look: &Look) -> Vec<String> {
+    let at = job.at.map(|at| look.clock(at)).unwrap_or_default();
+    let end = match (&job.failure, job.exit_code) {
+        (Some(failure), _) => clean(failure),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "no end".to_owned(),
+    };
+    let mut lines = vec![format!("{at}  {name}  {end}")];
+    lines.extend(job.log.lines().map(|line| format!("  {}", clean(line))));
     lines
 }
 
@@ -220,7 +231,9 @@ fn spec(release: &Release, look: &Look) -> Vec<String> {
         .generation
         .map_or_else(|| "-".to_owned(), |generation| generation.to_string());
     let by = meta.changed_by.as_deref().unwrap_or("unknown");
-    say("changed", &format!("generation {generation}, by {by}"));
+    let why = meta.changed_why.as_deref().map(clean);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    say("changed", &format!("generation {generation}, by {by}{why}"));
     if let Some(at) = meta.created_at {
         say(
             "created",

@@ -4,6 +4,7 @@ use fm_api::event::{Event, Severity};
 use fm_api::http::View;
 use fm_api::status::{Phase, RevisionStatus, Status, reasons};
 use fm_api::strategy::{Course, Kind};
+use fm_api::target::Target;
 use fm_api::verdict::{Side, Verdict};
 
 use super::evidence::evidence;
@@ -139,12 +140,25 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         Phase::Paused if status.reason == reasons::HELD => {
             format!("waits for you: `frctl hold {name} --end`, or until its time is over")
         }
+        // Nothing stopped it that could be resumed.
+        Phase::Paused if status.reason == reasons::INCONCLUSIVE => {
+            format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
+        }
         Phase::Paused => {
             format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
         }
         Phase::Degraded if status.reason == reasons::TAKEN_BACK_WITH_GROUP => {
             "waits for you: `frctl rollout retry`, or another image, of the one that failed"
                 .to_owned()
+        }
+        // Neither has failed for good, so there is nothing to retry.
+        Phase::Degraded if status.reason == reasons::IMAGE_UNRESOLVED => {
+            "waits for you: apply another image".to_owned()
+        }
+        Phase::Degraded if view.target.as_ref().is_some_and(preview_tries) => {
+            format!(
+                "waits for you: apply another image, or new tasks by `frctl rollout restart {name}`"
+            )
         }
         Phase::Degraded => {
             format!("waits for you: apply another image, or `frctl rollout retry {name}`")
@@ -154,11 +168,18 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         | Phase::RollingBack
         | Phase::Healthy
         | Phase::Deleting
-        | Phase::Over
-        | Phase::Invalid => {
+        | Phase::Over => {
             format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
         }
+        Phase::Invalid => "waits for you: apply a manifest that can be used".to_owned(),
     }
+}
+
+/// The preview that is asked for is kept trying.
+fn preview_tries(target: &Target) -> bool {
+    let wanted = target.wanted.as_ref();
+    let preview = wanted.and_then(|wanted| target.previews.get(wanted));
+    preview.is_some_and(|preview| !preview.closed && preview.side.is_none())
 }
 
 fn steps(view: &View, status: &Status, look: &Look) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Lines of logs, and what is left of revisions: their record, how their rollouts ended, and the last lines of those that failed.
 
 use fm_api::http::View;
+use fm_api::job::JobObserved;
 use fm_api::log::{KeptLog, LogLine, Stream};
 use fm_api::rollout::{HistoryEntry, Outcome, Word};
 use fm_api::target::RevisionRecord;
@@ -65,6 +66,7 @@ pub(crate) fn last_words(view: &View, look: &Look) -> Option<(String, Vec<String
 pub(crate) fn revision_of_old(
     record: Option<&RevisionRecord>,
     past: &[HistoryEntry],
+    jobs: &[(String, JobObserved)],
     log: Option<&KeptLog>,
     look: &Look,
 ) -> Result<String> {
@@ -95,6 +97,15 @@ pub(crate) fn revision_of_old(
     if let Some(record) = record {
         out.push_str(&format!("\n{}\n", look.paint.bold("Workload")));
         out.push_str(&crate::session::yaml(&record.workload)?);
+    }
+    if !jobs.is_empty() {
+        out.push_str(&format!("\n{}\n", look.paint.bold("Jobs")));
+    }
+    for line in jobs
+        .iter()
+        .flat_map(|(name, job)| super::describe::ended(name, job, look))
+    {
+        out.push_str(&format!("{}\n", line.trim_end()));
     }
     if let Some(log) = log {
         out.push_str(&format!("\n{}\n", look.paint.bold("Last lines")));

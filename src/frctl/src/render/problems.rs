@@ -27,19 +27,22 @@ pub(crate) fn is_problem(view: &View, look: &Look) -> bool {
 
 /// The condition that has failed the longest.
 fn failing<'a>(status: &'a Status, look: &Look) -> Option<&'a Condition> {
+    // What is trouble where it does not hold, and where it does.
     let matters = [
-        conditions::VALID,
-        conditions::AVAILABLE,
-        conditions::ROUTED,
-        conditions::OBSERVED,
+        (conditions::VALID, false),
+        (conditions::AVAILABLE, false),
+        (conditions::ROUTED, false),
+        (conditions::OBSERVED, false),
+        (conditions::DRIFTED, true),
     ];
     status
         .conditions
         .iter()
         .filter(|condition| {
-            condition.status == Some(false)
-                && matters.contains(&condition.kind.as_str())
-                && look.now.duration_since(condition.since) > PATIENCE
+            let bad = |(kind, bad): &(&str, bool)| {
+                condition.kind == *kind && condition.status == Some(*bad)
+            };
+            matters.iter().any(bad) && look.now.duration_since(condition.since) > PATIENCE
         })
         .min_by_key(|condition| condition.since)
 }

@@ -203,11 +203,53 @@ fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
             });
         }),
     ];
+    let drifted = named("drifted", |status| {
+        status.conditions.push(fm_api::status::Condition {
+            kind: "Drifted".to_owned(),
+            status: Some(true),
+            reason: "DriftReported".to_owned(),
+            message: "changed by somebody else and left so".to_owned(),
+            since: "2026-03-06T08:30:00Z".parse().unwrap(),
+        });
+    });
+    let bad = [bad, vec![drifted]].concat();
     assert!(bad.iter().all(|view| is_problem(view, &look)));
     assert_data_eq!(
         problems(&bad, &look),
         file!["../../tests/golden/problems.txt"]
     );
+}
+
+#[test]
+fn what_a_person_is_told_to_do_can_be_done() {
+    let mut view = view("canary");
+    let mut said = |phase, reason: &str| {
+        let mut status = view.status.clone().unwrap();
+        status.phase = phase;
+        reason.clone_into(&mut status.reason);
+        person(&view, &status)
+    };
+    let promote = "waits for you: `frctl rollout promote shop` or `frctl rollout abort shop`";
+    assert_eq!(said(Phase::Paused, "Inconclusive"), promote);
+    assert!(said(Phase::Paused, "Paused").contains("rollout resume"));
+    assert!(said(Phase::Degraded, "CrashLoop").contains("rollout retry"));
+    assert!(!said(Phase::Degraded, "ImageUnresolved").contains("retry"));
+    assert!(!said(Phase::Invalid, "InvalidSpec").contains("promote"));
+    let wanted = fm_api::keys::RevisionId::new("2222222222");
+    let target = view.target.as_mut().unwrap();
+    target.wanted = Some(wanted.clone());
+    let preview = serde_json::json!({
+        "hosts": [], "routes": [], "matchRules": [], "replicas": 1, "ttl": "1h",
+        "since": "2026-03-06T08:00:00Z", "until": "2026-03-06T10:00:00Z", "closed": false,
+        "progress": { "at": "2026-03-06T08:00:00Z", "ready": 0 }, "progressDeadline": "10m",
+    });
+    let preview = serde_json::from_value(preview).unwrap();
+    target.previews.insert(wanted, preview);
+    let status = fm_api::status::Status {
+        phase: Phase::Degraded,
+        ..view.status.clone().unwrap()
+    };
+    assert!(person(&view, &status).contains("`frctl rollout restart shop`"));
 }
 
 fn example(text: &str) -> fm_api::release::Release {

@@ -61,6 +61,7 @@ pub(super) async fn adopt(
         if_generation: None,
         adopted: Some(found.adopted.clone()),
         word: None,
+        why: None,
     };
     let mut result = api.apply(wish).await?;
     let left = found.left.iter();

@@ -3,7 +3,7 @@
 use fm_api::branch;
 use fm_api::dependency;
 use fm_api::event::Severity;
-use fm_api::freeze::Freeze;
+use fm_api::freeze::{self, Freeze};
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::operation::Operation;
@@ -26,6 +26,8 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Wish {
     pub(super) release: Release,
     pub(super) who: String,
+    /// In the words of who wishes it.
+    pub(super) why: Option<String>,
     pub(super) dry_run: bool,
     /// Go on where a rule of the release says no.
     pub(super) force: bool,
@@ -89,8 +91,17 @@ impl Api {
                 self.check_running(&key, before, &decision.release.spec)
                     .await?;
             }
+            let mut warnings = warnings(before.as_ref(), &decision.release.spec);
+            // Who goes back is told by `undo`, which knows whether a window holds that.
+            if decision.outcome != ApplyOutcome::Unchanged && wish.word.is_none() {
+                let (spec, freeze) = (&decision.release.spec, &self.here.freeze);
+                let frozen = frozen(before.as_ref(), spec, freeze, self.ctx.clock.now());
+                if frozen.is_some() && !self.leads_back(&key, spec).await? {
+                    warnings.extend(frozen);
+                }
+            }
             let result = ApplyResult {
-                warnings: warnings(before.as_ref(), &decision.release.spec),
+                warnings,
                 before: stored.as_ref().and_then(|stored| stored.release.clone()),
                 result: decision.outcome,
                 release: decision.release,
@@ -150,10 +161,7 @@ impl Api {
         let Some(rollout) = &target.rollout else {
             return Ok(());
         };
-        if let Some(stable) = &target.stable
-            && let Some(record) = self.record(key, stable).await?
-            && record.workload == after.workload
-        {
+        if self.leads_back(key, after).await? {
             return Ok(());
         }
         Err(ApiError::refused(format!(
@@ -161,6 +169,16 @@ impl Api {
              or apply with force",
             rollout.revision
         )))
+    }
+
+    /// Whether what the spec asks for is what stable runs: no rule holds the way back.
+    async fn leads_back(&self, key: &ReleaseKey, spec: &ReleaseSpec) -> Result<bool, ApiError> {
+        let target = self.target(key).await?;
+        let Some(stable) = target.and_then(|target| target.stable) else {
+            return Ok(false);
+        };
+        let record = self.record(key, &stable).await?;
+        Ok(record.is_some_and(|record| record.runs(&spec.workload)))
     }
 
     async fn tell(
@@ -174,21 +192,26 @@ impl Api {
             return;
         }
         let by = now.metadata.changed_by.as_deref().unwrap_or("unknown");
+        let why = now.metadata.changed_why.as_ref();
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
         let generation = now.metadata.generation.unwrap_or_default();
         let image = &now.spec.workload.image;
         let (reason, message) = match before {
-            None => ("Created", format!("created by {by} with image {image}")),
+            None => (
+                "Created",
+                format!("created by {by} with image {image}{why}"),
+            ),
             Some(before) if before.workload.image != *image => (
                 "Changed",
                 format!(
-                    "generation {generation} by {by}: image {} -> {image}",
+                    "generation {generation} by {by}: image {} -> {image}{why}",
                     before.workload.image
                 ),
             ),
             Some(before) => (
                 "Changed",
                 format!(
-                    "generation {generation} by {by}: {}",
+                    "generation {generation} by {by}: {}{why}",
                     differences(before, &now.spec)
                 ),
             ),
@@ -358,6 +381,10 @@ fn decide(
         Some(known) if !spec_changed => known.metadata.changed_by.clone(),
         _ => Some(wish.who.clone()),
     };
+    metadata.changed_why = match known {
+        Some(known) if !spec_changed => known.metadata.changed_why.clone(),
+        _ => wish.why.clone(),
+    };
     let outcome = match stored {
         None => ApplyOutcome::Created,
         Some(_) if spec_changed || labels_changed || !complete => ApplyOutcome::Configured,
@@ -368,6 +395,38 @@ fn decide(
         release,
         spec_changed,
     })
+}
+
+/// A reason as it is kept: without what no terminal must be shown; nothing of one that says nothing.
+pub(super) fn kept(why: &str) -> Option<String> {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{2028}' | '\u{2029}' => ' ',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let why: String = why.trim().chars().map(shown).collect();
+    (!why.is_empty()).then_some(why)
+}
+
+/// What a freeze window does to what is asked for, if one holds now; previews are never frozen.
+pub(super) fn frozen(
+    before: Option<&ReleaseSpec>,
+    after: &ReleaseSpec,
+    of_all: &[Freeze],
+    now: Timestamp,
+) -> Option<String> {
+    if after.strategy.preview.is_some() || before.is_some_and(|before| same_revision(before, after))
+    {
+        return None;
+    }
+    let frozen = freeze::frozen(after.freeze.iter().chain(of_all), now)?;
+    let until = frozen.until.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let why = frozen.message.map(|message| format!(": {message}"));
+    Some(format!(
+        "frozen until {until}{}; nothing begins before then",
+        why.unwrap_or_default()
+    ))
 }
 
 /// What a person should know, and what is no reason to refuse.

@@ -65,6 +65,17 @@ const PUT: &[(&str, &str)] = &[
         "force",
         "`true`: go on where `onNewRevision: reject` says no",
     ),
+    ("why", "Why, for the record; up to 1000 bytes"),
+];
+const DELETE: &[(&str, &str)] = &[
+    (
+        "orphan",
+        "`true`: the service of the stable revision stays, and is nobody's",
+    ),
+    (
+        "force",
+        "`true`: also while a job runs that is not reversible, which it stops in the middle",
+    ),
 ];
 const SIGNALS: &[(&str, &str)] = &[
     (
@@ -254,10 +265,7 @@ fn of_one_release() -> Vec<Door> {
             "Deletes the release: traffic first, then services",
             delete(releases::delete),
         )
-        .asks(&[(
-            "orphan",
-            "`true`: the service of the stable revision stays, and is nobody's",
-        )])
+        .asks(DELETE)
         .answers::<DeleteResult>(),
         door(
             Method::GET,

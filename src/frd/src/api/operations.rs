@@ -24,7 +24,7 @@ const MOST_PENDING: usize = 100;
 /// The longest hold: what is forgotten ends by itself.
 const LONGEST_HOLD: Span = Span::secs(7 * 86_400);
 /// The longest reason that is kept.
-const LONGEST_WHY: usize = 1000;
+pub(super) const LONGEST_WHY: usize = 1000;
 
 pub(super) async fn pending(
     State(api): State<Shared>,
@@ -55,17 +55,13 @@ pub(super) async fn ask(
     if operation.verb == Verb::Undo {
         let id = operation.id.clone();
         super::undo::back(&api, &key, operation, to).await?;
-        return Ok((StatusCode::ACCEPTED, Json(OperationAccepted { id })));
+        return Ok(accepted(id, false));
     }
     let stored = api.existing(&key).await?;
-    let accepted = (
-        StatusCode::ACCEPTED,
-        Json(OperationAccepted {
-            id: operation.id.clone(),
-        }),
-    );
-    if api.asked_already(&key, &operation.id).await? {
-        return Ok(accepted);
+    match api.asked(&key, &operation.id).await? {
+        Asked::Never => {}
+        Asked::Waits => return Ok(accepted(operation.id, false)),
+        Asked::Answered => return Ok(accepted(operation.id, true)),
     }
     if stored.deleted_at.is_some() {
         return Err(ApiError::refused(format!(
@@ -85,17 +81,37 @@ pub(super) async fn ask(
         )));
     }
     api.say(&key, &operation).await?;
-    Ok(accepted)
+    Ok(accepted(operation.id, false))
+}
+
+fn accepted(id: String, answered: bool) -> (StatusCode, Json<OperationAccepted>) {
+    (
+        StatusCode::ACCEPTED,
+        Json(OperationAccepted { id, answered }),
+    )
+}
+
+/// What became of an operation's id before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Never,
+    Waits,
+    Answered,
 }
 
 impl Api {
+    async fn asked(&self, key: &ReleaseKey, id: &str) -> Result<Asked, ApiError> {
+        let target = self.target(key).await?;
+        if target.is_some_and(|target| target.answered.iter().any(|known| known == id)) {
+            return Ok(Asked::Answered);
+        }
+        let waits = self.ctx.store.get(&key.operation(id)).await?.is_some();
+        Ok(if waits { Asked::Waits } else { Asked::Never })
+    }
+
     /// Whether an operation with this id waits for its answer, or has it.
     pub(super) async fn asked_already(&self, key: &ReleaseKey, id: &str) -> Result<bool, ApiError> {
-        let target = self.target(key).await?;
-        Ok(
-            target.is_some_and(|target| target.answered.iter().any(|known| known == id))
-                || self.ctx.store.get(&key.operation(id)).await?.is_some(),
-        )
+        Ok(self.asked(key, id).await? != Asked::Never)
     }
 
     /// Stores an operation for promotion to answer.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use fm_api::http::{ListBody, View};
-use fm_api::job::JobObserved;
+use fm_api::job::{JobObserved, of_revision};
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::log::KeptLog;
 use fm_api::observed::HaproxyObserved;
@@ -52,7 +52,10 @@ async fn list(api: &Api, below: &str) -> Answer<ListBody<View>> {
                 continue;
             };
             // Many releases with all they wrote would be much, and whoever lists them does not read that.
-            if entry.key.starts_with(&key.observed_logs_prefix()) {
+            let job = entry.key.strip_prefix(&key.observed_jobs_prefix());
+            if entry.key.starts_with(&key.observed_logs_prefix())
+                || job.and_then(of_revision).is_some()
+            {
                 continue;
             }
             // Leftovers of a release that has gone are no release.

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fm_api::event::Severity;
+use fm_api::gates::{Due, GateVerdict, GatesObserved};
 use fm_api::http::{ApplyOutcome, DeleteResult};
 use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
@@ -17,12 +18,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Api;
-use super::apply::Wish;
+use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
 use super::extract::{Key, Params, Who, if_match};
-use super::stored::{Stored, encode, no_release};
+use super::operations::LONGEST_WHY;
+use super::stored::{Stored, decode, encode, no_release};
 use super::watch::{self, WatchQuery};
 
 /// How often a delete is tried again because somebody else was faster.
@@ -33,6 +35,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct PutQuery {
     dry_run: Option<DryRun>,
     force: bool,
+    why: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,9 +74,16 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let release = read(&key, body::json(body).await?)?;
+    let why = query.why.as_deref().and_then(kept);
+    if why.as_ref().is_some_and(|why| why.len() > LONGEST_WHY) {
+        return Err(ApiError::request(format!(
+            "why: it is too long; allowed: up to {LONGEST_WHY} bytes"
+        )));
+    }
     let wish = Wish {
         release,
         who,
+        why,
         dry_run: query.dry_run.is_some(),
         force: query.force,
         if_generation: if_match(&headers)?,
@@ -109,6 +119,7 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
             "createdAt",
             "deletedAt",
             "changedBy",
+            "changedWhy",
             "adopted",
             "orphan",
         ] {
@@ -148,6 +159,7 @@ fn without_content(release: &Release) -> Vec<Problem> {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct DeleteQuery {
     orphan: bool,
+    force: bool,
 }
 
 pub(super) async fn delete(
@@ -170,6 +182,9 @@ pub(super) async fn delete(
         let expect = Expect::Unchanged(key.release(), entry.revision);
         if query.orphan {
             api.check_orphan(&key).await?;
+        }
+        if !query.force {
+            api.check_jobs(&key).await?;
         }
         let now = api.ctx.clock.now().to_string();
         let txn = match marked(&entry.value, &now, query.orphan) {
@@ -221,6 +236,35 @@ fn marked(value: &[u8], now: &str, orphan: bool) -> Option<Value> {
 }
 
 impl Api {
+    /// A deletion would stop it in the middle.
+    async fn check_jobs(&self, key: &ReleaseKey) -> Result<(), ApiError> {
+        let Some(target) = self.target(key).await? else {
+            return Ok(());
+        };
+        let lasting = |due: &&Due| due.job.as_ref().is_some_and(|job| !job.reversible);
+        let mut lasting = target.due.iter().filter(lasting).peekable();
+        if lasting.peek().is_none() {
+            return Ok(());
+        }
+        let seen = self.ctx.store.get(&key.observed_gates()).await?;
+        let seen: Option<GatesObserved> = seen.as_ref().and_then(decode);
+        let seen = seen.filter(|seen| seen.uid == target.uid);
+        let answers = seen.map(|seen| seen.answers).unwrap_or_default();
+        let open = |due: &&Due| {
+            let answer = answers.get(&due.id);
+            answer.is_none_or(|answer| answer.verdict == GateVerdict::Open)
+        };
+        match lasting.find(open) {
+            None => Ok(()),
+            Some(due) => Err(ApiError::refused(format!(
+                "the job {} of revision {} of {key} is not reversible, and runs: deletion would stop it in the middle; \
+                 delete the release when it has ended, or by force",
+                due.name(),
+                due.about.number
+            ))),
+        }
+    }
+
     pub(super) async fn must_exist(&self, key: &ReleaseKey) -> Result<(), ApiError> {
         self.existing(key).await.map(drop)
     }

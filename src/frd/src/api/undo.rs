@@ -10,12 +10,12 @@ use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::operation::{Operation, Verb};
 use fm_api::problem::Problem;
 use fm_api::release::ReleaseSpec;
-use fm_api::rollout::{Failed, Outcome};
+use fm_api::rollout::{Failed, Held, Outcome};
 use fm_api::target::{RevisionRecord, Target};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::apply::Wish;
+use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
@@ -86,6 +86,11 @@ pub(super) async fn back(
     operation.force =
         behind(&record, &target, &records).is_some() || failed(&record, &target).is_some();
     operation.revision = Some(record.id.clone());
+    let now = api.ctx.clock.now();
+    let held = target.held.as_ref().filter(|held| now < held.until);
+    if let Some(held) = held.filter(|_| operation.force) {
+        return Err(ApiError::refused(begins_at_once(key, held)));
+    }
     let ports = release.spec.ports();
     let asks_for_it = wanted.as_ref() == Some(&record.id);
     if !asks_for_it {
@@ -96,6 +101,7 @@ pub(super) async fn back(
     let wish = Wish {
         release,
         who: operation.by.clone(),
+        why: operation.why.as_deref().and_then(kept),
         dry_run: false,
         force,
         if_generation: Some(stored.generation),
@@ -107,8 +113,13 @@ pub(super) async fn back(
         // There was nothing to store it with.
         api.say(key, &operation).await?;
     }
-    let now = api.ctx.clock.now();
     result.message = Some(sentence(key, &record, &target, result.result, now));
+    let serves = target.stable.as_ref() == Some(&record.id);
+    if !serves && warm_until(&target, &record.id).is_none_or(|until| until <= now) {
+        let (spec, freeze) = (&result.release.spec, &api.here.freeze);
+        let frozen = super::apply::frozen(None, spec, freeze, now);
+        result.warnings.extend(frozen);
+    }
     if ports != record.ports {
         result.warnings.push(format!(
             "spec.routes: they name other ports ({ports:?}) than revision {} had ({:?}): this makes a new revision of the earlier workload",
@@ -132,7 +143,7 @@ fn wanted<'a>(
     records
         .iter()
         .rev()
-        .find(|record| record.workload == spec.workload && record.ports == ports)
+        .find(|record| record.runs(&spec.workload) && record.ports == ports)
         .map(|record| &record.id)
 }
 
@@ -255,6 +266,19 @@ fn failed<'a>(record: &RevisionRecord, target: &'a Target) -> Option<&'a Failed>
     failed.filter(|_| target.stable.as_ref() != Some(&record.id))
 }
 
+/// Why nobody is forced back under a hold: promotion would refuse the word, and the spec would be stored all the same.
+fn begins_at_once(key: &ReleaseKey, held: &Held) -> String {
+    format!(
+        "{key} is held by {} until {}, and going back by force begins at once: end the hold first (`frctl hold {key} --end`)",
+        held.by,
+        shown(held.until)
+    )
+}
+
+fn shown(at: Timestamp) -> impl std::fmt::Display {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC")
+}
+
 /// Until when the revision's tasks stay, if it served before.
 fn warm_until(target: &Target, revision: &RevisionId) -> Option<Timestamp> {
     let leaving = target.leaving.get(revision)?;
@@ -274,6 +298,13 @@ fn sentence(
     );
     if outcome == ApplyOutcome::Unchanged {
         return format!("{key} asks for {what} already");
+    }
+    if let Some(held) = target.held.as_ref().filter(|held| now < held.until) {
+        return format!(
+            "{key} asks for {what}; it is held by {}, so that acts when the hold ends, at {} at the latest",
+            held.by,
+            shown(held.until)
+        );
     }
     let serves = target.stable.as_ref() == Some(&record.id);
     let then = if serves && target.canary.is_some() {

@@ -1,7 +1,8 @@
 //! `notifications:` — where events are told. Each entry is checked where it stands, so that its error has a line.
 
-use fm_api::event::Severity;
+use fm_api::event::{REASONS, Severity};
 use fm_api::quantity::Span;
+use fm_api::validate::nearest;
 use fm_notify::Shape;
 use fm_notify::plan::{Rule, VARIABLES, wrong};
 use serde::Deserialize;
@@ -72,6 +73,9 @@ impl TryFrom<Written> for Notification {
             (None, Some(slack)) => (Shape::Slack, slack),
             _ => return Err("notifications: each entry has either webhook or slack".to_owned()),
         };
+        for reason in &written.reasons {
+            check_reason(reason)?;
+        }
         let template = written.template.unwrap_or_else(|| TEMPLATE.to_owned());
         if let Some(wrong) = wrong(&template) {
             let known: Vec<String> = VARIABLES
@@ -106,4 +110,19 @@ impl TryFrom<Written> for Notification {
             },
         })
     }
+}
+
+/// A channel that waits for a word that nobody says would never tell anything.
+fn check_reason(written: &str) -> Result<(), String> {
+    if REASONS.contains(&written) {
+        return Ok(());
+    }
+    let hint = match nearest(written, &REASONS) {
+        Some(near) => format!(", did you mean `{near}`?"),
+        None => format!("; allowed: {}", REASONS.join(", ")),
+    };
+    Err(format!(
+        "notifications.reasons: no event has the reason `{}`{hint}",
+        written.escape_debug()
+    ))
 }

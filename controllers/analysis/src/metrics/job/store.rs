@@ -34,6 +34,7 @@ impl Jobs for StoreJobs {
         let request = JobRequest {
             id: id.clone(),
             run: job.run,
+            revision: None,
             image: job.image,
             registry_auth: job.registry_auth,
             command: job.command,

@@ -1,10 +1,11 @@
 //! `frctl rollout history`: finished rollouts, or everything that is known of one revision.
 
 use fm_api::http::View;
+use fm_api::job::{JobObserved, of_revision};
 use fm_api::log::KeptLog;
 use fm_api::rollout::HistoryEntry;
 use fm_api::target::RevisionRecord;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{History, Output};
 use crate::client::{Client, shown};
@@ -83,9 +84,15 @@ fn one(session: &Session, text: &str, view: &Value, revisions: &Value) -> Result
         );
     };
     let log = view["logs"].get(id).cloned().unwrap_or_default();
-    if session.object(&json!({ "revision": record, "rollouts": past, "log": log }))? {
+    let jobs = jobs(&view["jobs"], id);
+    let all = json!({ "revision": record, "rollouts": past, "jobs": jobs, "log": log });
+    if session.object(&all)? {
         return Ok(Exit::Done);
     }
+    let jobs = jobs
+        .into_iter()
+        .map(|(name, job)| Ok((name, shown(job)?)))
+        .collect::<Result<Vec<(String, JobObserved)>>>()?;
     let record: Option<RevisionRecord> = record.cloned().map(shown).transpose()?;
     let past: Vec<HistoryEntry> = past
         .into_iter()
@@ -95,8 +102,37 @@ fn one(session: &Session, text: &str, view: &Value, revisions: &Value) -> Result
     term::print(&render::revision_of_old(
         record.as_ref(),
         &past,
+        &jobs,
         log.as_ref(),
         &session.look(),
     )?)?;
     Ok(Exit::Done)
+}
+
+/// What became of the revision's jobs, by their names.
+fn jobs(all: &Value, id: &str) -> Map<String, Value> {
+    let all = all.as_object().into_iter().flatten();
+    all.filter_map(|(measurement, job)| {
+        let (name, of) = of_revision(measurement)?;
+        (of.as_str() == id).then(|| (name.to_owned(), job.clone()))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_revision_has_the_log_of_its_own_job() {
+        let all = json!({
+            "_beforeTraffic/migrate": { "id": "5", "log": "five" },
+            "_beforeTraffic/migrate/4444444444": { "id": "4", "log": "four" },
+            "_beforeTraffic/migrate/5555555555": { "id": "5", "log": "five" },
+            "smoke/canary": { "id": "m" },
+        });
+        let four = jobs(&all, "4444444444");
+        assert_eq!((four.len(), &four["migrate"]["log"]), (1, &json!("four")));
+        assert!(jobs(&all, "3333333333").is_empty());
+    }
 }

@@ -27,6 +27,7 @@ fn wish(release: Release) -> Wish {
         if_generation: None,
         adopted: None,
         word: None,
+        why: None,
     }
 }
 
@@ -84,6 +85,23 @@ fn another_spec_is_another_generation_of_the_same_object() {
         (Some(2), Some(at(100)))
     );
     assert_eq!(metadata.changed_by.as_deref(), Some("bob"));
+}
+
+#[test]
+fn why_a_spec_was_changed_stays_until_it_is_changed_again() {
+    let mut first = wish(release("shop:1"));
+    first.why = kept("the new \u{7}checkout\nis done ");
+    let first = decide(None, &first, "uid-1", at(100)).unwrap().release;
+    let why = |release: &Release| release.metadata.changed_why.clone();
+    assert_eq!(why(&first).as_deref(), Some("the new  checkout\nis done"));
+    assert!(validate::release(&first).is_empty());
+    let same = wish(release("shop:1"));
+    let same = decide(Some(&stored(&first)), &same, "uid-2", at(200)).unwrap();
+    assert_eq!(why(&same.release), why(&first));
+    let next = wish(release("shop:2"));
+    let next = decide(Some(&stored(&first)), &next, "uid-2", at(200)).unwrap();
+    assert_eq!(why(&next.release), None);
+    assert_eq!(kept(" \n"), None);
 }
 
 #[test]
@@ -197,4 +215,32 @@ fn a_canary_that_is_compared_with_nobody_is_warned_of() {
         warnings(None, &spec).len()
     };
     assert_eq!([steps(&[10_000]), steps(&[5_000, 10_000])], [1, 0]);
+}
+
+#[test]
+fn a_freeze_window_of_all_releases_is_told_before_a_rollout_waits_for_it() {
+    let window: Freeze = serde_json::from_value(json!({
+        "from": "2026-12-24 00:00", "to": "2026-12-27 00:00", "message": "nobody is there"
+    }))
+    .unwrap();
+    let (old, new) = (release("shop:1").spec, release("shop:2").spec);
+    let said = |before: Option<&ReleaseSpec>, after: &ReleaseSpec, at: &str| {
+        frozen(
+            before,
+            after,
+            std::slice::from_ref(&window),
+            at.parse().unwrap(),
+        )
+    };
+    let (within, after) = ("2026-12-25T00:00:00Z", "2026-12-27T00:00:00Z");
+    assert_eq!(
+        said(Some(&old), &new, within).unwrap(),
+        "frozen until 2026-12-27 00:00:00 UTC: nobody is there; nothing begins before then"
+    );
+    assert!(said(None, &old, within).is_some());
+    assert!(said(Some(&old), &old, within).is_none());
+    assert!(said(Some(&old), &new, after).is_none());
+    let mut own = new.clone();
+    own.freeze = vec![window.clone()];
+    assert!(frozen(Some(&old), &own, &[], within.parse().unwrap()).is_some());
 }

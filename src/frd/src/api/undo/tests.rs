@@ -179,3 +179,41 @@ fn the_sentence_says_whether_it_is_a_switch_or_a_rollout() {
     );
     assert!(said("2026-01-01T12:30:00Z").ends_with("rolled out by the strategy like any other"));
 }
+
+#[test]
+fn under_a_hold_it_says_that_nothing_moves_yet() {
+    let key = ReleaseKey::new("default", "shop");
+    let mut target = target(3, 3, &[]);
+    let held: Held = serde_json::from_value(json!({
+        "at": "2026-01-01T11:00:00Z", "until": "2026-01-01T12:00:00Z", "by": "ann"
+    }))
+    .unwrap();
+    assert_eq!(
+        begins_at_once(&key, &held),
+        "default/shop is held by ann until 2026-01-01 12:00:00 UTC, and going back by force begins at once: end the hold first (`frctl hold default/shop --end`)"
+    );
+    target.held = Some(held);
+    let said = |at: &str| {
+        let now = at.parse().unwrap();
+        sentence(&key, &record(2), &target, ApplyOutcome::Configured, now)
+    };
+    assert_eq!(
+        said("2026-01-01T11:59:00Z"),
+        "default/shop asks for revision 2aaaaaaaa2 (number 2, image shop:2); it is held by ann, so that acts when the hold ends, at 2026-01-01 12:00:00 UTC at the latest"
+    );
+    assert!(said("2026-01-01T12:00:00Z").contains("went back to"));
+}
+
+#[test]
+fn what_an_undo_has_written_is_known_as_the_revision_that_it_pinned() {
+    let record = record(2);
+    let mut workload = record.workload.clone();
+    assert!(record.runs(&workload));
+    workload.image.clone_from(&record.image.pinned);
+    assert!(record.runs(&workload));
+    workload.args.push("-v".to_owned());
+    assert!(!record.runs(&workload));
+    workload = record.workload.clone();
+    workload.image = "shop:3".to_owned();
+    assert!(!record.runs(&workload));
+}
