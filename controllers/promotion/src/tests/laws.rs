@@ -119,6 +119,10 @@ fn nothing_rises_past_a_gate(world: &World, old: &Target, new: &Target, now: Tim
         .webhooks
         .iter()
         .filter(|hook| hook.when == When::BeforeStep)
+        .filter(|hook| {
+            hook.step
+                .is_none_or(|step| step as usize == rollout.step + 1)
+        })
     {
         let id = format!("-beforeStep-{}-{}", rollout.step + 1, hook.name);
         let asked = rollout.gates.iter().any(|gate| gate.ends_with(&id));

@@ -15,6 +15,7 @@ mod previews;
 mod rules;
 mod sentences;
 mod sim;
+mod stopped;
 mod strategies;
 mod surge;
 mod words;

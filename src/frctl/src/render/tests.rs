@@ -164,6 +164,7 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
         side: None,
         ports: vec![8080],
         adopt: None,
+        aborted: None,
     });
     assert_eq!(
         wait::ended(&resolving, 4),
