@@ -18,5 +18,6 @@ mod sim;
 mod stopped;
 mod strategies;
 mod surge;
+mod waiting;
 mod words;
 mod workers;
