@@ -8,7 +8,8 @@ use fm_api::rollout::{FailedGate, Pause, Stage, Thawed, Word};
 use fm_api::status::OperationAnswer;
 
 use super::draft::Draft;
-use super::{gates, hold, taking_back};
+use super::why::Why;
+use super::{gates, hold, intake, rollout, taking_back};
 
 mod aborting;
 mod promoting;
@@ -191,10 +192,24 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
     }
 }
 
+/// What it waits for now, as far as what is seen now moves it.
+fn stands(draft: &Draft<'_>) -> Why {
+    let mut probe = Draft::new(draft.world, draft.target.clone(), draft.now);
+    probe.records.clone_from(&draft.records);
+    // Nothing is taken in during a hold.
+    let held = probe.target.held.is_some();
+    let taken_in = if held { None } else { intake::step(&mut probe) };
+    let why = rollout::run(&mut probe);
+    match taken_in {
+        Some(taken_in) if probe.target.rollout.is_none() => taken_in,
+        Some(_) | None => why,
+    }
+}
+
 /// Why nothing can be asked of the rollout now, or where it stands.
 fn running(draft: &Draft<'_>) -> Result<Stage, String> {
     match &draft.target.rollout {
-        None => Err("no rollout runs".to_owned()),
+        None => Err(format!("no rollout runs: {}", stands(draft).sentence())),
         Some(rollout) => match rollout.stage {
             Stage::RollingBack if taking_back::kept_for_stable(draft) => Err(
                 "the rollout is being taken back as soon as stable serves; retry makes it stable instead"

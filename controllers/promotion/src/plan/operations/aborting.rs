@@ -6,7 +6,7 @@ use fm_api::status::reasons;
 
 use super::super::draft::Draft;
 use super::super::{experiment, gates, preview, taking_back};
-use super::{Answer, by, running};
+use super::{Answer, by, running, stands};
 
 pub(super) fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     let why = operation.why.as_ref().map_or_else(
@@ -58,9 +58,14 @@ fn faster(draft: &mut Draft<'_>, slowly: bool, why: &str) -> String {
         }
         return format!("stable takes the rest back at once{}", begins_then(draft));
     }
+    let back = if taking_back::kept_for_stable(draft) {
+        "it is being taken back as soon as stable serves"
+    } else {
+        "it is being taken back already"
+    };
     match keep_from_beginning(draft, why) {
-        Some(next) => format!("it is being taken back already, and {next} is not begun"),
-        None => "it is being taken back already".to_owned(),
+        Some(next) => format!("{back}, and {next} is not begun"),
+        None => back.to_owned(),
     }
 }
 
@@ -120,7 +125,7 @@ fn abort_waiting(draft: &mut Draft<'_>, why: &str) -> Answer {
         preview.is_some_and(|preview| !preview.closed)
     });
     let Some(wanted) = open else {
-        return Err("no rollout runs".to_owned());
+        return Err(format!("no rollout runs: {}", stands(draft).sentence()));
     };
     let message = format!("the preview of {} is taken down", draft.name(&wanted));
     let ending = Ending {

@@ -6,7 +6,7 @@ use fm_api::rollout::{Rollout, Stage, Wait};
 use super::super::draft::{Draft, after};
 use super::super::why::Why;
 use super::super::{gates, rollout, taking_back};
-use super::{Answer, may_approve, pass, running};
+use super::{Answer, may_approve, pass, running, stands};
 
 /// Passes a webhook that is asked to agree, and did not yet.
 fn confirm(draft: &mut Draft<'_>) -> Option<Answer> {
@@ -73,9 +73,7 @@ fn passable(draft: &Draft<'_>, run: &Rollout, operation: &Operation) -> Result<W
 
 /// What is waited for, where it is nothing that a person's word passes.
 fn in_the_way(draft: &Draft<'_>) -> String {
-    let mut probe = Draft::new(draft.world, draft.target.clone(), draft.now);
-    probe.records.clone_from(&draft.records);
-    let why = rollout::run(&mut probe);
+    let why = stands(draft);
     let says = why.sentence();
     let comes = matches!(
         &why,
@@ -98,6 +96,11 @@ fn in_the_way(draft: &Draft<'_>) -> String {
 
 pub(super) fn in_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     running(draft)?;
+    if draft.target.stable.is_none()
+        && let why @ Why::FirstFails { asked: true, .. } = stands(draft)
+    {
+        return Err(why.sentence());
+    }
     let left = draft.target.rollout.as_ref().map(|run| {
         let steps = run.plan.steps.iter().skip(run.step);
         steps

@@ -77,7 +77,7 @@ pub(super) fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
 fn stopped(draft: &mut Draft<'_>, operation: &Operation) -> Option<Answer> {
     let run = draft.target.rollout.as_ref()?;
     let meant = operation.revision.as_ref();
-    if !meant.is_none_or(|meant| *meant == run.revision) {
+    if meant.is_some_and(|meant| *meant != run.revision) {
         return None;
     }
     let by_gate = run.paused.as_ref().is_some_and(|by| by.gate.is_some());
