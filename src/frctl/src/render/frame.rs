@@ -128,6 +128,16 @@ fn head(view: &View, look: &Look) -> Vec<String> {
     lines
 }
 
+/// An abort is forced where a job has done something for good.
+fn abort(view: &View) -> &'static str {
+    let target = view.target.as_ref();
+    let ran = target.and_then(|target| target.ran.get(&target.rollout.as_ref()?.revision));
+    match ran.is_some_and(|ran| ran.irreversible.is_some()) {
+        true => "abort --force",
+        false => "abort",
+    }
+}
+
 /// What a person can say now.
 pub(crate) fn person(view: &View, status: &Status) -> String {
     let name = if view.namespace == "default" {
@@ -140,8 +150,30 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
             format!("waits for you: `frctl hold {name} --end`, or until its time is over")
         }
         Phase::Paused => {
-            format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
+            let rollout = view
+                .target
+                .as_ref()
+                .and_then(|target| target.rollout.as_ref());
+            let gate = rollout.and_then(|run| run.paused.as_ref()?.gate.as_ref());
+            let abort = abort(view);
+            let passes =
+                status.reason == reasons::INCONCLUSIVE || status.reason == reasons::HARM_SHOWN;
+            match gate {
+                _ if passes => format!(
+                    "waits for you: `frctl rollout promote {name}` or `frctl rollout {abort} {name}`"
+                ),
+                Some(gate) if gate.job => format!(
+                    "waits for you: `frctl rollout retry {name}` or `frctl rollout {abort} {name}`"
+                ),
+                Some(_) => format!(
+                    "waits for you: `frctl rollout retry {name}`, `resume` without it, or `{abort}`"
+                ),
+                None => format!(
+                    "waits for you: `frctl rollout resume {name}` or `frctl rollout {abort} {name}`"
+                ),
+            }
         }
+        Phase::Invalid => "waits for you: apply a manifest that can be used".to_owned(),
         Phase::Degraded if status.reason == reasons::TAKEN_BACK_WITH_GROUP => {
             "waits for you: `frctl rollout retry`, or another image, of the one that failed"
                 .to_owned()
@@ -154,8 +186,7 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         | Phase::RollingBack
         | Phase::Healthy
         | Phase::Deleting
-        | Phase::Over
-        | Phase::Invalid => {
+        | Phase::Over => {
             format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
         }
     }
