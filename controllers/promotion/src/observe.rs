@@ -10,6 +10,7 @@ use fm_api::observed::HaproxyObserved;
 use fm_api::operation::Operation;
 use fm_api::problem::Problem;
 use fm_api::release::Release;
+use fm_api::status::{Phase, Status};
 use fm_api::target::{RevisionRecord, Target};
 use fm_runtime::{Cache, ReconcileError, decode};
 use fm_store::Entry;
@@ -142,8 +143,14 @@ fn fellows(
 }
 
 fn seen(cache: &Cache, key: ReleaseKey, release: Option<&Release>) -> Other {
+    let status: Option<Status> = read(cache, &key.status());
+    let refused = status.is_some_and(|status| status.phase == Phase::Invalid);
+    // What does not parse is there, too.
+    let stored = cache.get(&key.release());
+    let unreadable = |entry: &Entry| decode::<Release>(entry).is_err();
     Other {
         generation: release.map(|release| release.metadata.generation.unwrap_or_default()),
+        invalid: stored.is_some_and(|entry| refused || unreadable(&entry)),
         target: read(cache, &key.target()),
         key,
     }

@@ -76,6 +76,9 @@ pub struct Rollout {
     /// Ids of the gates that have let it pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
+    /// Part of the gates' ids since somebody had a failed one asked anew; absent: `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_seed: Option<String>,
     /// Somebody's word that no freeze window holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thawed: Option<Thawed>,
@@ -188,6 +191,22 @@ pub struct Pause {
     pub by: Option<String>,
     /// Why, for people.
     pub why: String,
+    /// The gate that failed; absent: another rule, or a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<FailedGate>,
+}
+
+/// A gate that failed where the rollout is not taken back for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedGate {
+    /// The id of the question.
+    pub id: String,
+    /// The name that the manifest gives it.
+    pub name: String,
+    /// A job, which nobody's word passes; else a webhook.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub job: bool,
 }
 
 /// A hold: somebody's word that nothing is to be touched.
@@ -365,6 +384,9 @@ pub struct Failed {
     pub reason: String,
     /// One sentence with the evidence.
     pub why: String,
+    /// Somebody said so before it began: it was not taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unbegun: bool,
 }
 
 /// How a rollout ended.
@@ -414,4 +436,7 @@ pub struct HistoryEntry {
     /// What people said of it, and what they were answered; the last 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<Word>,
+    /// What people said after it had ended and before the next one began, such as `restart`; the last 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub afterwards: Vec<Word>,
 }

@@ -211,6 +211,8 @@ pub mod reasons {
     pub const EVIDENCE: &str = "WaitsForEvidence";
     /// The analysis is inconclusive and a person decides.
     pub const INCONCLUSIVE: &str = "Inconclusive";
+    /// Harm is shown of a canary that is not taken back for it, and a person decides.
+    pub const HARM_SHOWN: &str = "HarmShown";
     /// A person must agree.
     pub const APPROVAL: &str = "WaitsForApproval";
     /// A webhook must say yes, or a job before traffic must end well.

@@ -111,6 +111,10 @@ pub struct Target {
     /// What jobs have done with each revision. Only promotion reads it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ran: BTreeMap<RevisionId, Ran>,
+    /// When revisions whose record is gone were first asked for, while a job has done something for good: one that comes
+    /// back is no newer for it. Only promotion reads it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forgotten: BTreeMap<RevisionId, Timestamp>,
     /// A revision that somebody lets begin although it is older than what a job has done for good. Only promotion reads
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +186,9 @@ pub struct Resolve {
     /// It runs already: in this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopted>,
+    /// Somebody said that what it makes is not to begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Failed>,
 }
 
 /// What is wanted of one revision.

@@ -131,10 +131,14 @@ pub(crate) fn taken_in(view: &View, generation: u64) -> bool {
     if status.phase == Phase::Invalid {
         return status.observed_generation >= generation;
     }
-    let target = view
-        .target
-        .as_ref()
-        .is_some_and(|target| target.spec_generation >= generation && target.resolve.is_none());
+    let target = view.target.as_ref().is_some_and(|target| {
+        // One that somebody kept from beginning is not waited for.
+        let resolves = target
+            .resolve
+            .as_ref()
+            .is_some_and(|asked| asked.aborted.is_none());
+        target.spec_generation >= generation && !resolves
+    });
     status.observed_generation >= generation && target
 }
 

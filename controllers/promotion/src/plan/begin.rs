@@ -3,7 +3,7 @@
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Span;
-use fm_api::rollout::{Progress, Rollout, Settings, Stage};
+use fm_api::rollout::{Leaving, Progress, Rollout, Settings, Stage};
 use fm_api::strategy::Course;
 use fm_api::target::{RevisionTarget, Slot};
 
@@ -48,6 +48,7 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             reason: failed.reason.clone(),
             why: failed.why.clone(),
             stable: draft.stable(),
+            unbegun: failed.unbegun,
         });
     }
     if preview::asked_for(draft) {
@@ -57,12 +58,6 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             });
         }
         return preview::wanted(draft, &wanted);
-    }
-    if let Some(experiment) = draft.target.experimenting() {
-        return Move::Wait(Why::ExperimentRuns {
-            revision: draft.name(&wanted),
-            until: experiment::until(experiment),
-        });
     }
     // What the database has become does not fit an older revision: somebody must have said that it may begin.
     if let Some(job) = gates::behind(draft, &wanted)
@@ -74,7 +69,26 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             stable: draft.stable(),
         });
     }
+    if let Some(experiment) = draft.target.experimenting().cloned() {
+        if !warm(draft, &wanted) {
+            return Move::Wait(Why::ExperimentRuns {
+                revision: draft.name(&wanted),
+                until: experiment::until(&experiment),
+            });
+        }
+        // Whoever goes back is in a hurry, and its tasks are there.
+        let why = format!("the release goes back to {}", draft.name(&wanted));
+        experiment::end(draft, &why);
+    }
     begin(draft, &wanted)
+}
+
+/// Whether its tasks are there since it served last: going back to it is one change of weight.
+fn warm(draft: &Draft<'_>, wanted: &RevisionId) -> bool {
+    let leaving = draft.target.leaving.get(wanted);
+    leaving.is_some_and(|leaving| {
+        !leaving.inspected && leaving.warm_until.is_some_and(|until| draft.now < until)
+    })
 }
 
 fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
@@ -84,17 +98,14 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     else {
         return Move::Wait(Why::SpecMissing);
     };
-    let warm = match draft.target.leaving.get(wanted) {
-        None => false,
-        Some(leaving) if leaving.warm_until.is_some_and(|until| draft.now < until) => {
-            !leaving.inspected
-        }
-        Some(_) => {
-            return Move::Wait(Why::StillLeaving {
-                revision: draft.name(wanted),
-            });
-        }
-    };
+    let warm = warm(draft, wanted);
+    let leaving = draft.target.leaving.get(wanted);
+    let stands = |leaving: &Leaving| leaving.warm_until.is_some_and(|until| draft.now < until);
+    if leaving.is_some_and(|leaving| !stands(leaving)) {
+        return Move::Wait(Why::StillLeaving {
+            revision: draft.name(wanted),
+        });
+    }
     if !warm && let Some(why) = dependencies::unmet(draft).or_else(|| group::unmet(draft)) {
         return Move::Wait(why);
     }
@@ -162,6 +173,7 @@ fn rollout(
         warm,
         meets: None,
         gates: Vec::new(),
+        gate_seed: None,
         thawed: None,
         words: Vec::new(),
     }
@@ -175,7 +187,7 @@ fn room(draft: &Draft<'_>, wanted: &RevisionId) -> bool {
     others.count() < Slot::ALL.len()
 }
 
-/// A place in HAProxy for a revision; a warm one gives its own up early where none is free.
+/// A place in HAProxy for a revision; one that stays for a while gives its own up early where none is free.
 fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why> {
     let own = draft.target.revisions.get(wanted).and_then(|r| r.slot);
     if own.is_some() {
@@ -188,20 +200,38 @@ fn place(draft: &mut Draft<'_>, wanted: &RevisionId) -> Result<Option<Slot>, Why
     } else if room(draft, wanted) {
         return Ok(None);
     }
-    let now = draft.now;
-    let on_the_way = draft
-        .target
-        .leaving
-        .values()
-        .any(|l| l.warm_until.is_none_or(|at| at <= now));
-    if !on_the_way {
-        for leaving in draft.target.leaving.values_mut() {
-            leaving.warm_until = Some(now);
-        }
-    }
+    make_room(draft);
     Err(Why::NoSlot {
         revision: draft.name(wanted),
     })
+}
+
+/// Sends one revision on its way, unless one is: first what only stays to be looked at, then what served the longest ago.
+fn make_room(draft: &mut Draft<'_>) {
+    let now = draft.now;
+    let routed = draft.routed();
+    let target = &mut draft.target;
+    let (revisions, previews) = (&target.revisions, &target.previews);
+    let takes_room = |revision: &RevisionId| {
+        let there = revisions.get(revision);
+        let has = there.is_some_and(|there| !routed || there.slot.is_some());
+        has && !previews.contains_key(revision)
+    };
+    let leaving = target.leaving.iter_mut();
+    let mut leaving: Vec<&mut Leaving> = leaving
+        .filter(|(revision, _)| takes_room(revision))
+        .map(|(_, leaving)| leaving)
+        .collect();
+    if leaving
+        .iter()
+        .any(|one| one.warm_until.is_none_or(|at| at <= now))
+    {
+        return;
+    }
+    leaving.sort_by_key(|one| (!one.inspected, one.since));
+    if let Some(first) = leaving.into_iter().next() {
+        first.warm_until = Some(now);
+    }
 }
 
 /// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
@@ -240,6 +270,7 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
         Some(ending) => Move::Wait(Why::FirstFails {
             reason: ending.reason,
             why: ending.why,
+            asked: false,
         }),
         None => Move::Wait(missing(draft, &rollout)),
     }

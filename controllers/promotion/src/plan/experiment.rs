@@ -26,7 +26,7 @@ mod starting;
 mod telling;
 
 use starting::{resolve, start};
-pub(super) use telling::{says, why};
+pub(super) use telling::{harm, says, why};
 
 /// Looks after it: begins what the spec asks for, and moves what runs as far as it goes now.
 pub(super) fn tend(draft: &mut Draft<'_>) {

@@ -8,7 +8,7 @@ use fm_api::freeze;
 use fm_api::gates::{About, BeforeTraffic, Due, GateAnswer, GateVerdict, Webhook, When};
 use fm_api::keys::RevisionId;
 use fm_api::quantity::Weight;
-use fm_api::rollout::{Ending, HistoryEntry, Outcome, Rollout, Stage, Thawed};
+use fm_api::rollout::{Ending, FailedGate, HistoryEntry, Outcome, Rollout, Stage, Thawed};
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 
@@ -168,13 +168,51 @@ fn gates(draft: &Draft<'_>, rollout: &Rollout, moment: Moment) -> Vec<Due> {
 /// The same question has the same id; a retry asks anew, since its seed is another.
 fn id(rollout: &Rollout, due: &Due, place: &str) -> String {
     let place = if due.job.is_some() { "0" } else { place };
-    format!(
-        "{}-{}-{}-{place}-{}",
-        rollout.revision,
-        rollout.seed,
-        due.word(),
-        due.name()
-    )
+    let seed = rollout.gate_seed.as_ref().unwrap_or(&rollout.seed);
+    let begin = beginning(rollout, seed);
+    format!("{begin}{}-{place}-{}", due.word(), due.name())
+}
+
+fn beginning(rollout: &Rollout, seed: &str) -> String {
+    format!("{}-{seed}-", rollout.revision)
+}
+
+/// Has what failed asked, or run, anew, under another id: an answer stays with its own. What has said yes stays so. Says
+/// what is asked; `None`: nothing has failed.
+pub(super) fn ask_anew(draft: &mut Draft<'_>) -> Option<String> {
+    let refused = |due: &Due| {
+        let answer = answer(draft, &due.id);
+        answer.is_some_and(|answer| answer.verdict == GateVerdict::No) && !due.is_after()
+    };
+    let failed: Vec<Due> = (draft.target.due.iter())
+        .filter(|due| refused(due))
+        .cloned()
+        .collect();
+    let rollout = draft.target.rollout.as_ref()?;
+    let stopped = rollout.paused.as_ref().and_then(|by| by.gate.clone());
+    let what = match (&stopped, failed.first()) {
+        (Some(gate), _) if gate.job => format!("the job {} runs again", gate.name),
+        (Some(gate), _) => format!("the webhook {} is asked again", gate.name),
+        (None, Some(due)) if due.job.is_some() => format!("{} runs again", title(due)),
+        (None, Some(due)) => format!("{} is asked again", title(due)),
+        (None, None) => return None,
+    };
+    let seed = format!("{:08x}", draft.world.fresh_seed);
+    let rollout = draft.target.rollout.as_mut()?;
+    let old = beginning(rollout, rollout.gate_seed.as_ref().unwrap_or(&rollout.seed));
+    let new = beginning(rollout, &seed);
+    for gate in &mut rollout.gates {
+        if let Some(rest) = gate.strip_prefix(&old) {
+            *gate = format!("{new}{rest}");
+        }
+    }
+    rollout.gate_seed = Some(seed);
+    rollout.paused = rollout.paused.take().filter(|_| stopped.is_none());
+    draft
+        .target
+        .due
+        .retain(|due| !failed.iter().any(|failed| failed.id == due.id));
+    Some(what)
 }
 
 fn about(
@@ -276,10 +314,16 @@ fn failed(draft: &mut Draft<'_>, due: &Due, answer: &GateAnswer) -> Move {
         return Move::Wait(Why::FirstFails {
             reason: ending.reason,
             why: ending.why,
+            asked: true,
         });
     }
     draft.asked = None;
-    taking_back::fail(draft, ending)
+    let gate = FailedGate {
+        id: due.id.clone(),
+        name: due.name().to_owned(),
+        job: due.job.is_some(),
+    };
+    taking_back::fail(draft, ending, Some(gate))
 }
 
 /// `the webhook smoke (beforeStep 2 of 3)`, for people.

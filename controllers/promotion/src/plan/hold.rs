@@ -9,6 +9,7 @@ use fm_api::rollout::{Held, Stage};
 use fm_api::verdict::Decision;
 
 use super::draft::{Draft, after};
+use super::experiment;
 use super::why::Why;
 
 /// Where nothing else is said.
@@ -71,8 +72,9 @@ pub(super) fn why(draft: &mut Draft<'_>) -> Option<Why> {
     let harm = draft
         .verdict()
         .filter(|verdict| verdict.decision == Decision::Rollback);
+    let harm = harm.map(|verdict| verdict.sentence.clone());
     Some(Why::Held {
-        harm: harm.map(|verdict| verdict.sentence.clone()),
+        harm: harm.or_else(|| experiment::harm(draft)),
         held,
     })
 }

@@ -10,8 +10,9 @@
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::observed::Resolution;
+use fm_api::quantity::Weight;
 use fm_api::release::Release;
-use fm_api::rollout::{Settings, Stage};
+use fm_api::rollout::{Rollout, Settings, Stage};
 use fm_api::strategy::{Course, Preview, filled};
 use fm_api::target::{AnalysisTarget, Resolve, ResolvedImage, RevisionRecord};
 
@@ -55,6 +56,10 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     let same = asked
         .is_some_and(|record| record.workload == spec.workload && record.ports == spec.ports());
     let target = &mut draft.target;
+    // What somebody kept from beginning stays so, whatever else of the manifest changes meanwhile.
+    let before = target.resolve.take().filter(|was| {
+        was.side.is_none() && was.workload == spec.workload && was.ports == spec.ports()
+    });
     target.resolve = (!same).then(|| Resolve {
         generation,
         workload: spec.workload.clone(),
@@ -66,6 +71,7 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         } else {
             None
         },
+        aborted: before.and_then(|was| was.aborted),
     });
     target.spec_generation = generation;
     target.preview_hosts = spec.strategy.preview_hosts().to_vec();
@@ -115,6 +121,7 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
         return;
     };
     let now = draft.now;
+    let tasks = (!draft.routed()).then(|| draft.replicas());
     if let Some(rollout) = &mut draft.target.rollout {
         rollout.progress_deadline = settings.progress_deadline;
         if let Some(course) = course
@@ -125,15 +132,19 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
             let step = if last {
                 course.steps.len()
             } else {
-                rollout.step.min(course.steps.len().saturating_sub(1))
+                place_in(course, rollout, tasks)
             };
             let share = |plan: &Course, at: usize| {
                 let step = plan.steps.get(at)?;
                 Some((step.weight, step.mirror, step.replicas))
             };
-            let moved = share(&rollout.plan, rollout.step) != share(course, step);
+            let moved =
+                step != rollout.step || share(&rollout.plan, rollout.step) != share(course, step);
             rollout.plan = course.clone();
             rollout.step = step;
+            if moved {
+                rollout.passed.clear();
+            }
             if moved && matches!(rollout.stage, Stage::Shifting | Stage::Holding) {
                 rollout.stage = Stage::Scaling;
                 rollout.stage_since = now;
@@ -141,6 +152,35 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
         }
     }
     refresh_analysis(draft);
+}
+
+/// The step of another course at which a rollout goes on: where it is, if that comes next there too; else the last one
+/// that gives no more than is in force. So no hold is passed by what is written in front of it. `tasks`: of how many, where
+/// there are no requests to share.
+fn place_in(course: &Course, rollout: &Rollout, tasks: Option<u32>) -> usize {
+    let gives = |plan: &Course, at: usize| -> Option<(u32, Weight, Weight)> {
+        let step = plan.steps.get(at)?;
+        Some(match tasks {
+            Some(replicas) => (plan.tasks(at, replicas), Weight::ZERO, Weight::ZERO),
+            None => (0, step.weight, step.mirror),
+        })
+    };
+    let now = rollout.step;
+    let reached = match rollout.stage {
+        Stage::Shifting | Stage::Holding | Stage::Draining | Stage::RollingBack => Some(now),
+        Stage::Preparing | Stage::Scaling => now.checked_sub(1),
+    };
+    let reached = reached.and_then(|step| gives(&rollout.plan, step));
+    let reached = reached.unwrap_or_default();
+    let given = |at: usize| gives(course, at).is_some_and(|gives| gives <= reached);
+    let same = gives(course, now).is_some() && gives(course, now) == gives(&rollout.plan, now);
+    if same && now.checked_sub(1).is_none_or(given) {
+        return now;
+    }
+    (0..course.steps.len())
+        .rev()
+        .find(|at| given(*at))
+        .unwrap_or(0)
 }
 
 /// What analysis judges, after a change of criteria, steps or routes. Other criteria are another run.
@@ -218,7 +258,19 @@ fn resolution(draft: &mut Draft<'_>) -> Option<Why> {
     let asked = draft.target.resolve.as_ref();
     let resolve = asked.filter(|resolve| resolve.side.is_none())?.clone();
     let image = resolve.workload.image.clone();
-    match answer(draft, &resolve) {
+    let answer = answer(draft, &resolve);
+    if let Some(aborted) = &resolve.aborted
+        && !matches!(answer, Some(Ok(_)))
+    {
+        return Some(Why::Failed {
+            revision: format!("the image {image}"),
+            reason: aborted.reason.clone(),
+            why: aborted.why.clone(),
+            stable: draft.stable(),
+            unbegun: true,
+        });
+    }
+    match answer {
         None => Some(match draft.swarm().and_then(|seen| seen.problem.clone()) {
             Some(problem) => Why::SwarmUnknown { problem },
             None => Why::Resolving { image },
@@ -227,6 +279,11 @@ fn resolution(draft: &mut Draft<'_>) -> Option<Why> {
             draft.target.resolve = None;
             draft.target.wanted = Some(id.clone());
             failed_before(draft, &id);
+            if let Some(aborted) = resolve.aborted
+                && draft.target.stable.as_ref() != Some(&id)
+            {
+                draft.target.failed.entry(id).or_insert(aborted);
+            }
             None
         }
         Some(Err((error, transient))) => Some(Why::Unresolved {
@@ -278,12 +335,14 @@ fn recorded(
         None => resolve.generation,
         Some(_) => draft.target.spec_generation,
     };
+    // What it was first asked for before it was forgotten says what it is older than.
+    let created_at = draft.target.forgotten.remove(&id).unwrap_or(draft.now);
     let record = RevisionRecord {
         id: id.clone(),
         uid: draft.target.uid.clone(),
         number: highest_number(draft) + 1,
         generation,
-        created_at: draft.now,
+        created_at,
         created_by: draft.settings().and_then(|s| s.changed_by.clone()),
         workload: resolve.workload.clone(),
         image: image.clone(),

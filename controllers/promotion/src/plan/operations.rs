@@ -1,17 +1,19 @@
 //! People's words. Each is answered once, whatever the answer; the same id again changes nothing.
 
 use fm_api::event::Severity;
-use fm_api::experiment::ExperimentTarget;
 use fm_api::keys::RevisionId;
 use fm_api::operation::{Operation, Verb};
 use fm_api::release::Approval;
-use fm_api::rollout::{
-    Ending, Failed, Outcome, Pause, Progress, Rollout, Stage, Thawed, Wait, Word,
-};
-use fm_api::status::{OperationAnswer, reasons};
+use fm_api::rollout::{FailedGate, Pause, Stage, Thawed, Word};
+use fm_api::status::OperationAnswer;
 
-use super::draft::{Draft, after};
-use super::{experiment, gates, group, hold, preview, rollout, taking_back};
+use super::draft::Draft;
+use super::why::Why;
+use super::{gates, hold, intake, rollout, taking_back};
+
+mod aborting;
+mod promoting;
+mod retrying;
 
 /// How many ids of answered operations are remembered.
 const REMEMBERED: usize = 32;
@@ -101,7 +103,7 @@ fn asked_to(operation: &Operation) -> String {
     format!("{verb}{flags}")
 }
 
-/// The word stays with the rollout that it was said of, or with the one that it lets begin.
+/// The word stays with the rollout that it was said of, or with the one that it lets begin; at rest with the last one.
 fn keep(draft: &mut Draft<'_>, operation: &Operation, answer: &str) {
     let word = Word {
         asked: asked_to(operation),
@@ -112,10 +114,12 @@ fn keep(draft: &mut Draft<'_>, operation: &Operation, answer: &str) {
     };
     let back = operation.revision.is_some() && operation.revision == draft.target.stable;
     let begins = matches!(operation.verb, Verb::Undo | Verb::Retry) && !back;
-    let words = match &mut draft.target.rollout {
-        Some(rollout) if !begins => &mut rollout.words,
-        Some(_) | None if begins => &mut draft.target.words,
-        Some(_) | None => return,
+    let target = &mut draft.target;
+    let words = match (&mut target.rollout, target.history.last_mut()) {
+        (Some(_) | None, _) if begins => &mut target.words,
+        (Some(rollout), _) => &mut rollout.words,
+        (None, Some(last)) => &mut last.afterwards,
+        (None, None) => &mut target.words,
     };
     words.push(word);
     let excess = words.len().saturating_sub(REMEMBERED);
@@ -152,10 +156,10 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         Verb::Hold => Ok(hold::begin(draft, operation, by(operation))),
         Verb::EndHold => Ok(hold::end(draft)),
         Verb::Promote if operation.override_freeze => thaw(draft, operation),
-        Verb::Promote if operation.full => promote_full(draft, operation),
-        Verb::Promote => promote(draft, operation),
-        Verb::Abort => abort(draft, operation),
-        Verb::Retry => retry(draft, operation),
+        Verb::Promote if operation.full => promoting::in_full(draft, operation),
+        Verb::Promote => promoting::one_wait(draft, operation),
+        Verb::Abort => aborting::abort(draft, operation),
+        Verb::Retry => retrying::retry(draft, operation),
         Verb::Undo => undo(draft, operation),
         Verb::Pause => pause(draft, operation),
         Verb::Resume => resume(draft),
@@ -166,10 +170,9 @@ fn one(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
 /// Whether the operation speaks of what is there now.
 fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), String> {
     let rolling = draft.target.rollout.as_ref().map(|r| &r.revision);
-    let preview = draft.target.wanted.as_ref();
-    let preview = preview.filter(|wanted| draft.target.previews.contains_key(*wanted));
     let there = match verb {
-        Verb::Abort if rolling.is_none() => preview,
+        // A preview, or what has not begun.
+        Verb::Abort if rolling.is_none() => draft.target.wanted.as_ref(),
         Verb::Promote | Verb::Abort | Verb::Pause | Verb::Resume => rolling,
         Verb::Retry if gates::behind(draft, revision).is_some() => Some(revision),
         Verb::Retry if draft.target.failed.contains_key(revision) => Some(revision),
@@ -189,11 +192,29 @@ fn meant(draft: &Draft<'_>, verb: Verb, revision: &RevisionId) -> Result<(), Str
     }
 }
 
+/// What it waits for now, as far as what is seen now moves it.
+fn stands(draft: &Draft<'_>) -> Why {
+    let mut probe = Draft::new(draft.world, draft.target.clone(), draft.now);
+    probe.records.clone_from(&draft.records);
+    // Nothing is taken in during a hold.
+    let held = probe.target.held.is_some();
+    let taken_in = if held { None } else { intake::step(&mut probe) };
+    let why = rollout::run(&mut probe);
+    match taken_in {
+        Some(taken_in) if probe.target.rollout.is_none() => taken_in,
+        Some(_) | None => why,
+    }
+}
+
 /// Why nothing can be asked of the rollout now, or where it stands.
 fn running(draft: &Draft<'_>) -> Result<Stage, String> {
     match &draft.target.rollout {
-        None => Err("no rollout runs".to_owned()),
+        None => Err(format!("no rollout runs: {}", stands(draft).sentence())),
         Some(rollout) => match rollout.stage {
+            Stage::RollingBack if taking_back::kept_for_stable(draft) => Err(
+                "the rollout is being taken back as soon as stable serves; retry makes it stable instead"
+                    .to_owned(),
+            ),
             Stage::RollingBack => Err("the rollout is being taken back".to_owned()),
             Stage::Draining => Err("it is promoted already; undo goes back".to_owned()),
             stage @ (Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding) => {
@@ -257,239 +278,10 @@ fn has_role(draft: &Draft<'_>, role: &str, operation: &Operation) -> Result<(), 
     ))
 }
 
-/// Passes a webhook that is asked to agree, and did not yet.
-fn confirm(draft: &mut Draft<'_>) -> Option<Answer> {
-    let due = gates::confirming(draft)?;
-    let run = draft.target.rollout.as_mut()?;
-    run.gates.push(due.id.clone());
-    Some(Ok(format!("it goes on without the yes of {}", due.name())))
-}
-
-fn promote(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
-    let stage = running(draft)?;
-    let Some(run) = draft.target.rollout.clone() else {
-        return Err("no rollout runs".to_owned());
-    };
-    if run.paused.is_some() {
-        return Err("the rollout is paused: resume it first, or promote in full".to_owned());
-    }
-    if stage != Stage::Holding
-        && let Some(answer) = confirm(draft)
-    {
-        return answer;
-    }
-    let wait = passable(draft, &run, operation)?;
-    if let Some(run) = &mut draft.target.rollout {
-        run.passed.push(wait);
-    }
-    Ok(match wait {
-        Wait::Hold => "the hold is passed".to_owned(),
-        Wait::Evidence => "it goes on without the evidence".to_owned(),
-        Wait::Approval => "approved".to_owned(),
-        Wait::Group => "it goes on without the others of its group".to_owned(),
-    })
-}
-
-/// The wait that a person's word passes now.
-fn passable(draft: &Draft<'_>, run: &Rollout, operation: &Operation) -> Result<Wait, String> {
-    let passed = |wait| run.passed.contains(&wait);
-    match run.stage {
-        Stage::Scaling if run.meets.is_some() => return Ok(Wait::Group),
-        Stage::Preparing => {
-            return Err("what comes before the first task cannot be passed".to_owned());
-        }
-        Stage::Scaling => return Err("tasks are starting; that cannot be passed".to_owned()),
-        Stage::Shifting => {
-            return Err(
-                "the agents are putting the weight in force; that cannot be passed".to_owned(),
-            );
-        }
-        Stage::Holding | Stage::Draining | Stage::RollingBack => {}
-    }
-    let step = run.plan.steps.get(run.step);
-    let hold = step.map(|step| step.hold).unwrap_or_default();
-    let approval = step.and_then(|step| step.approval.clone());
-    if !passed(Wait::Hold) && draft.now < after(run.stage_since, hold) {
-        return Ok(Wait::Hold);
-    }
-    if !rollout::evidence_given(draft) {
-        return Ok(Wait::Evidence);
-    }
-    match approval.filter(|_| !passed(Wait::Approval)) {
-        Some(approval) => may_approve(draft, &approval, operation).map(|()| Wait::Approval),
-        None => Err("nothing is waited for that could be passed".to_owned()),
-    }
-}
-
-fn promote_full(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
-    running(draft)?;
-    let left = draft.target.rollout.as_ref().map(|run| {
-        let steps = run.plan.steps.iter().skip(run.step);
-        steps
-            .filter_map(|step| step.approval.clone())
-            .collect::<Vec<_>>()
-    });
-    for approval in left.unwrap_or_default() {
-        may_approve(draft, &approval, operation)?;
-    }
-    let Some(run) = &mut draft.target.rollout else {
-        return Err("no rollout runs".to_owned());
-    };
-    if run.full && run.paused.is_none() {
-        return Ok("every wait is passed already".to_owned());
-    }
-    run.full = true;
-    // Who promotes in full where a rule had stopped it has seen the harm that was shown.
-    run.overruled |= run.paused.as_ref().is_some_and(|pause| pause.by.is_none());
-    run.paused = None;
-    let thawed = run.thawed.clone();
-    let mut message =
-        "every wait is passed; capacity is still waited for, and harm still takes it back"
-            .to_owned();
-    if gates::frozen(draft, thawed.as_ref()).is_some() {
-        message.push_str("; the freeze window holds on (promote --override-freeze)");
-    }
-    Ok(message)
-}
-
-fn abort(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
-    let why = operation.why.as_ref().map_or_else(
-        || format!("aborted by {}", by(operation)),
-        |why| format!("aborted by {}: {why}", by(operation)),
-    );
-    match &draft.target.rollout {
-        None if draft.target.experimenting().is_some() => {
-            experiment::end(draft, &why);
-            Ok("the experiment ends; stable takes every share back".to_owned())
-        }
-        None => abort_waiting(draft, why),
-        Some(run) if run.stage == Stage::RollingBack => {
-            let slowly = run.returns_from.is_some();
-            if let Some(run) = &mut draft.target.rollout {
-                run.returns_from = None;
-            }
-            Ok(match slowly {
-                true => "stable takes the rest back at once".to_owned(),
-                false => "it is being taken back already".to_owned(),
-            })
-        }
-        Some(run) if run.stage == Stage::Draining => running(draft).map(|_| String::new()),
-        Some(_) if draft.target.stable.is_none() => Err(
-            "there is no stable revision to go back to; apply another, or delete the release"
-                .to_owned(),
-        ),
-        Some(run) => {
-            if let Some(job) = gates::irreversible(draft, &run.revision)
-                && !operation.force
-            {
-                return Err(taking_back::no_way_back(&job));
-            }
-            let ending = Ending {
-                outcome: Outcome::Aborted,
-                reason: reasons::ABORTED.to_owned(),
-                why,
-            };
-            taking_back::begin(draft, ending);
-            Ok("stable takes everything back".to_owned())
-        }
-    }
-}
-
-/// A revision that is wanted and has not begun is not begun.
-fn abort_waiting(draft: &mut Draft<'_>, why: String) -> Answer {
-    let wanted = draft.target.wanted.clone();
-    match wanted {
-        Some(wanted)
-            if draft
-                .target
-                .previews
-                .get(&wanted)
-                .is_some_and(|preview| !preview.closed) =>
-        {
-            let message = format!("the preview of {} is taken down", draft.name(&wanted));
-            let ending = Ending {
-                outcome: Outcome::Aborted,
-                reason: reasons::ABORTED.to_owned(),
-                why,
-            };
-            preview::close(draft, &wanted, ending);
-            Ok(message)
-        }
-        Some(wanted)
-            if draft.target.stable.is_some()
-                && draft.target.stable.as_ref() != Some(&wanted)
-                && !draft.target.failed.contains_key(&wanted) =>
-        {
-            let message = format!("{} is not begun", draft.name(&wanted));
-            let failed = Failed {
-                at: draft.now,
-                reason: reasons::ABORTED.to_owned(),
-                why,
-            };
-            draft.target.failed.insert(wanted, failed);
-            Ok(message)
-        }
-        Some(_) | None => Err("no rollout runs".to_owned()),
-    }
-}
-
-fn retry(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
-    let meant = operation.revision.clone().or(draft.target.wanted.clone());
-    if let Some(older) = meant.clone()
-        && draft.target.rollout.as_ref().map(|run| &run.revision) != Some(&older)
-        && let Some(job) = gates::behind(draft, &older)
-    {
-        draft.target.failed.remove(&older);
-        let message = format!(
-            "{} may begin, although it is older than what the job {job} has done for good",
-            draft.name(&older)
-        );
-        draft.target.let_back = Some(older);
-        return Ok(message);
-    }
-    if let Some(wanted) = draft.target.wanted.clone()
-        && preview::asked_for(draft)
-        && draft.target.expired.remove(&wanted).is_some()
-    {
-        return Ok(format!("the preview of {} comes back", draft.name(&wanted)));
-    }
-    if let Some(meant) = meant
-        && draft.target.failed.remove(&meant).is_some()
-    {
-        return Ok(format!(
-            "{} is tried again from the first step",
-            draft.name(&meant)
-        ));
-    }
-    if draft.target.stable.is_none()
-        && let Some(mut run) = draft.target.rollout.clone()
-    {
-        let revision = run.revision.clone();
-        run.progress = Progress::begins(draft.now);
-        run.failed_before = draft.failed_tasks(&revision);
-        run.seed = format!("{:08x}", draft.world.fresh_seed);
-        draft.target.rollout = Some(run);
-        renew(draft, &revision);
-        return Ok("the first revision gets new tasks".to_owned());
-    }
-    let ended = |experiment: &ExperimentTarget| experiment.ended.is_some();
-    if draft.target.rollout.is_none() && draft.target.experiment.as_ref().is_some_and(ended) {
-        // What the spec asks for begins anew once its sides are gone.
-        draft.target.experiment = None;
-        return Ok("the experiment begins anew, with new tasks and no evidence".to_owned());
-    }
-    match group::waits_for(draft) {
-        Some(failed) => Err(format!(
-            "it begins again with {failed}, which is of the same group: retry that one"
-        )),
-        None => Err("nothing failed that could be tried again".to_owned()),
-    }
-}
-
 /// The manifest asks for the earlier revision already: the API wrote it with this word.
 fn undo(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
     if operation.force
-        && let Ok(answer) = retry(draft, operation)
+        && let Ok(answer) = retrying::retry(draft, operation)
     {
         return Ok(answer);
     }
@@ -516,8 +308,10 @@ fn pause(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         at: now,
         by: Some(by(operation)),
         why: why.unwrap_or_else(|| "no reason given".to_owned()),
+        gate: None,
     });
-    Ok("it stays where it is; harm still takes it back".to_owned())
+    let harm = taking_back::upon_harm(draft);
+    Ok(format!("it stays where it is; {harm}"))
 }
 
 fn resume(draft: &mut Draft<'_>) -> Answer {
@@ -525,14 +319,38 @@ fn resume(draft: &mut Draft<'_>) -> Answer {
     let Some(run) = &mut draft.target.rollout else {
         return Err("no rollout runs".to_owned());
     };
-    match run.paused.take() {
-        None => Ok("it was not paused".to_owned()),
-        Some(pause) => {
-            // A rule stopped it and a person goes on: the same rule would only stop it again.
-            run.overruled |= pause.by.is_none();
-            Ok("it goes on".to_owned())
-        }
+    let Some(pause) = run.paused.clone() else {
+        return Ok("it was not paused".to_owned());
+    };
+    let without = match &pause.gate {
+        Some(gate) => format!(" without {}", pass(draft, gate)?),
+        None => String::new(),
+    };
+    let Some(run) = &mut draft.target.rollout else {
+        return Err("no rollout runs".to_owned());
+    };
+    run.paused = None;
+    // A rule stopped it and a person goes on: the same rule would only stop it again.
+    run.overruled |= pause.by.is_none() && pause.gate.is_none();
+    if run.overruled || pause.gate.is_some() {
+        let harm = taking_back::upon_harm(draft);
+        return Ok(format!("it goes on{without}; {harm}"));
     }
+    Ok("it goes on".to_owned())
+}
+
+/// Passes a webhook that failed; nobody's word makes that a job has run.
+fn pass(draft: &mut Draft<'_>, gate: &FailedGate) -> Result<String, String> {
+    if gate.job {
+        return Err(format!(
+            "the job {} failed, and nobody's word passes it: retry runs it again",
+            gate.name
+        ));
+    }
+    if let Some(run) = &mut draft.target.rollout {
+        run.gates.push(gate.id.clone());
+    }
+    Ok(format!("the yes of {}", gate.name))
 }
 
 fn restart(draft: &mut Draft<'_>) -> Answer {

@@ -17,6 +17,8 @@ pub struct Other {
     pub key: ReleaseKey,
     /// The generation of its spec; absent: there is none.
     pub generation: Option<u64>,
+    /// Its spec cannot be used: promotion said so in its status.
+    pub invalid: bool,
     /// Its target.
     pub target: Option<Target>,
 }
@@ -26,15 +28,28 @@ impl Other {
     pub(super) fn taken_in(&self) -> Result<&Target, String> {
         let key = &self.key;
         let Some(generation) = self.generation else {
-            return Err(format!("{key}, which is not there"));
+            let what = if self.invalid {
+                "whose stored spec cannot be used"
+            } else {
+                "which is not there"
+            };
+            return Err(format!("{key}, {what}"));
         };
         let target = self.target.as_ref();
-        let target = target.filter(|target| target.spec_generation >= generation);
-        let Some(target) = target else {
-            return Err(format!("{key}, whose change was not looked at yet"));
+        let new = target.filter(|target| target.spec_generation >= generation);
+        let Some(target) = new else {
+            let held = target.and_then(|target| target.held.as_ref());
+            return Err(match held {
+                _ if self.invalid => format!("{key}, whose stored spec cannot be used"),
+                Some(held) => format!("{key}, whose change waits, for {} holds it", held.by),
+                None => format!("{key}, whose change was not looked at yet"),
+            });
         };
         let spec = |resolve: &&Resolve| resolve.side.is_none();
         match target.resolve.as_ref().filter(spec) {
+            Some(resolve) if resolve.aborted.is_some() => {
+                Err(format!("{key}, whose change somebody kept from beginning"))
+            }
             // What is wanted until then is what the manifest asked for before.
             Some(_) => Err(format!("{key}, whose image is being resolved")),
             None => Ok(target),
@@ -59,6 +74,12 @@ impl Other {
             (Some(wanted), Some(stable)) if wanted == stable => None,
             // All that its manifest asks for is that it is up.
             (Some(_), _) if preview.is_some_and(|up| up.came_up && !up.closed) => None,
+            (Some(wanted), _) if target.expired.contains_key(wanted) => Some(format!(
+                "{key}, whose preview is over (retry brings it back)"
+            )),
+            (Some(wanted), _) if target.failed.get(wanted).is_some_and(|f| f.unbegun) => Some(
+                format!("{key}, whose revision {wanted} somebody kept from beginning"),
+            ),
             (Some(wanted), _) if target.failed.contains_key(wanted) => Some(format!(
                 "{key}, whose revision {wanted} was taken back or failed"
             )),

@@ -93,6 +93,11 @@ impl At {
         format!("{stands}: the analysis is inconclusive ({said}); promote or abort")
     }
 
+    pub(super) fn harm(&self, sentence: &str) -> String {
+        let (stands, said) = (self.stands(), plain(sentence));
+        format!("{stands}: harm is shown and does not take it back ({said}); promote or abort")
+    }
+
     pub(super) fn approval(&self, role: Option<&str>) -> String {
         let (stands, then) = (self.stands(), self.then());
         let role = role.map_or_else(String::new, |role| format!(" with the role {role}"));

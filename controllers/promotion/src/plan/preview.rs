@@ -267,6 +267,7 @@ pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending
                 at: now,
                 reason,
                 why,
+                unbegun: false,
             };
             draft.target.failed.insert(revision.clone(), failed);
             Severity::Warning
@@ -293,6 +294,7 @@ pub(super) fn close(draft: &mut Draft<'_>, revision: &RevisionId, ending: Ending
         why: ending.why,
         thawed: None,
         words,
+        afterwards: Vec::new(),
     };
     draft.target.history.push(entry);
 }

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use fm_api::keys::RevisionId;
-use fm_api::rollout::Leaving;
+use fm_api::rollout::{Leaving, Ran};
+use fm_api::target::{RevisionRecord, Target};
 
 use super::draft::{Draft, after};
 use super::{preview, traffic};
@@ -130,6 +131,9 @@ fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {
     draft.target.previews.remove(revision);
 }
 
+/// So many forgotten revisions are remembered by the time they were first asked for.
+const MOST_FORGOTTEN: usize = 64;
+
 /// Bounds the history; names the records that nothing refers to any more.
 pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
     let limit = draft
@@ -154,13 +158,39 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
         )
         .collect();
     target.failed.retain(|revision, _| kept.contains(revision));
-    target.ran.retain(|revision, _| kept.contains(revision));
+    // What was last done for good stays done, however long ago.
+    let last = (target.ran.iter())
+        .filter(|(_, ran)| ran.irreversible.is_some())
+        .max_by_key(|(_, ran)| ran.since)
+        .map(|(revision, _)| revision.clone());
+    target
+        .ran
+        .retain(|revision, _| kept.contains(revision) || last.as_ref() == Some(revision));
     target.expired.retain(|revision, _| kept.contains(revision));
-    draft
-        .world
-        .records
-        .keys()
-        .filter(|revision| !kept.contains(*revision))
-        .cloned()
-        .collect()
+    let gone: Vec<&RevisionRecord> = (draft.world.records.values())
+        .filter(|record| !kept.contains(&record.id))
+        .collect();
+    remember(target, &gone);
+    gone.into_iter().map(|record| record.id.clone()).collect()
+}
+
+/// A job that is not reversible has run: what is forgotten and comes back must not look newer than it.
+fn remember(target: &mut Target, gone: &[&RevisionRecord]) {
+    let lasting = |ran: &Ran| ran.irreversible.is_some();
+    if !target.ran.values().any(lasting) {
+        target.forgotten.clear();
+        return;
+    }
+    for record in gone {
+        target
+            .forgotten
+            .insert(record.id.clone(), record.created_at);
+    }
+    while target.forgotten.len() > MOST_FORGOTTEN {
+        let oldest = target.forgotten.iter().min_by_key(|(_, at)| **at);
+        let Some(oldest) = oldest.map(|(revision, _)| revision.clone()) else {
+            return;
+        };
+        target.forgotten.remove(&oldest);
+    }
 }

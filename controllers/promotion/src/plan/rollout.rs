@@ -11,7 +11,7 @@ use fm_api::rollout::{Rollout, Stage, Wait};
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use fm_api::target::{AnalysisTarget, StepNow};
-use fm_api::verdict::{Decision, Reason, Standing};
+use fm_api::verdict::{Decision, Measured, Reason, Standing};
 
 use super::draft::{Draft, after};
 use super::gates::Moment;
@@ -72,7 +72,7 @@ fn one(draft: &mut Draft<'_>) -> Move {
     if let Some(ending) = taking_back::failure(draft)
         && !overruled
     {
-        return taking_back::fail(draft, ending);
+        return taking_back::fail(draft, ending, None);
     }
     if let Some(ending) = taking_back::superseded(draft) {
         let revision = draft.target.rollout.as_ref().map(|r| r.revision.clone());
@@ -83,13 +83,14 @@ fn one(draft: &mut Draft<'_>) -> Move {
         }
         // A newer one waits until this one is stable; stable itself would be a way back.
         if ending.reason == reasons::STABLE_REAPPLIED && !overruled {
-            return taking_back::fail(draft, ending);
+            return taking_back::fail(draft, ending, None);
         }
     }
     if let Some(pause) = draft.target.rollout.as_ref().and_then(|r| r.paused.clone()) {
         return Move::Wait(Why::Paused {
             by: pause.by,
             why: pause.why,
+            gate: pause.gate,
         });
     }
     if stage != Stage::Preparing
@@ -418,17 +419,31 @@ fn step_measured(draft: &Draft<'_>, rollout: &Rollout, analysis: &Analysis) -> b
     asked.all(|metric| passes(&metric.name) == Some(true))
 }
 
+/// Whether what is shown of the canary is harm, and it goes on in spite of it.
+pub(super) fn harm_shown(draft: &Draft<'_>) -> bool {
+    let failed = |told: &Measured| told.standing == Standing::Failed;
+    draft.verdict().is_some_and(|verdict| {
+        verdict.decision == Decision::Rollback
+            || (verdict.decision != Decision::Inconclusive && verdict.measured.iter().any(failed))
+    })
+}
+
 fn await_evidence(draft: &mut Draft<'_>, at: At) -> Why {
     let now = draft.now;
     if let Some(analysis) = &mut draft.target.analysis {
         analysis.awaiting_since.get_or_insert(now);
     }
-    match draft.verdict() {
-        Some(verdict) if verdict.decision == Decision::Inconclusive => Why::Inconclusive {
-            at,
-            sentence: verdict.sentence.clone(),
-        },
-        Some(_) | None => Why::Evidence(at),
+    let Some(verdict) = draft.verdict() else {
+        return Why::Evidence(at);
+    };
+    let sentence = verdict.sentence.clone();
+    match verdict.decision {
+        Decision::Inconclusive => Why::Inconclusive { at, sentence },
+        // Evidence for it will not come any more.
+        Decision::Rollback | Decision::Wait | Decision::Promote if harm_shown(draft) => {
+            Why::Harm { at, sentence }
+        }
+        Decision::Rollback | Decision::Wait | Decision::Promote => Why::Evidence(at),
     }
 }
 

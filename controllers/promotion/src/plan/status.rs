@@ -134,7 +134,9 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         Why::Preview(_) | Why::Experiment(_) => return Phase::Healthy,
         Why::PreviewOver { .. } => return Phase::Over,
         Why::PreviewFails { .. } => return Phase::Degraded,
-        Why::Paused { .. } | Why::Inconclusive { .. } | Why::Held { .. } => return Phase::Paused,
+        Why::Paused { .. } | Why::Inconclusive { .. } | Why::Harm { .. } | Why::Held { .. } => {
+            return Phase::Paused;
+        }
         Why::Nothing
         | Why::Resolving { .. }
         | Why::Unresolved { .. }

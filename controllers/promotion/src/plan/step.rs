@@ -107,8 +107,9 @@ fn decide(draft: &mut Draft<'_>) -> Why {
     if !first {
         operations::answer(draft);
     }
-    if held && draft.target.held.is_none() {
-        // Somebody ended the hold just now: what was applied meanwhile is taken in.
+    let asked = !draft.world.operations.is_empty();
+    if draft.target.held.is_none() && (held || asked) {
+        // Somebody ended the hold just now: what was applied meanwhile is taken in. Or kept from beginning what is resolved.
         intake = intake::step(draft);
     }
     if draft.settings().is_none() {
@@ -118,7 +119,9 @@ fn decide(draft: &mut Draft<'_>) -> Why {
         return hold::why(draft).unwrap_or(Why::Nothing);
     }
     let rollout = settle(draft);
-    if let Some(why) = hold::why(draft) {
+    if let Some(why) = hold::why(draft)
+        && hold::holds(draft)
+    {
         return why;
     }
     match intake {

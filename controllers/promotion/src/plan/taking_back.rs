@@ -6,7 +6,9 @@ use fm_api::keys::RevisionId;
 use fm_api::observed::FailureKind;
 use fm_api::quantity::{Span, Weight};
 use fm_api::release::{OnFailure, OnNewRevision};
-use fm_api::rollout::{Ending, Failed, HistoryEntry, Outcome, Pause, Progress, Rollout, Stage};
+use fm_api::rollout::{
+    Ending, Failed, FailedGate, HistoryEntry, Outcome, Pause, Progress, Rollout, Stage,
+};
 use fm_api::status::reasons;
 use fm_api::verdict::Decision;
 use jiff::Timestamp;
@@ -236,8 +238,8 @@ pub(super) fn superseded(draft: &Draft<'_>) -> Option<Ending> {
     })
 }
 
-/// A rule's word: back, or stop where it is, as the spec says.
-pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
+/// A rule's word: back, or stop where it is, as the spec says. `gate`: the one that failed, if that is the rule.
+pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending, gate: Option<FailedGate>) -> Move {
     let revision = draft.target.rollout.as_ref().map(|r| r.revision.clone());
     let locked = revision.and_then(|revision| gates::irreversible(draft, &revision));
     let pause = draft
@@ -253,20 +255,49 @@ pub(super) fn fail(draft: &mut Draft<'_>, ending: Ending) -> Move {
         return Move::Again;
     }
     let now = draft.now;
+    // Harm that is shown of one that a gate has stopped is what a person must decide on first.
+    let told = |pause: &Pause| pause.by.is_none() && (pause.gate.is_none() || gate.is_some());
     if let Some(rollout) = &mut draft.target.rollout
-        && rollout
-            .paused
-            .as_ref()
-            .is_none_or(|pause| pause.by.is_some())
+        && !rollout.paused.as_ref().is_some_and(told)
     {
         rollout.paused = Some(Pause {
             at: now,
             by: None,
             why: why.clone(),
+            gate: gate.clone(),
         });
         draft.note(Severity::Warning, &ending.reason, format!("stopped: {why}"));
     }
-    Move::Wait(Why::Paused { by: None, why })
+    Move::Wait(Why::Paused {
+        by: None,
+        why,
+        gate,
+    })
+}
+
+/// What harm does to the rollout from now on, for people.
+pub(super) fn upon_harm(draft: &Draft<'_>) -> String {
+    let (Some(rollout), Some(settings)) = (&draft.target.rollout, draft.settings()) else {
+        return "no rollout runs".to_owned();
+    };
+    if draft.target.stable.is_none() {
+        return "there is nothing yet that harm could take it back to".to_owned();
+    }
+    if rollout.overruled {
+        return "harm takes it back no more".to_owned();
+    }
+    if let Some(job) = gates::irreversible(draft, &rollout.revision) {
+        return format!(
+            "harm does not take it back by itself, for the job {job} is not reversible"
+        );
+    }
+    match settings.on_failure {
+        OnFailure::Pause => "harm does not take it back by itself (onFailure: pause)".to_owned(),
+        OnFailure::Rollback if settings.analysis.disabled => {
+            "nothing looks for harm, for the analysis is off".to_owned()
+        }
+        OnFailure::Rollback => "harm still takes it back".to_owned(),
+    }
 }
 
 /// What people are told where a job forbids going back.
@@ -298,6 +329,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
                 at: now,
                 reason: ending.reason.clone(),
                 why: ending.why.clone(),
+                unbegun: false,
             };
             draft.target.failed.insert(revision.clone(), failed);
         }
@@ -314,27 +346,40 @@ pub(super) fn begin(draft: &mut Draft<'_>, ending: Ending) {
     back_to_stable(draft, true);
 }
 
-/// Gives stable everything, unless stable cannot serve and the canary can.
-fn back_to_stable(draft: &mut Draft<'_>, begins: bool) -> Option<Why> {
-    let rollout = draft.target.rollout.clone()?;
-    let stable = draft.target.stable.clone()?;
-    let canary = rollout.revision.clone();
-    let kept = draft
-        .target
-        .traffic
-        .as_ref()
-        .is_some_and(|split| split.canary.is_some() && split.weight == Weight::FULL);
+/// Whether stable cannot serve and the canary can, on its way back.
+fn stable_broken(draft: &Draft<'_>, begins: bool) -> bool {
+    let (Some(rollout), Some(stable)) = (&draft.target.rollout, &draft.target.stable) else {
+        return false;
+    };
+    let canary = &rollout.revision;
+    let split = draft.target.traffic.as_ref();
+    let kept = split.is_some_and(|split| split.canary.is_some() && split.weight == Weight::FULL);
     let broken = if draft.swarm_problem().is_some() {
         // Not seen: whichever side was chosen last on the way back stays. A switch that is only now taken back was no
         // such choice.
         kept && !begins
     } else {
         draft.replicas() > 0
-            && draft.ready(&stable) == 0
-            && draft.ready(&canary) > 0
-            && draft.healthy_somewhere(&canary) > 0
+            && draft.ready(stable) == 0
+            && draft.ready(canary) > 0
+            && draft.healthy_somewhere(canary) > 0
     };
-    if broken && draft.routed() {
+    broken && draft.routed()
+}
+
+/// Whether the canary is all that serves while it is to be taken back.
+pub(super) fn kept_for_stable(draft: &Draft<'_>) -> bool {
+    let rollout = draft.target.rollout.as_ref();
+    rollout.is_some_and(|rollout| rollout.stage == Stage::RollingBack)
+        && stable_broken(draft, false)
+}
+
+/// Gives stable everything, unless stable cannot serve and the canary can.
+fn back_to_stable(draft: &mut Draft<'_>, begins: bool) -> Option<Why> {
+    let rollout = draft.target.rollout.clone()?;
+    let stable = draft.target.stable.clone()?;
+    let canary = rollout.revision.clone();
+    if stable_broken(draft, begins) {
         traffic::set(draft, &stable, Some(&canary), Weight::FULL);
         return Some(Why::StableBroken {
             why: rollout.ending.map(|e| e.why).unwrap_or_default(),
@@ -367,13 +412,15 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
         return Move::Again;
     };
     if let Some(why) = back_to_stable(draft, false) {
-        // Somebody wants a third revision, and the canary is all that serves: it takes stable's place.
-        let another = draft.target.wanted.as_ref().is_some_and(|wanted| {
-            *wanted != rollout.revision
-                && draft.target.stable.as_ref() != Some(wanted)
+        // Somebody wants a third revision, or said yes to this one, and the canary is all that serves: it takes stable's
+        // place.
+        let for_another = rollout.ending.as_ref().is_some_and(group::for_another);
+        let wanted = draft.target.wanted.as_ref().is_some_and(|wanted| {
+            draft.target.stable.as_ref() != Some(wanted)
                 && !draft.target.failed.contains_key(wanted)
+                && !(*wanted == rollout.revision && for_another)
         });
-        if another && matches!(why, Why::StableBroken { .. }) {
+        if wanted && matches!(why, Why::StableBroken { .. }) {
             super::rollout::switch(draft);
             return Move::Again;
         }
@@ -424,6 +471,7 @@ pub(super) fn close(draft: &mut Draft<'_>) {
         why: ending.why,
         thawed: rollout.thawed.clone(),
         words: rollout.words.clone(),
+        afterwards: Vec::new(),
     };
     gates::tell(draft, &rollout, &entry);
     let (severity, word) = match entry.outcome {

@@ -1,6 +1,6 @@
 //! The sentences and stable words of each [`Why`]. No sentence changes by itself with time: times in it are absolute.
 
-use fm_api::rollout::Held;
+use fm_api::rollout::{FailedGate, Held};
 use fm_api::status::reasons;
 use jiff::Timestamp;
 
@@ -29,6 +29,7 @@ impl Why {
             Why::Holding(_) => reasons::HOLDING,
             Why::Evidence(_) => reasons::EVIDENCE,
             Why::Inconclusive { .. } => reasons::INCONCLUSIVE,
+            Why::Harm { .. } => reasons::HARM_SHOWN,
             Why::Approval { .. } => reasons::APPROVAL,
             Why::Gate(_) => reasons::GATE,
             Why::Frozen { .. } => reasons::FROZEN,
@@ -86,6 +87,7 @@ impl Why {
             | Why::AgentBehind { .. }
             | Why::AgentGone { .. }
             | Why::Inconclusive { .. }
+            | Why::Harm { .. }
             | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::FirstFails { .. }
@@ -104,6 +106,7 @@ impl Why {
     pub fn waits_for_person(&self) -> bool {
         match self {
             Why::Inconclusive { .. }
+            | Why::Harm { .. }
             | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::InvalidSpec { .. }
@@ -172,6 +175,7 @@ impl Why {
             Why::Holding(at) => at.holding(),
             Why::Evidence(at) => at.evidence(),
             Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
+            Why::Harm { at, sentence } => at.harm(sentence),
             Why::Approval { at, role } => at.approval(role.as_deref()),
             Why::Gate(gate) => gate.sentence(),
             Why::Depends { waits } => format!("waits for {}", all_of(waits)),
@@ -193,8 +197,8 @@ impl Why {
                 message,
                 role,
             } => sentence_of_freeze(*until, message.as_deref(), role.as_deref()),
-            Why::Paused { by, why } => paused(by.as_deref(), why),
-            Why::FirstFails { why, .. } => format!("{FIRST_FAILS}: {}", plain(why)),
+            Why::Paused { by, why, gate } => paused(by.as_deref(), why, gate.as_ref()),
+            Why::FirstFails { why, asked, .. } => first_fails(why, *asked),
             Why::Switching { revision, cause } => {
                 format!("{revision} is stable now: {}", cause.sentence())
             }
@@ -244,8 +248,9 @@ impl Why {
                 revision,
                 why,
                 stable,
+                unbegun,
                 ..
-            } => failed(revision, why, stable.as_ref()),
+            } => failed(revision, why, stable.as_ref(), *unbegun),
             Why::Behind {
                 revision,
                 job,
@@ -269,7 +274,6 @@ const NO_AGENT: &str = "no HAProxy agent is alive; shares stay as they are until
 const NO_SLOT: &str = "waits for a place in HAProxy: earlier revisions of this release still drain";
 const AGENT_GONE: &str =
     "has gone and its HAProxy may still serve; shares do not rise until it is back";
-const FIRST_FAILS: &str = "the first revision does not come up and is kept trying";
 
 fn invalid(problems: &[String]) -> String {
     let problems = problems.join("; ");
@@ -295,27 +299,40 @@ fn blind(problem: &str) -> String {
     )
 }
 
-fn paused(by: Option<&str>, why: &str) -> String {
-    match by {
-        Some(by) => format!("paused by {by}: {}", plain(why)),
-        None => format!("stopped by a rule: {}; resume or abort", plain(why)),
+fn paused(by: Option<&str>, why: &str, gate: Option<&FailedGate>) -> String {
+    let why = plain(why);
+    match (by, gate) {
+        (Some(by), _) => format!("paused by {by}: {why}"),
+        (None, None) => format!("stopped by a rule: {why}; resume or abort"),
+        // Nobody's word passes a job.
+        (None, Some(gate)) if gate.job => format!("stopped by a gate: {why}; retry or abort"),
+        (None, Some(_)) => format!("stopped by a gate: {why}; retry, resume without it, or abort"),
+    }
+}
+
+fn first_fails(why: &str, asked: bool) -> String {
+    let why = plain(why);
+    if asked {
+        format!("the first revision goes no further: {why}; retry, or apply another")
+    } else {
+        format!("the first revision does not come up and is kept trying: {why}")
     }
 }
 
 fn broken(why: &str, canary: u32) -> String {
     format!(
         "it should be taken back ({}), but stable has no ready task and the canary has {canary}: \
-         the canary is kept until stable serves",
+         the canary is kept until stable serves; retry makes it stable instead",
         plain(why)
     )
 }
 
-fn failed(revision: &str, why: &str, stable: Option<&Stable>) -> String {
-    let first = first(stable);
-    format!(
-        "{first}{revision} was taken back and is not tried again by itself: {}",
-        plain(why)
-    )
+fn failed(revision: &str, why: &str, stable: Option<&Stable>, unbegun: bool) -> String {
+    let (first, why) = (first(stable), plain(why));
+    if unbegun {
+        return format!("{first}{revision} is not begun: {why}; retry begins it");
+    }
+    format!("{first}{revision} was taken back and is not tried again by itself: {why}")
 }
 
 fn serving(revision: &str, ready: u32, replicas: u32) -> String {

@@ -1,7 +1,7 @@
 //! Why a plan goes no further: a typed reason for each wait, rendered for people in [`super::texts`].
 
 use fm_api::quantity::{Span, Weight};
-use fm_api::rollout::Held;
+use fm_api::rollout::{FailedGate, Held};
 use fm_api::strategy::Kind;
 use jiff::Timestamp;
 
@@ -73,6 +73,13 @@ pub enum Why {
         /// Analysis' sentence.
         sentence: String,
     },
+    /// Harm is shown of a canary that is not taken back for it, and a person decides.
+    Harm {
+        /// Where.
+        at: At,
+        /// Analysis' sentence.
+        sentence: String,
+    },
     /// A person must agree.
     Approval {
         /// Where.
@@ -118,6 +125,8 @@ pub enum Why {
         by: Option<String>,
         /// Why.
         why: String,
+        /// The gate that failed, if that is the rule.
+        gate: Option<FailedGate>,
     },
     /// Somebody asked that nothing be touched for a while.
     Held {
@@ -132,6 +141,8 @@ pub enum Why {
         reason: String,
         /// The sentence.
         why: String,
+        /// A gate failed, which is not asked again by itself.
+        asked: bool,
     },
     /// The canary is stable now, and not yet on every live agent.
     Switching {
@@ -210,6 +221,8 @@ pub enum Why {
         why: String,
         /// Stable's tasks; absent: there is no stable revision.
         stable: Option<Stable>,
+        /// Somebody said so before it began.
+        unbegun: bool,
     },
     /// The spec's revision is older than what a job has done for good.
     Behind {

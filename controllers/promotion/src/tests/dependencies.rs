@@ -20,6 +20,7 @@ fn upstream(change: impl FnOnce(&mut Target)) -> Other {
     Other {
         key: ReleaseKey::new("default", "api"),
         generation: Some(2),
+        invalid: false,
         target: Some(target),
     }
 }
@@ -46,6 +47,7 @@ fn a_preview_serves_what_its_manifest_says_as_long_as_it_is_up() {
     let other = |seen: &Sim| Other {
         key: ReleaseKey::new("default", "api"),
         generation: Some(1),
+        invalid: false,
         target: seen.world.target.clone(),
     };
     seen.promote();
@@ -71,6 +73,7 @@ fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
             reason: "CrashLoop".to_owned(),
             why: "it crashes".to_owned(),
+            unbegun: false,
         };
         let wanted = target.wanted.clone().unwrap();
         target.failed.insert(wanted, failed);
@@ -103,6 +106,7 @@ fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
                     ports: Vec::new(),
                     side: None,
                     adopt: None,
+                    aborted: None,
                 });
             }),
             "whose image is being resolved",

@@ -8,8 +8,8 @@ use fm_api::gates::GateVerdict;
 use fm_api::operation::Verb;
 use fm_api::quantity::Span;
 use fm_api::release::OnFailure;
-use fm_api::rollout::{Outcome, Stage};
-use fm_api::status::reasons;
+use fm_api::rollout::{Outcome, Pause, Rollout, Stage};
+use fm_api::status::{Phase, reasons};
 use fm_api::verdict::Decision;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -17,7 +17,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::chaos::{Act, act, calm, perform, strategy};
 use super::experiments::experiment;
 use super::gates::job;
-use super::sim::Sim;
+use super::sim::{Sim, release};
+use super::stopped::{by_a_job, by_a_webhook, in_spite_of_harm};
 
 /// So many walks of so many acts.
 const WALKS: usize = 210;
@@ -57,7 +58,63 @@ fn state(sim: &Sim) -> Option<String> {
         ", first"
     };
     let held = if target.held.is_some() { ", held" } else { "" };
-    Some(format!("{kind} {}{stable}{held}", status.reason))
+    let said = target.rollout.as_ref().map_or_else(String::new, said);
+    Some(format!("{kind} {}{stable}{held}{said}", status.reason))
+}
+
+/// What people and rules have said of a rollout, as far as it acts.
+fn said(rollout: &Rollout) -> String {
+    let by = |pause: &Pause| match (&pause.by, &pause.gate) {
+        (Some(_), _) => "a person",
+        (None, None) => "a rule",
+        (None, Some(gate)) if gate.job => "a job",
+        (None, Some(_)) => "a webhook",
+    };
+    let paused = rollout.paused.as_ref().map(by);
+    let mut said = paused.map_or_else(String::new, |by| format!(", paused by {by}"));
+    for (so, word) in [
+        (rollout.overruled, ", overruled"),
+        (rollout.full && !rollout.warm, ", full"),
+        (rollout.warm, ", warm"),
+    ] {
+        said.push_str(if so { word } else { "" });
+    }
+    said
+}
+
+/// Where the next move is nobody's but time's and the world's, those alone bring it to rest, or to where a person is called.
+fn comes_to_rest(from: &Sim) {
+    let mut sim = from.clone();
+    sim.world.operations.clear();
+    let edges: Vec<String> = sim.world.haproxy.keys().cloned().collect();
+    sim.world.live.extend(edges);
+    sim.world.live.insert("edge".to_owned());
+    sim.dead.clear();
+    sim.open = 0;
+    for _ in 0..60 {
+        sim.settle();
+        let Some(status) = &sim.world.status else {
+            return;
+        };
+        let rests = status.phase == Phase::Over
+            || (status.phase == Phase::Healthy && status.reason != reasons::EXPERIMENT);
+        if rests || status.waits_for_person {
+            return;
+        }
+        sim.gates(GateVerdict::Yes);
+        sim.verdict(Decision::Promote);
+        for name in ["cache", "next"] {
+            sim.trial(name, Decision::Promote);
+        }
+        sim.settle();
+        if let Some(at) = sim.next_look.filter(|at| *at > sim.now) {
+            sim.now = at;
+        }
+    }
+    panic!(
+        "it never comes to rest: {:?} {:?}",
+        sim.world.status, sim.world.target
+    );
 }
 
 fn ask(sim: &mut Sim, (verb, all, thaws, role): (Verb, bool, bool, &str)) -> String {
@@ -149,6 +206,13 @@ fn retried(from: &Sim, ends: &mut BTreeMap<String, u32>) {
 
 /// Where a walk begins: with nothing, at rest, or where chance seldom comes.
 fn start(walk: usize) -> Sim {
+    match walk % 35 {
+        10 => return by_a_job(),
+        17 => return by_a_webhook(),
+        24 => return in_spite_of_harm(),
+        31 => return back_to_warm(),
+        _ => {}
+    }
     let kind = u8::try_from(walk % 3).unwrap();
     let mut first = strategy(kind, "good:0");
     first.spec.on_failure = match walk % 4 {
@@ -255,6 +319,22 @@ fn start(walk: usize) -> Sim {
     sim
 }
 
+/// Back at what served before, and no agent has taken that in.
+fn back_to_warm() -> Sim {
+    let mut first = release("good:1");
+    first.spec.strategy.canary.as_mut().unwrap().keep_previous = Span::secs(600);
+    let mut sim = Sim::serving(first);
+    sim.image("good:2");
+    sim.settle();
+    sim.ask(Verb::Promote, true);
+    sim.settle();
+    sim.image("good:1");
+    sim.promote();
+    sim.swarm(u32::MAX);
+    sim.promote();
+    sim
+}
+
 #[test]
 fn every_operation_is_answered_within_the_laws_in_every_state() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -277,6 +357,7 @@ fn every_operation_is_answered_within_the_laws_in_every_state() {
             if !seen.insert(state) {
                 continue;
             }
+            comes_to_rest(&sim);
             for what in ASKED {
                 let accepted = one(&sim, what);
                 *answers.entry((format!("{what:?}"), accepted)).or_default() += 1;
@@ -323,8 +404,16 @@ fn every_operation_is_answered_within_the_laws_in_every_state() {
         reasons::EXPERIMENT,
         reasons::EXPERIMENT_RUNS,
         reasons::DELETING,
+        reasons::HARM_SHOWN,
         ", first",
         ", held",
+        ", paused by a person",
+        ", paused by a rule",
+        ", paused by a job",
+        ", paused by a webhook",
+        ", overruled",
+        ", full",
+        ", warm",
     ] {
         if !reached(reason) {
             missing.push(reason.to_owned());

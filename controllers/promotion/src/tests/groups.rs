@@ -47,6 +47,7 @@ impl Group {
             Some(Other {
                 key: ReleaseKey::new("default", NAMES[index]),
                 generation: Some(spec.generation),
+                invalid: spec.body.is_err(),
                 target: sim.world.target.clone(),
             })
         });
@@ -152,7 +153,7 @@ fn a_release_whose_manifest_did_not_change_holds_up_nobody() {
 fn what_holds_one_up_is_told_by_the_others() {
     type Change = fn(&mut Sim);
     let cases: [(Change, &str); 5] = [
-        (|sim| sim.spoil(), "whose change was not looked at yet"),
+        (|sim| sim.spoil(), "whose stored spec cannot be used"),
         (|sim| _ = sim.ask(Verb::Pause, false), "which is paused"),
         (|sim| _ = sim.ask(Verb::Hold, false), "which is held"),
         (
@@ -404,7 +405,11 @@ fn calm(group: &mut Group) {
         for verb in [Verb::EndHold, Verb::Abort] {
             sim.ask(verb, false);
         }
-        sim.image(&format!("good:last-{one}"));
+    }
+    // What is applied before an abort is answered does not begin.
+    for one in 0..group.0.len() {
+        group.sees(one).promote();
+        group.0[one].image(&format!("good:last-{one}"));
     }
     for _ in 0..25 {
         // A job that was begun comes to its end, also when nobody asks for it any more.

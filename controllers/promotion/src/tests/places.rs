@@ -1,6 +1,8 @@
 //! Places in a rollout that many tests begin from.
 
+use fm_api::operation::Verb;
 use fm_api::rollout::{Outcome, Stage};
+use fm_api::status::reasons;
 
 use super::sim::{Sim, release};
 
@@ -32,4 +34,17 @@ pub(super) fn at_last_step() -> Sim {
 pub(super) fn ended(sim: &Sim) -> (Outcome, String) {
     let entry = sim.target().history.last().unwrap();
     (entry.outcome, entry.reason.clone())
+}
+
+/// To be taken back, where stable has no task that serves.
+pub(super) fn broken_stable() -> Sim {
+    let mut sim = at_first_step();
+    let stable = sim.target().stable.clone().unwrap();
+    sim.dead.insert(stable, 4);
+    sim.swarm(u32::MAX);
+    sim.agents();
+    sim.ask(Verb::Abort, false);
+    sim.settle();
+    assert_eq!(sim.status().reason, reasons::STABLE_BROKEN);
+    sim
 }

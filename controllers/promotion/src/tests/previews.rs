@@ -7,6 +7,8 @@ use fm_api::release::{OnFailure, Release};
 use fm_api::rollout::{Outcome, PreviewTarget};
 use fm_api::status::{Phase, reasons};
 use fm_api::strategy::{Preview, PreviewMatch, Strategy};
+use fm_api::target::Target;
+use jiff::Timestamp;
 
 use super::places::ended;
 use super::sim::{Sim, release};
@@ -30,6 +32,37 @@ pub(super) fn preview(image: &str) -> Release {
         ..Strategy::default()
     };
     release
+}
+
+/// A preview never stands in the split, and none leads anywhere after its time.
+pub(super) fn law(new: &Target, now: Timestamp) {
+    for (revision, preview) in &new.previews {
+        let named = [&new.stable, &new.canary]
+            .into_iter()
+            .flatten()
+            .any(|r| r == revision);
+        assert!(!named && new.revisions.contains_key(revision), "{revision}");
+        if let Some(split) = &new.traffic {
+            assert!(!split.shares().contains_key(revision));
+        }
+        let shut = preview.hosts.is_empty() && preview.match_rules.is_empty();
+        assert!(
+            preview.side.is_none() || shut,
+            "nothing but a share leads to a side"
+        );
+        assert!(if new.held.is_some() {
+            true
+        } else if preview.closed {
+            shut
+        } else {
+            now < preview.until && !new.deleting
+        });
+    }
+    let mut hosts: Vec<_> = new.previews.values().flat_map(|p| &p.hosts).collect();
+    let all = hosts.len();
+    hosts.sort();
+    hosts.dedup();
+    assert_eq!(hosts.len(), all, "each host leads to one");
 }
 
 fn of<'a>(sim: &'a Sim, image: &str) -> Option<&'a PreviewTarget> {

@@ -7,7 +7,9 @@ use fm_api::keys::ReleaseKey;
 use fm_api::operation::{Operation, Verb};
 use fm_api::quantity::Span;
 use fm_api::release::Release;
+use fm_api::rollout::Settings;
 use fm_api::status::{OperationAnswer, Status};
+use fm_api::target::Target;
 use tokio::time::Instant;
 
 use crate::cli::{self, Output, Promote, Rollout, RolloutStatus, Undo};
@@ -91,16 +93,30 @@ async fn abort(session: &Session, options: cli::Abort) -> Result<Exit> {
         id: options.id,
     };
     let Some(name) = options.name else {
-        let running = |view: &View| {
-            let target = view.target.as_ref();
-            target.is_some_and(|target| {
-                let rolls = target.stable.is_some() && target.rollout.is_some();
-                rolls || target.experimenting().is_some()
-            })
-        };
-        return everywhere(session, options.all_namespaces, running, &asked).await;
+        let moves = |view: &View| view.target.as_ref().is_some_and(moves);
+        return everywhere(session, options.all_namespaces, moves, &asked).await;
     };
     ask(session, &name, &asked).await
+}
+
+/// Whether anything is on its way beside stable, or waits to be. A preview is not: only who asks for it reaches it.
+fn moves(target: &Target) -> bool {
+    let Some(stable) = &target.stable else {
+        return false;
+    };
+    if target.rollout.is_some() || target.experimenting().is_some() {
+        return true;
+    }
+    let preview = |settings: &Settings| settings.preview.is_some();
+    if target.settings.as_ref().is_some_and(preview) {
+        return false;
+    }
+    let resolves = target.resolve.as_ref().filter(|asked| asked.side.is_none());
+    if let Some(asked) = resolves {
+        return asked.aborted.is_none();
+    }
+    let waits = |wanted| wanted != stable && !target.failed.contains_key(wanted);
+    target.wanted.as_ref().is_some_and(waits)
 }
 
 /// `frctl hold`.
@@ -354,4 +370,56 @@ async fn undo(session: &Session, options: &Undo) -> Result<Exit> {
     let result: ApplyResult = typed(client.post(&path, &request).await?)?;
     super::edit::say(session, &key, &before, &result)?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use fm_api::keys::RevisionId;
+    use fm_api::rollout::Failed;
+    use fm_api::target::{Resolve, Target};
+
+    use super::moves;
+
+    #[test]
+    fn an_abort_of_all_is_for_what_waits_to_begin_too() {
+        let id = |id: &str| Some(RevisionId::new(id));
+        let rests = Target {
+            stable: id("aaaaaaaaaa"),
+            wanted: id("aaaaaaaaaa"),
+            ..Target::default()
+        };
+        assert!(!moves(&rests));
+        let mut waits = Target {
+            wanted: id("bbbbbbbbbb"),
+            ..rests.clone()
+        };
+        assert!(moves(&waits), "for another release, its group, or a place");
+        let failed = Failed {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            reason: String::new(),
+            why: String::new(),
+            unbegun: true,
+        };
+        let wanted = waits.wanted.clone().unwrap();
+        waits.failed.insert(wanted, failed.clone());
+        assert!(!moves(&waits));
+        let workload = serde_json::from_value(serde_json::json!({ "image": "shop:2" })).unwrap();
+        let mut resolves = rests.clone();
+        resolves.resolve = Some(Resolve {
+            generation: 2,
+            workload,
+            ports: Vec::new(),
+            side: None,
+            adopt: None,
+            aborted: None,
+        });
+        assert!(moves(&resolves));
+        resolves.resolve.as_mut().unwrap().aborted = Some(failed);
+        assert!(!moves(&resolves));
+        let first = Target {
+            stable: None,
+            ..waits
+        };
+        assert!(!moves(&first), "there is nothing to go back to");
+    }
 }

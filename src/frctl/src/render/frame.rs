@@ -129,6 +129,16 @@ fn head(view: &View, look: &Look) -> Vec<String> {
     lines
 }
 
+/// An abort is forced where a job has done something for good.
+fn abort(view: &View) -> &'static str {
+    let target = view.target.as_ref();
+    let ran = target.and_then(|target| target.ran.get(&target.rollout.as_ref()?.revision));
+    match ran.is_some_and(|ran| ran.irreversible.is_some()) {
+        true => "abort --force",
+        false => "abort",
+    }
+}
+
 /// What a person can say now.
 pub(crate) fn person(view: &View, status: &Status) -> String {
     let name = if view.namespace == "default" {
@@ -140,13 +150,8 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         Phase::Paused if status.reason == reasons::HELD => {
             format!("waits for you: `frctl hold {name} --end`, or until its time is over")
         }
-        // Nothing stopped it that could be resumed.
-        Phase::Paused if status.reason == reasons::INCONCLUSIVE => {
-            format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
-        }
-        Phase::Paused => {
-            format!("waits for you: `frctl rollout resume {name}` or `frctl rollout abort {name}`")
-        }
+        Phase::Paused => paused(view, status, &name),
+        Phase::Invalid => "waits for you: apply a manifest that can be used".to_owned(),
         Phase::Degraded if status.reason == reasons::TAKEN_BACK_WITH_GROUP => {
             "waits for you: `frctl rollout retry`, or another image, of the one that failed"
                 .to_owned()
@@ -171,7 +176,22 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         | Phase::Over => {
             format!("waits for you: `frctl rollout promote {name}` or `frctl rollout abort {name}`")
         }
-        Phase::Invalid => "waits for you: apply a manifest that can be used".to_owned(),
+    }
+}
+
+/// What a rollout that stands still waits for, of whatever stopped it.
+fn paused(view: &View, status: &Status, name: &str) -> String {
+    let rollout = view.target.as_ref().and_then(|target| target.rollout.as_ref());
+    let gate = rollout.and_then(|run| run.paused.as_ref()?.gate.as_ref());
+    let abort = abort(view);
+    // Nothing stopped it that could be resumed.
+    let passes = status.reason == reasons::INCONCLUSIVE || status.reason == reasons::HARM_SHOWN;
+    let instead = format!("`frctl rollout {abort} {name}`");
+    match gate {
+        _ if passes => format!("waits for you: `frctl rollout promote {name}` or {instead}"),
+        Some(gate) if gate.job => format!("waits for you: `frctl rollout retry {name}` or {instead}"),
+        Some(_) => format!("waits for you: `frctl rollout retry {name}`, `resume` without it, or `{abort}`"),
+        None => format!("waits for you: `frctl rollout resume {name}` or {instead}"),
     }
 }
 

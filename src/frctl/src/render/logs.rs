@@ -88,7 +88,7 @@ pub(crate) fn revision_of_old(
         for entry in past {
             let lines = wrap(&clean(&entry.why), look.columns());
             out.push_str(&format!("\n{}: {}\n", entry.reason, lines.join("\n")));
-            for word in &entry.words {
+            for word in entry.words.iter().chain(&entry.afterwards) {
                 let lines = wrap(&said(word, look), look.columns());
                 out.push_str(&format!("{}\n", lines.join("\n")));
             }

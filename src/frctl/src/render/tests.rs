@@ -164,6 +164,7 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
         side: None,
         ports: vec![8080],
         adopt: None,
+        aborted: None,
     });
     assert_eq!(
         wait::ended(&resolving, 4),
@@ -250,6 +251,71 @@ fn what_a_person_is_told_to_do_can_be_done() {
         ..view.status.clone().unwrap()
     };
     assert!(person(&view, &status).contains("`frctl rollout restart shop`"));
+}
+
+#[test]
+fn the_next_command_is_one_that_is_not_refused() {
+    use fm_api::rollout::{FailedGate, Pause, Ran};
+    let says = |phase, reason: &str, gate: Option<bool>, migrated: bool| {
+        let mut view = view("canary");
+        let target = view.target.as_mut().unwrap();
+        let strategy = &view.release.as_ref().unwrap().spec.strategy;
+        let mut rollout: fm_api::rollout::Rollout = serde_json::from_value(serde_json::json!({
+            "revision": target.stable, "generation": 4, "step": 0, "stage": "holding",
+            "startedAt": "2026-03-06T08:30:00Z", "stageSince": "2026-03-06T08:30:00Z",
+            "progress": { "at": "2026-03-06T08:30:00Z", "ready": 1 }, "progressDeadline": "10m",
+            "plan": fm_api::strategy::Course::of(strategy),
+        }))
+        .unwrap();
+        rollout.paused = gate.map(|job| Pause {
+            at: rollout.started_at,
+            by: None,
+            why: String::new(),
+            gate: Some(FailedGate {
+                id: "id".to_owned(),
+                name: "smoke".to_owned(),
+                job,
+            }),
+        });
+        let ran = Ran {
+            irreversible: migrated.then(|| "migrate".to_owned()),
+            ..Ran::default()
+        };
+        target.ran.insert(rollout.revision.clone(), ran);
+        target.rollout = Some(rollout);
+        let status = view.status.as_mut().unwrap();
+        (status.phase, status.reason) = (phase, reason.to_owned());
+        let status = status.clone();
+        super::person(&view, &status)
+    };
+    for (said, told) in [
+        (
+            says(Phase::Paused, "Paused", None, false),
+            ["resume shop", "abort shop"],
+        ),
+        (
+            says(Phase::Paused, "Paused", Some(true), true),
+            ["retry shop", "abort --force shop"],
+        ),
+        (
+            says(Phase::Paused, "Paused", Some(false), false),
+            ["retry shop", "`resume` without it"],
+        ),
+        (
+            says(Phase::Paused, "Inconclusive", None, false),
+            ["promote shop", "abort shop"],
+        ),
+        (
+            says(Phase::Paused, "HarmShown", None, false),
+            ["promote shop", "abort shop"],
+        ),
+        (
+            says(Phase::Invalid, "InvalidSpec", None, false),
+            ["apply a manifest", "can be used"],
+        ),
+    ] {
+        assert!(told.iter().all(|part| said.contains(part)), "{said}");
+    }
 }
 
 fn example(text: &str) -> fm_api::release::Release {

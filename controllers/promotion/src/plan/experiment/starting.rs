@@ -67,6 +67,7 @@ fn wanted(draft: &Draft<'_>, name: &str) -> Option<Resolve> {
         ports: record.ports.clone(),
         side: Some(name.to_owned()),
         adopt: None,
+        aborted: None,
     })
 }
 

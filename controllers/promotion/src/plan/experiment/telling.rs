@@ -2,6 +2,8 @@
 
 use fm_api::experiment::{BASELINE, SideResult, SideTarget};
 
+use fm_api::verdict::Decision;
+
 use super::super::draft::Draft;
 use super::super::phrases::clock;
 use super::super::why::{ExperimentUp, Why};
@@ -25,6 +27,16 @@ pub(in super::super) fn why(draft: &Draft<'_>) -> Option<Why> {
         failed: names(Some(SideResult::Failed)),
         open: names(None),
     })))
+}
+
+/// A candidate that harms and still has its share, since nothing moves.
+pub(in super::super) fn harm(draft: &Draft<'_>) -> Option<String> {
+    let mut sides = draft.target.experimenting()?.sides.iter();
+    sides.find_map(|side| {
+        let verdict = verdict(draft, side).filter(|_| side.shared)?;
+        (verdict.decision == Decision::Rollback)
+            .then(|| format!("{}: {}", side.name, verdict.sentence))
+    })
 }
 
 /// One sentence on a side as it is now.

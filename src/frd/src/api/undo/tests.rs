@@ -42,6 +42,7 @@ fn promoted(number: u64, outcome: Outcome) -> HistoryEntry {
         why: String::new(),
         thawed: None,
         words: Vec::new(),
+        afterwards: Vec::new(),
     }
 }
 
@@ -131,6 +132,7 @@ fn a_failed_one_is_refused_unless_it_serves() {
         at: Timestamp::UNIX_EPOCH,
         reason: String::new(),
         why: "20 % errors".to_owned(),
+        unbegun: false,
     };
     let mut target = target(3, 3, &[]);
     target.failed = BTreeMap::from([(id(2), failed)]);
