@@ -48,6 +48,8 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
     let mut yaml = serde_saphyr::Options::default();
     // `mode: 0440` is octal to Compose.
     yaml.legacy_octal_numbers = true;
+    // And `yes` is a text where a text may stand.
+    yaml.strict_booleans = true;
     let mut file: Value = serde_saphyr::from_str_with_options(text, yaml)
         .map_err(|error| format!("it cannot be read: {error}"))?;
     let mut notes = Vec::new();
@@ -295,6 +297,9 @@ mod tests {
             ("/configs/1/target", json!("/etc/page")),
             ("/configs/1/uid", json!("5")),
             ("/env/MODE", json!("420")),
+            ("/env/ON", json!("yes")),
+            ("/env/TWO", json!("2")),
+            ("/tty", json!(true)),
             ("/readOnly", json!(true)),
             ("/hosts", json!({ "db": "10.0.0.7" })),
             (

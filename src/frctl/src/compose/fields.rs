@@ -3,11 +3,14 @@
 use fm_api::quantity::Span;
 use serde_json::{Map, Value, json};
 
-/// A text, or a number or a truth value as one.
+/// A text, or a number or a truth value as one: `2.0` is 2 to Compose.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            Some(float.map_or_else(|| number.to_string(), |float| float.to_string()))
+        }
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
@@ -67,9 +70,9 @@ pub(super) fn pairs(value: &Value, mut left: impl FnMut(&str)) -> Map<String, Va
 
 /// A truth value, also where it is written as text.
 pub(super) fn truth(value: &Value) -> Option<bool> {
-    match text(value)?.as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
+    match text(value)?.to_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" => Some(true),
+        "false" | "no" | "n" | "off" => Some(false),
         _ => None,
     }
 }

@@ -227,6 +227,12 @@ pub(super) fn of_running(
         ));
         return Some((planned("running rollout", what), true));
     }
+    if target.stable.is_none() {
+        what.push(format!(
+            "{name} serves nothing yet: it goes, and the new one is the first"
+        ));
+        return Some((planned("running rollout", what), false));
+    }
     match locked {
         Some(job) if stable => what.push(format!(
             "{name} stops where it is, and a person decides: what its job {job} did cannot be undone"

@@ -162,6 +162,23 @@ fn a_new_revision_waits_is_refused_or_takes_the_place_of_the_one_on_trial() {
 }
 
 #[test]
+fn a_first_revision_that_does_not_serve_yet_gives_way() {
+    let mut world = World::new();
+    world.target.as_object_mut().unwrap().remove("stable");
+    let mut after = manifest("shop:4");
+    after.spec.on_new_revision = OnNewRevision::Queue;
+    let said = world.told(&after);
+    assert!(
+        said.contains("serves nothing yet: it goes, and the new one is the first"),
+        "{said}"
+    );
+    assert!(
+        said.contains("nothing is compared") && !said.contains("step 1"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_failed_what_is_behind_and_what_is_warm_takes_no_step() {
     let mut world = World::new().quiet();
     let (first, last) = (world.records[0].id.clone(), world.records[2].id.clone());
