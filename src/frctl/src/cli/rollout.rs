@@ -15,9 +15,9 @@ pub(crate) enum Rollout {
     History(History),
     /// Let it pass what it waits for
     Promote(Promote),
-    /// Take the canary back; with --all every canary
+    /// Take the canary back, or keep from beginning what waits; with --all every one
     Abort(Abort),
-    /// Try a failed or aborted revision again, from the first step
+    /// Try again what failed, from the first step; or the gate alone that stopped it
     Retry(Operation),
     /// Stop where it is
     Pause(Operation),

@@ -168,6 +168,9 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
                 Some(_) => format!(
                     "waits for you: `frctl rollout retry {name}`, `resume` without it, or `{abort}`"
                 ),
+                None if status.reason != reasons::PAUSED => {
+                    format!("waits for you: apply another image, or `frctl rollout {abort} {name}`")
+                }
                 None => format!(
                     "waits for you: `frctl rollout resume {name}` or `frctl rollout {abort} {name}`"
                 ),

@@ -268,6 +268,10 @@ fn the_next_command_is_one_that_is_not_refused() {
             ["promote shop", "abort shop"],
         ),
         (
+            says(Phase::Paused, "CrashLoop", None, false),
+            ["apply another image", "abort shop"],
+        ),
+        (
             says(Phase::Invalid, "InvalidSpec", None, false),
             ["apply a manifest", "can be used"],
         ),
