@@ -6,7 +6,7 @@ PROFILE ?= dev
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 export PROFILE_DIR := $(if $(filter release,$(PROFILE)),release,debug)
-PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs controllers/*/src/*/plan.rs controllers/*/src/*/plan/*.rs)
+PLANS := $(wildcard controllers/*/src/plan.rs controllers/*/src/plan/*.rs controllers/*/src/plan/*/*.rs controllers/*/src/*/plan.rs controllers/*/src/*/plan/*.rs)
 DENY_VERSION := 0.20.2
 
 .PHONY: help setup build demo up down check purity schemas deny test bench sim sim-stats fuzz clean

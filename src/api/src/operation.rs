@@ -59,9 +59,9 @@ const fn is_false(flag: &bool) -> bool {
 pub enum Verb {
     /// Pass one wait; with `full`, all of them.
     Promote,
-    /// Take the canary back.
+    /// Take the canary back; or keep from beginning what is asked for and has not begun.
     Abort,
-    /// Try a failed or aborted revision again, from the first step.
+    /// Try a failed or aborted revision again, from the first step; of a rollout that a gate has stopped, ask that gate again.
     Retry,
     /// Stop where it is.
     Pause,

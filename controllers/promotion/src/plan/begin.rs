@@ -11,7 +11,9 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, switch};
 use super::why::Why;
-use super::{dependencies, experiment, gates, group, preview, removal, routing, taking_back};
+use super::{
+    dependencies, experiment, failing, gates, group, preview, removal, routing, taking_back,
+};
 
 /// No rollout runs: begins the one that the spec wants, if any.
 pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
@@ -266,7 +268,7 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
         switch(draft);
         return Move::Again;
     }
-    match taking_back::failure(draft) {
+    match failing::failure(draft) {
         Some(ending) => Move::Wait(Why::FirstFails {
             reason: ending.reason,
             why: ending.why,

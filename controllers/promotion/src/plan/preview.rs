@@ -20,7 +20,7 @@ use fm_api::target::RevisionTarget;
 use super::draft::{Draft, after};
 use super::rollout::Move;
 use super::why::{PreviewUp, Scaling, Why};
-use super::{removal, taking_back};
+use super::{failing, removal};
 
 /// Whether the spec asks for previews.
 pub(super) fn asked_for(draft: &Draft<'_>) -> bool {
@@ -161,7 +161,7 @@ pub(super) fn watch(draft: &mut Draft<'_>, revision: &RevisionId) {
         preview.came_up |= up;
         let ready = draft.ready(revision);
         let healthy = healthy(draft, revision, &preview).unwrap_or(ready);
-        preview.progress = taking_back::progressed(&preview.progress, now, ready, healthy, !up);
+        preview.progress = failing::progressed(&preview.progress, now, ready, healthy, !up);
     }
     draft.target.previews.insert(revision.clone(), preview);
 }
@@ -231,7 +231,7 @@ pub(super) fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<En
         why,
     };
     if draft.ready(revision) < needed(draft, revision)
-        && let Some(why) = taking_back::crashes(draft, revision, preview.failed_before)
+        && let Some(why) = failing::crashes(draft, revision, preview.failed_before)
     {
         return Some(ends(reasons::CRASH_LOOP, why));
     }
@@ -241,7 +241,7 @@ pub(super) fn failure(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<En
         draft.wake(deadline);
         return None;
     }
-    let says = taking_back::says(draft, revision);
+    let says = failing::says(draft, revision);
     let says = says.unwrap_or_else(|| "neither Docker nor HAProxy says why".to_owned());
     let why = format!("no progress of tasks for {limit}: {says}");
     Some(ends(reasons::PROGRESS_DEADLINE, why))
@@ -430,8 +430,8 @@ fn stands(draft: &mut Draft<'_>, revision: &RevisionId) -> Why {
             needed: draft.replicas(),
             ready: draft.ready(revision),
             healthy: healthy(draft, revision, preview),
-            says: taking_back::says(draft, revision),
-            no_node: taking_back::no_node(draft, revision),
+            says: failing::says(draft, revision),
+            no_node: failing::no_node(draft, revision),
             deadline: limit
                 .filter(|_| !preview.came_up)
                 .map(|limit| after(preview.progress.at, limit)),

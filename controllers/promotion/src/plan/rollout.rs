@@ -2,21 +2,22 @@
 //!
 //! The first revision takes the same way with nothing to compare it with: it scales, and becomes stable.
 
-use fm_api::criteria::{Analysis, OnInconclusive};
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
-use fm_api::release::{Approval, Require};
+use fm_api::release::Approval;
 use fm_api::rollout::{Rollout, Stage, Wait};
 use fm_api::status::reasons;
 use fm_api::strategy::Kind;
 use fm_api::target::{AnalysisTarget, StepNow};
-use fm_api::verdict::{Decision, Measured, Reason, Standing};
 
 use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
-use super::{begin, gates, group, hold, intake, removal, routing, surge, taking_back, traffic};
+use super::{
+    begin, evidence, failing, gates, group, hold, intake, removal, routing, surge, taking_back,
+    traffic,
+};
 
 /// Whether there is more to decide with what is seen now.
 pub(super) enum Move {
@@ -64,12 +65,12 @@ fn one(draft: &mut Draft<'_>) -> Move {
         Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding => {}
     }
     keep_capacity(draft);
-    taking_back::watch_progress(draft);
+    failing::watch_progress(draft);
     if draft.target.stable.is_none() {
         return begin::first(draft);
     }
     let overruled = draft.target.rollout.as_ref().is_some_and(|r| r.overruled);
-    if let Some(ending) = taking_back::failure(draft)
+    if let Some(ending) = failing::failure(draft)
         && !overruled
     {
         return taking_back::fail(draft, ending, None);
@@ -98,11 +99,26 @@ fn one(draft: &mut Draft<'_>) -> Move {
     {
         return routing::instead(draft, why);
     }
-    match stage {
+    let moves = match stage {
         Stage::Preparing => gates::preparing(draft),
         Stage::Scaling => scaling(draft),
         Stage::Shifting => shifting(draft),
         Stage::Holding | Stage::Draining | Stage::RollingBack => holding(draft),
+    };
+    match moves {
+        // Nothing will come of waiting, and nothing takes it back: a person must know.
+        Move::Wait(Why::Scaling(_)) if overruled => spared(draft, moves),
+        Move::Wait(_) | Move::Again => moves,
+    }
+}
+
+fn spared(draft: &mut Draft<'_>, moves: Move) -> Move {
+    match failing::of_tasks(draft) {
+        Some(ending) => Move::Wait(Why::Spared {
+            reason: ending.reason,
+            why: ending.why,
+        }),
+        None => moves,
     }
 }
 
@@ -162,11 +178,9 @@ pub(super) fn missing(draft: &Draft<'_>, rollout: &Rollout) -> Why {
         needed: draft.needed(rollout),
         ready: draft.ready(revision),
         healthy: draft.healthy(revision),
-        says: taking_back::says(draft, revision),
-        no_node: taking_back::no_node(draft, revision),
-        deadline: rollout
-            .blind_since
-            .is_none()
+        says: failing::says(draft, revision),
+        no_node: failing::no_node(draft, revision),
+        deadline: (rollout.blind_since.is_none() && !rollout.overruled)
             .then(|| after(rollout.progress.at, rollout.progress_deadline)),
     })
 }
@@ -324,8 +338,8 @@ fn holding(draft: &mut Draft<'_>) -> Move {
         draft.wake(until);
         return Move::Wait(Why::Holding(at(Some(until))));
     }
-    if !evidence_given(draft) {
-        return Move::Wait(await_evidence(draft, at(None)));
+    if !evidence::given(draft) {
+        return Move::Wait(evidence::awaited(draft, at(None)));
     }
     if step.approval.is_some() && !passed(Wait::Approval) {
         return Move::Wait(Why::Approval {
@@ -354,97 +368,6 @@ fn holding(draft: &mut Draft<'_>) -> Move {
     }
     enter(draft, Stage::Scaling);
     Move::Again
-}
-
-/// Whether the step has the evidence it needs; the last one always needs it.
-pub(super) fn evidence_given(draft: &Draft<'_>) -> bool {
-    let (Some(rollout), Some(settings)) = (&draft.target.rollout, draft.settings()) else {
-        return true;
-    };
-    let last = rollout.step + 1 >= rollout.plan.steps.len();
-    let asked = rollout
-        .plan
-        .steps
-        .get(rollout.step)
-        .is_some_and(|step| step.require == Some(Require::NonInferior));
-    let judged = !settings.analysis.disabled;
-    let switched = last && rollout.plan.kind == Kind::BlueGreen;
-    if judged && (!last || switched) && !step_measured(draft, rollout, &settings.analysis) {
-        return false;
-    }
-    if switched {
-        // Nobody serves beside it any more: there is nothing to compare it with, only limits and metrics of its own.
-        return true;
-    }
-    let needed = (last || asked) && judged;
-    if !needed || rollout.full || rollout.passed.contains(&Wait::Evidence) {
-        return true;
-    }
-    let promote = settings.analysis.on_inconclusive == OnInconclusive::Promote;
-    let Some(verdict) = draft.verdict() else {
-        return false;
-    };
-    match verdict.decision {
-        Decision::Promote => true,
-        Decision::Inconclusive => promote,
-        // Time is still missing, evidence is not; and only the last promotion needs the bake.
-        Decision::Wait => !last && matches!(verdict.reason, Reason::Baking | Reason::Holding),
-        Decision::Rollback => false,
-    }
-}
-
-/// Whether the metrics that are measured in this step alone have passed, or a person or the manifest passes them. After
-/// a switch those that are measured all the time must have, too.
-fn step_measured(draft: &Draft<'_>, rollout: &Rollout, analysis: &Analysis) -> bool {
-    if rollout.full || rollout.passed.contains(&Wait::Evidence) {
-        return true;
-    }
-    let here = |step: u32| usize::try_from(step).is_ok_and(|step| step == rollout.step + 1);
-    let promote = analysis.on_inconclusive == OnInconclusive::Promote;
-    let measured = draft.verdict().map(|verdict| verdict.measured.as_slice());
-    let passes = |name: &str| {
-        let told = measured?.iter().find(|told| told.name == name)?;
-        Some(match told.standing {
-            Standing::Passing => true,
-            Standing::Inconclusive => promote,
-            Standing::Pending | Standing::Failed => false,
-        })
-    };
-    let switched =
-        rollout.plan.kind == Kind::BlueGreen && rollout.step + 1 >= rollout.plan.steps.len();
-    let mut asked = analysis
-        .metrics
-        .iter()
-        .filter(|metric| metric.step.map_or(switched, here));
-    asked.all(|metric| passes(&metric.name) == Some(true))
-}
-
-/// Whether what is shown of the canary is harm, and it goes on in spite of it.
-pub(super) fn harm_shown(draft: &Draft<'_>) -> bool {
-    let failed = |told: &Measured| told.standing == Standing::Failed;
-    draft.verdict().is_some_and(|verdict| {
-        verdict.decision == Decision::Rollback
-            || (verdict.decision != Decision::Inconclusive && verdict.measured.iter().any(failed))
-    })
-}
-
-fn await_evidence(draft: &mut Draft<'_>, at: At) -> Why {
-    let now = draft.now;
-    if let Some(analysis) = &mut draft.target.analysis {
-        analysis.awaiting_since.get_or_insert(now);
-    }
-    let Some(verdict) = draft.verdict() else {
-        return Why::Evidence(at);
-    };
-    let sentence = verdict.sentence.clone();
-    match verdict.decision {
-        Decision::Inconclusive => Why::Inconclusive { at, sentence },
-        // Evidence for it will not come any more.
-        Decision::Rollback | Decision::Wait | Decision::Promote if harm_shown(draft) => {
-            Why::Harm { at, sentence }
-        }
-        Decision::Rollback | Decision::Wait | Decision::Promote => Why::Evidence(at),
-    }
 }
 
 /// Moves the pointers: the canary is stable from this write on.

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, switch};
 use super::why::{Scaling, Why};
-use super::{gates, taking_back, traffic};
+use super::{failing, gates, traffic};
 
 /// Routes that a worker was given: what of stable's tasks is waited for before they lead to it.
 pub(super) fn not_yet(draft: &Draft<'_>) -> Option<Why> {
@@ -22,8 +22,8 @@ pub(super) fn not_yet(draft: &Draft<'_>) -> Option<Why> {
         needed: draft.replicas(),
         ready: draft.ready(stable),
         healthy: draft.healthy(stable),
-        says: taking_back::says(draft, stable),
-        no_node: taking_back::no_node(draft, stable),
+        says: failing::says(draft, stable),
+        no_node: failing::no_node(draft, stable),
         deadline: None,
     }))
 }

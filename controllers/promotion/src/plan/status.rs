@@ -134,7 +134,11 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         Why::Preview(_) | Why::Experiment(_) => return Phase::Healthy,
         Why::PreviewOver { .. } => return Phase::Over,
         Why::PreviewFails { .. } => return Phase::Degraded,
-        Why::Paused { .. } | Why::Inconclusive { .. } | Why::Harm { .. } | Why::Held { .. } => {
+        Why::Paused { .. }
+        | Why::Inconclusive { .. }
+        | Why::Harm { .. }
+        | Why::Spared { .. }
+        | Why::Held { .. } => {
             return Phase::Paused;
         }
         Why::Nothing

@@ -51,6 +51,7 @@ impl Why {
             Why::PreviewOver { .. } => reasons::PREVIEW_OVER,
             Why::Behind { .. } => reasons::IRREVERSIBLE,
             Why::FirstFails { reason, .. }
+            | Why::Spared { reason, .. }
             | Why::PreviewFails { reason, .. }
             | Why::Failed { reason, .. } => reason,
         };
@@ -88,6 +89,7 @@ impl Why {
             | Why::AgentGone { .. }
             | Why::Inconclusive { .. }
             | Why::Harm { .. }
+            | Why::Spared { .. }
             | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::FirstFails { .. }
@@ -107,6 +109,7 @@ impl Why {
         match self {
             Why::Inconclusive { .. }
             | Why::Harm { .. }
+            | Why::Spared { .. }
             | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::InvalidSpec { .. }
@@ -176,6 +179,10 @@ impl Why {
             Why::Evidence(at) => at.evidence(),
             Why::Inconclusive { at, sentence } => at.inconclusive(sentence),
             Why::Harm { at, sentence } => at.harm(sentence),
+            Why::Spared { why, .. } => format!(
+                "its tasks do not come up, and it is not taken back for that ({}); abort, or apply another",
+                plain(why)
+            ),
             Why::Approval { at, role } => at.approval(role.as_deref()),
             Why::Gate(gate) => gate.sentence(),
             Why::Depends { waits } => format!("waits for {}", all_of(waits)),

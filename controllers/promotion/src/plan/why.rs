@@ -80,6 +80,13 @@ pub enum Why {
         /// Analysis' sentence.
         sentence: String,
     },
+    /// Its tasks do not come up, and somebody has said before that no rule takes it back.
+    Spared {
+        /// The word.
+        reason: String,
+        /// The sentence.
+        why: String,
+    },
     /// A person must agree.
     Approval {
         /// Where.

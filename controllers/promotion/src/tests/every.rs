@@ -9,7 +9,7 @@ use fm_api::operation::Verb;
 use fm_api::quantity::Span;
 use fm_api::release::OnFailure;
 use fm_api::rollout::{Outcome, Pause, Rollout, Stage};
-use fm_api::status::{Phase, reasons};
+use fm_api::status::{Phase, RevisionStatus, reasons};
 use fm_api::verdict::Decision;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -83,7 +83,7 @@ fn said(rollout: &Rollout) -> String {
 }
 
 /// Where the next move is nobody's but time's and the world's, those alone bring it to rest, or to where a person is called.
-fn comes_to_rest(from: &Sim) {
+pub(super) fn comes_to_rest(from: &Sim) {
     let mut sim = from.clone();
     sim.world.operations.clear();
     let edges: Vec<String> = sim.world.haproxy.keys().cloned().collect();
@@ -96,7 +96,10 @@ fn comes_to_rest(from: &Sim) {
         let Some(status) = &sim.world.status else {
             return;
         };
+        // A worker that is given routes and never answers on them is no well world.
+        let sick = |stable: &RevisionStatus| stable.image.starts_with("sick");
         let rests = status.phase == Phase::Over
+            || (status.canary.is_none() && status.stable.as_ref().is_some_and(sick))
             || (status.phase == Phase::Healthy && status.reason != reasons::EXPERIMENT);
         if rests || status.waits_for_person {
             return;

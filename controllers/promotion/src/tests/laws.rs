@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::chaos::{act, calm, perform, strategy};
+use super::every::comes_to_rest;
 use super::sim::Sim;
 use super::surge;
 use super::{experiments, groups, previews};
@@ -459,6 +460,7 @@ proptest! {
         for act in &acts {
             perform(&mut sim, act);
         }
+        comes_to_rest(&sim);
         calm(&mut sim);
         for _ in 0..3 {
             sim.ask(Verb::Abort, false);

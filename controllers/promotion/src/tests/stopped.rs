@@ -295,3 +295,25 @@ fn a_canary_that_is_all_that_serves_is_stable_at_somebodys_word() {
     assert_eq!(sim.target().stable, canary, "{}", sim.status().why);
     assert_eq!(sim.status().phase, Phase::Healthy);
 }
+
+#[test]
+fn tasks_that_do_not_come_up_and_are_not_taken_back_for_it_call_a_person() {
+    let mut first = release("good:1");
+    first.spec.on_failure = OnFailure::Pause;
+    let mut sim = Sim::serving(first);
+    sim.image("crash:1");
+    sim.settle();
+    assert_eq!(sim.status().phase, Phase::Paused);
+    sim.ask(Verb::Resume, false);
+    sim.settle();
+    let status = sim.status();
+    assert_eq!(
+        (
+            status.phase,
+            status.reason.as_str(),
+            status.waits_for_person
+        ),
+        (Phase::Paused, reasons::CRASH_LOOP, true)
+    );
+    insta::assert_snapshot!(status.why, @"its tasks do not come up, and it is not taken back for that (3 tasks failed before it ever served; Docker says: task: non-zero exit (3)); abort, or apply another");
+}

@@ -13,7 +13,7 @@ pub(crate) struct Abort {
     /// NAME or NAMESPACE/NAME
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) name: Option<String>,
-    /// Every rollout that runs in the namespace; a first revision has nothing to go back to and goes on
+    /// Every rollout that runs or waits to begin in the namespace; a first revision has nothing to go back to and goes on
     #[arg(long, conflicts_with = "id")]
     pub(crate) all: bool,
     /// With --all: in every namespace

@@ -15,9 +15,9 @@ pub(crate) enum Rollout {
     History(History),
     /// Let it pass what it waits for
     Promote(Promote),
-    /// Take the canary back, or end an experiment or preview; with --all every canary
+    /// Take the canary back, end an experiment or preview, or keep from beginning what waits; with --all every one
     Abort(Abort),
-    /// Try a failed or aborted revision again, from the first step; or an experiment or preview that has ended
+    /// Try again, from the first step, what failed or has ended; or the gate alone that stopped it
     Retry(Operation),
     /// Stop where it is; harm still takes it back
     Pause(Operation),

@@ -181,7 +181,10 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
 
 /// What a rollout that stands still waits for, of whatever stopped it.
 fn paused(view: &View, status: &Status, name: &str) -> String {
-    let rollout = view.target.as_ref().and_then(|target| target.rollout.as_ref());
+    let rollout = view
+        .target
+        .as_ref()
+        .and_then(|target| target.rollout.as_ref());
     let gate = rollout.and_then(|run| run.paused.as_ref()?.gate.as_ref());
     let abort = abort(view);
     // Nothing stopped it that could be resumed.
@@ -189,8 +192,15 @@ fn paused(view: &View, status: &Status, name: &str) -> String {
     let instead = format!("`frctl rollout {abort} {name}`");
     match gate {
         _ if passes => format!("waits for you: `frctl rollout promote {name}` or {instead}"),
-        Some(gate) if gate.job => format!("waits for you: `frctl rollout retry {name}` or {instead}"),
-        Some(_) => format!("waits for you: `frctl rollout retry {name}`, `resume` without it, or `{abort}`"),
+        Some(gate) if gate.job => {
+            format!("waits for you: `frctl rollout retry {name}` or {instead}")
+        }
+        Some(_) => format!(
+            "waits for you: `frctl rollout retry {name}`, `resume` without it, or `{abort}`"
+        ),
+        None if status.reason != reasons::PAUSED => {
+            format!("waits for you: apply another image, or {instead}")
+        }
         None => format!("waits for you: `frctl rollout resume {name}` or {instead}"),
     }
 }

@@ -224,7 +224,7 @@ fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
 #[test]
 fn what_a_person_is_told_to_do_can_be_done() {
     let mut view = view("canary");
-    let mut said = |phase, reason: &str| {
+    let said = |phase, reason: &str| {
         let mut status = view.status.clone().unwrap();
         status.phase = phase;
         reason.clone_into(&mut status.reason);
@@ -308,6 +308,10 @@ fn the_next_command_is_one_that_is_not_refused() {
         (
             says(Phase::Paused, "HarmShown", None, false),
             ["promote shop", "abort shop"],
+        ),
+        (
+            says(Phase::Paused, "CrashLoop", None, false),
+            ["apply another image", "abort shop"],
         ),
         (
             says(Phase::Invalid, "InvalidSpec", None, false),

@@ -252,10 +252,17 @@ fn reversible(
 
 fn not_failed(key: &ReleaseKey, record: &RevisionRecord, target: &Target) -> Result<(), ApiError> {
     match failed(record, target) {
-        Some(failed) => Err(ApiError::refused(format!(
-            "revision {} of {key} failed at {}: {}; `--force` tries it again all the same",
-            record.id, failed.at, failed.why
-        ))),
+        Some(failed) => {
+            let what = if failed.unbegun {
+                "was kept from beginning"
+            } else {
+                "failed"
+            };
+            Err(ApiError::refused(format!(
+                "revision {} of {key} {what} at {}: {}; `--force` tries it again all the same",
+                record.id, failed.at, failed.why
+            )))
+        }
         None => Ok(()),
     }
 }

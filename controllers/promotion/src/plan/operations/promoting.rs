@@ -5,7 +5,7 @@ use fm_api::rollout::{Rollout, Stage, Wait};
 
 use super::super::draft::{Draft, after};
 use super::super::why::Why;
-use super::super::{gates, rollout, taking_back};
+use super::super::{evidence, gates, taking_back};
 use super::{Answer, may_approve, pass, running, stands};
 
 /// Passes a webhook that is asked to agree, and did not yet.
@@ -35,7 +35,7 @@ pub(super) fn one_wait(draft: &mut Draft<'_>, operation: &Operation) -> Answer {
         return answer;
     }
     let wait = passable(draft, &run, operation)?;
-    let harm = wait == Wait::Evidence && rollout::harm_shown(draft);
+    let harm = wait == Wait::Evidence && evidence::harm_shown(draft);
     if let Some(run) = &mut draft.target.rollout {
         run.passed.push(wait);
     }
@@ -62,7 +62,7 @@ fn passable(draft: &Draft<'_>, run: &Rollout, operation: &Operation) -> Result<W
     if !passed(Wait::Hold) && draft.now < after(run.stage_since, hold) {
         return Ok(Wait::Hold);
     }
-    if !rollout::evidence_given(draft) {
+    if !evidence::given(draft) {
         return Ok(Wait::Evidence);
     }
     match approval.filter(|_| !passed(Wait::Approval)) {
