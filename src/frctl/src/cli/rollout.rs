@@ -19,7 +19,7 @@ pub(crate) enum Rollout {
     Abort(Abort),
     /// Try again, from the first step, what failed or has ended; or the gate alone that stopped it
     Retry(Operation),
-    /// Stop where it is; harm still takes it back
+    /// Stop where it is
     Pause(Operation),
     /// Undo a pause
     Resume(Operation),
