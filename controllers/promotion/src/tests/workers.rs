@@ -66,6 +66,35 @@ fn a_worker_goes_by_its_steps_of_tasks_and_is_promoted_by_evidence() {
 }
 
 #[test]
+fn changed_steps_of_tasks_are_followed_by_what_runs() {
+    for (tasks, step, runs) in [(&[1, 2, 3][..], 0, 1), (&[2, 4], 0, 2), (&[1, 1, 4], 0, 1)] {
+        let mut sim = at_work();
+        sim.apply(|release| {
+            let canary = release.spec.strategy.canary.as_mut().unwrap();
+            let first = canary.steps[0].clone();
+            let of = |tasks: &u32| fm_api::strategy::Step {
+                replicas: Some(Tasks::Number(*tasks)),
+                ..first.clone()
+            };
+            canary.steps = tasks.iter().map(of).collect();
+        });
+        sim.settle();
+        assert_eq!((sim.rollout().step, canary(&sim).replicas), (step, runs));
+    }
+    let mut sim = at_work();
+    sim.pass(10);
+    sim.settle();
+    sim.apply(|release| {
+        let steps = &mut release.spec.strategy.canary.as_mut().unwrap().steps;
+        let mut more = steps[0].clone();
+        more.replicas = Some(Tasks::Number(2));
+        steps.insert(1, more);
+    });
+    sim.settle();
+    assert_eq!((sim.rollout().step, canary(&sim).replicas), (2, 3));
+}
+
+#[test]
 fn a_worker_that_harm_is_shown_of_stops_at_once_also_where_its_tasks_are_kept() {
     let mut first = worker("good:1");
     first.spec.keep_failed = fm_api::quantity::Span::secs(600);
