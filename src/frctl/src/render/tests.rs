@@ -223,7 +223,7 @@ fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
 #[test]
 fn what_a_person_is_told_to_do_can_be_done() {
     let mut view = view("canary");
-    let mut said = |phase, reason: &str| {
+    let said = |phase, reason: &str| {
         let mut status = view.status.clone().unwrap();
         status.phase = phase;
         reason.clone_into(&mut status.reason);
