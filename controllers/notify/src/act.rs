@@ -56,11 +56,7 @@ pub(crate) async fn tell(ctx: &Context, cache: &Cache, channel: &Channel, fence:
             Step::Send { event, .. } => (event.id.clone(), body(channel, event)),
             Step::Summary(text) => {
                 let id = format!("{}-{}-{}", channel.name, lane.told.0, lane.told.1);
-                let text = match channel.shape {
-                    Shape::Slack => plan::escaped(text),
-                    Shape::Webhook => text.clone(),
-                };
-                (id, json!({ "text": text }).to_string())
+                (id, summary(channel, text))
             }
             Step::Wait(until) => {
                 let wait = until.map(|until| until.duration_since(ctx.clock.now()));
@@ -159,6 +155,14 @@ async fn store(ctx: &Context, key: &str, told: &Place, fence: &Fence) {
         // Then it may be told once more after a restart.
         tracing::debug!(key, %error, "up to where it was told is not kept");
     }
+}
+
+fn summary(channel: &Channel, text: &str) -> String {
+    let text = match channel.shape {
+        Shape::Slack => plan::escaped(text),
+        Shape::Webhook => text.to_owned(),
+    };
+    json!({ "text": text }).to_string()
 }
 
 fn body(channel: &Channel, event: &Event) -> String {

@@ -84,3 +84,18 @@ pub struct JobObserved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_job_before_traffic_is_kept_for_a_revision() {
+        let id = RevisionId::new("0123456789");
+        let kept = "_beforeTraffic/migrate/0123456789";
+        assert_eq!(of_revision(kept), Some(("migrate", id)));
+        for other in ["_beforeTraffic/migrate", "smoke/canary", "smoke"] {
+            assert_eq!(of_revision(other), None, "{other}");
+        }
+    }
+}

@@ -13,6 +13,7 @@
 //! | `jobs/<ns>/<name>/_beforeTraffic/<gate>` | [`job::JobRequest`] | gates |
 //! | `observed/<ns>/<name>/gates` | [`gates::GatesObserved`] | gates |
 //! | `observed/<ns>/<name>/jobs/<metric>/<side>` | [`job::JobObserved`] | swarm |
+//! | `observed/<ns>/<name>/jobs/_beforeTraffic/<gate>[/<revision>]` | [`job::JobObserved`] | swarm |
 //! | `observed/<ns>/<name>/logs/<revision>` | [`log::KeptLog`] | swarm |
 //! | `status/<ns>/<name>` | [`status::Status`] | promotion |
 //! | `events/<id>` | [`event::Event`] | all |

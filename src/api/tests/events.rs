@@ -1,4 +1,8 @@
 //! The list of events' reasons is that of the code: what a channel may wait for is said by somebody, and nothing else.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own steps: they fail with what is wrong"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

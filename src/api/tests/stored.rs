@@ -1,4 +1,8 @@
 //! What any earlier version stored must be readable for ever. A stored object is never changed here, only added.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own steps: they fail with what is wrong"
+)]
 
 use std::fs;
 use std::path::PathBuf;

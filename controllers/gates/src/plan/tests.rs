@@ -147,3 +147,24 @@ fn only_a_job_that_ends_with_zero_lets_pass_and_the_last_words_are_told() {
     seen.jobs.insert(asked.id.clone(), ended);
     assert!(plan(&seen, at(0)).observed.is_none());
 }
+
+#[test]
+fn a_job_is_asked_for_in_the_name_of_its_revision() {
+    let mut asked = due(When::BeforeRollout);
+    asked.webhook = None;
+    let job = serde_json::json!({ "name": "migrate", "args": ["{{number}}"] });
+    asked.job = Some(serde_json::from_value(job).unwrap());
+    let record = serde_json::json!({
+        "id": "0123456789", "uid": "u", "number": 2, "generation": 2, "createdAt": at(0),
+        "workload": { "image": "shop:2" }, "ports": [], "service": {},
+        "image": { "reference": "shop:2", "pinned": "shop@sha256:2" },
+    });
+    let record: RevisionRecord = serde_json::from_value(record).unwrap();
+    let key = ReleaseKey::new("default", "shop");
+    let request = request(&key, &asked, &record).unwrap();
+    assert_eq!(request.revision, Some(record.id));
+    assert_eq!(
+        (request.image.as_str(), &request.args[0][..]),
+        ("shop@sha256:2", "2")
+    );
+}

@@ -3,11 +3,10 @@
 use fm_api::branch;
 use fm_api::dependency;
 use fm_api::event::Severity;
-use fm_api::freeze::{self, Freeze};
+use fm_api::freeze::Freeze;
 use fm_api::http::{ApplyOutcome, ApplyResult};
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::operation::Operation;
-use fm_api::quantity::Weight;
 use fm_api::release::{Adopted, OnNewRevision, Release, ReleaseSpec};
 use fm_api::target::Target;
 use fm_api::validate;
@@ -18,6 +17,11 @@ use super::Api;
 use super::error::ApiError;
 use super::operations::said;
 use super::stored::{Stored, decode, encode};
+
+mod warnings;
+
+pub(super) use warnings::frozen;
+use warnings::warnings;
 
 /// How often a change is decided again because somebody else was faster.
 const ATTEMPTS: usize = 8;
@@ -92,14 +96,7 @@ impl Api {
                     .await?;
             }
             let mut warnings = warnings(before.as_ref(), &decision.release.spec);
-            // Who goes back is told by `undo`, which knows whether a window holds that.
-            if decision.outcome != ApplyOutcome::Unchanged && wish.word.is_none() {
-                let (spec, freeze) = (&decision.release.spec, &self.here.freeze);
-                let frozen = frozen(before.as_ref(), spec, freeze, self.ctx.clock.now());
-                if frozen.is_some() && !self.leads_back(&key, spec).await? {
-                    warnings.extend(frozen);
-                }
-            }
+            warnings.extend(self.frozen(&wish, before.as_ref(), &decision).await?);
             let result = ApplyResult {
                 warnings,
                 before: stored.as_ref().and_then(|stored| stored.release.clone()),
@@ -169,6 +166,23 @@ impl Api {
              or apply with force",
             rollout.revision
         )))
+    }
+
+    /// What a freeze window does to what is asked for; ways back are never frozen.
+    async fn frozen(
+        &self,
+        wish: &Wish,
+        before: Option<&ReleaseSpec>,
+        decision: &Decision,
+    ) -> Result<Option<String>, ApiError> {
+        // Who goes back is told by `undo`, which knows whether a window holds that.
+        if decision.outcome == ApplyOutcome::Unchanged || wish.word.is_some() {
+            return Ok(None);
+        }
+        let after = &decision.release.spec;
+        let frozen = frozen(before, after, &self.here.freeze, self.ctx.clock.now());
+        let back = frozen.is_some() && self.leads_back(&wish.release.key(), after).await?;
+        Ok(frozen.filter(|_| !back))
     }
 
     /// Whether what the spec asks for is what stable runs: no rule holds the way back.
@@ -407,68 +421,6 @@ pub(super) fn kept(why: &str) -> Option<String> {
     };
     let why: String = why.trim().chars().map(shown).collect();
     (!why.is_empty()).then_some(why)
-}
-
-/// What a freeze window does to what is asked for, if one holds now; previews are never frozen.
-pub(super) fn frozen(
-    before: Option<&ReleaseSpec>,
-    after: &ReleaseSpec,
-    of_all: &[Freeze],
-    now: Timestamp,
-) -> Option<String> {
-    if after.strategy.preview.is_some() || before.is_some_and(|before| same_revision(before, after))
-    {
-        return None;
-    }
-    let frozen = freeze::frozen(after.freeze.iter().chain(of_all), now)?;
-    let until = frozen.until.strftime("%Y-%m-%d %H:%M:%S UTC");
-    let why = frozen.message.map(|message| format!(": {message}"));
-    Some(format!(
-        "frozen until {until}{}; nothing begins before then",
-        why.unwrap_or_default()
-    ))
-}
-
-/// What a person should know, and what is no reason to refuse.
-fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let image = &after.workload.image;
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if !image.contains('@')
-        && !image.starts_with("sha256:")
-        && (!last.contains(':') || last.ends_with(":latest"))
-    {
-        warnings.push(format!(
-            "spec.workload.image: `{image}` names no version: what it means is looked up once, when it is applied"
-        ));
-    }
-    if let Some(before) = before {
-        if before.routes != after.routes && before.ports() == after.ports() {
-            warnings.push(
-                "spec.routes: a change of routes is in force at once, without a canary".to_owned(),
-            );
-        }
-        if before.replicas > 0 && after.replicas == 0 {
-            warnings.push(
-                "spec.replicas: 0 stops every task; requests will have nowhere to go".to_owned(),
-            );
-        }
-    }
-    if after.analysis.disabled {
-        warnings.push(
-            "spec.analysis.disabled: a bad canary is not taken back by its errors".to_owned(),
-        );
-    } else if let Some(canary) = &after.strategy.canary
-        && !after.routes.is_empty()
-        && canary.steps.iter().all(|step| step.weight == Weight::FULL)
-    {
-        warnings.push(
-            "spec.strategy.canary.steps: no step leaves stable a share to compare the canary with, so a person will \
-             have to promote it"
-                .to_owned(),
-        );
-    }
-    warnings
 }
 
 #[cfg(test)]

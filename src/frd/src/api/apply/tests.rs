@@ -1,3 +1,4 @@
+use fm_api::quantity::Weight;
 use fm_api::strategy::Step;
 use fm_api::validate;
 use serde_json::json;
