@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Owner of `mirror.sock`. What must never happen: a user's request that waits for the canary, a copy of one that is not safe to
-//! repeat, or more copies at once than [`MOST`]: where the canary is slow, fewer requests are copied, and no original counts without its copy.
+//! repeat, or more copies at once than `MOST`: where the canary is slow, fewer requests are copied, and no original counts without its copy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

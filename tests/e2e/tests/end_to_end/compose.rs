@@ -256,7 +256,7 @@ async fn a_compose_file_with_every_field_runs_as_it_says() -> Result<()> {
     let own = format!("release {namespace}/web deleted");
     assert!(text.contains(&own), "{text}");
     assert!(
-        text.contains("other.yaml:1:7"),
+        text.contains("other.yaml:1:1"),
         "what is no release deletes nothing: {text}"
     );
     world.end().await;
