@@ -47,7 +47,7 @@ pub struct Judge {
     pub findings: Findings,
     /// What the metrics of other systems mean now.
     pub joint: Joint,
-    /// What is counted now are mirrored requests: they show harm by errors and nothing else.
+    /// What is counted now are mirrored requests: they show harm, by errors and by 4xx, and nothing else.
     pub mirrored: bool,
     pending: Pending,
 }

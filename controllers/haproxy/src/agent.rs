@@ -44,7 +44,7 @@ pub struct Agent {
     settings: Settings,
     receiver: Receiver,
     handle: Handle,
-    mirror: Mirror,
+    mirror: Result<Mirror, String>,
 }
 
 impl Agent {
@@ -59,10 +59,15 @@ impl Agent {
             message: error.to_string(),
         })?;
         let receiver = listen(&options).await.map_err(Error::Receiver)?;
-        let mirror = Mirror::new(&options.dir).map_err(|error| Error::Folder {
-            path: options.dir.display().to_string(),
-            message: error.to_string(),
-        })?;
+        // Told where a release mirrors; nobody else needs it.
+        let mirror = Mirror::new(&options.dir).map_err(|error| {
+            let words = format!(
+                "{} cannot be used: {error}",
+                Mirror::socket(&options.dir).display()
+            );
+            tracing::warn!("requests cannot be mirrored: {words}");
+            words
+        });
         let settings = Settings {
             dir: options.dir.display().to_string(),
             admin_socket: options.admin().display().to_string(),
@@ -103,7 +108,13 @@ impl Agent {
             mirror,
         } = self;
         let receiving = tokio::spawn(receiver.run(ctx.shutdown.clone()));
-        let mirroring = tokio::spawn(mirror.run(ctx.shutdown.clone()));
+        let sender = mirror.as_ref().map(Mirror::sender).map_err(Clone::clone);
+        let shutdown = ctx.shutdown.clone();
+        let mirroring = tokio::spawn(async move {
+            if let Ok(mirror) = mirror {
+                mirror.run(shutdown).await;
+            }
+        });
         let (told, processes) = watch::channel(Err(NOT_STARTED.to_owned()));
         let runner = options.binary().map(|binary| Runner {
             binary,
@@ -131,7 +142,7 @@ impl Agent {
             () = ctx.shutdown.cancelled() => {}
             () = cache.synced() => {
                 let logs = Logs::new(handle);
-                let turn = Turn::new(ctx.clone(), cache.clone(), &options, settings, runner, logs);
+                let turn = Turn::new(ctx.clone(), cache.clone(), &options, settings, runner, logs, sender);
                 run_loop(turn, cache, keeper, processes, say).await;
             }
         }

@@ -47,6 +47,8 @@ pub type Layout = BTreeMap<String, Vec<Server>>;
 
 const HEAD: &str = include_str!("haproxy.cfg.head");
 const RULES_END: &str = include_str!("haproxy.cfg.rules");
+/// What an original and its copy share in the log.
+const PAIR: &str = r#""mi":%[var(txn.mid,-1)],"#;
 const MIRROR: &str = include_str!("haproxy.cfg.mirror");
 
 /// The hash of everything that only a reload changes.
@@ -123,11 +125,15 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
         let (dir, file) = (&settings.dir, mirror::SPOE_FILE);
         line!(out, "  filter spoe engine mirror config {dir}/{file}");
     }
+    // Ours alone to say, whether anything is mirrored now or not.
+    line!(out, "  http-request del-header {}", mirror::MARK);
     lookups(out, settings, desired);
     looks(out, settings, desired);
     buckets(out, desired);
     sides(out, settings, desired);
-    out.push_str(RULES_END);
+    // A pair's number stands in the line only where there are any.
+    let (number, pair) = (r#""p":%pid"#, if desired.mirrors { PAIR } else { "" });
+    out.push_str(&RULES_END.replace(number, &format!("{pair}{number}")));
 }
 
 /// The file of a map, as the configuration names it.
@@ -308,9 +314,8 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
 }
 
 /// Safe requests without a body that stable answers by the split: of those below the record's tenth field the agent is told, and
-/// where it takes one the canary is asked as well. It has an answer ready at once; without it nothing is waited for.
+/// where it takes one the canary is asked as well. Where it does not answer within 20 ms the request goes on without.
 fn mirrored(out: &mut String) {
-    line!(out, "  http-request del-header {}", mirror::MARK);
     line!(
         out,
         "  http-request set-var(txn.mi) var(txn.rec),field(10,|)"
@@ -318,6 +323,10 @@ fn mirrored(out: &mut String) {
     line!(
         out,
         "  http-request set-var(txn.cp) bool(true) if {{ var(txn.mi) -m len gt 0 }} !{{ var(txn.sd) -m found }} {{ method GET HEAD OPTIONS }} !{{ req.fhdr(upgrade) -m found }} !{{ req.fhdr(transfer-encoding) -m found }} !{{ req.hdr_val(content-length) gt 0 }} {{ rand(10000),sub(txn.mi) lt 0 }} {{ nbsrv(be_mirror) gt 0 }}"
+    );
+    line!(
+        out,
+        "  http-request set-var-fmt(txn.mid) %[rand(2147483647)] if {{ var(txn.cp) -m found }}"
     );
     line!(
         out,

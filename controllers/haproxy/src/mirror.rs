@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! request ─> HAProxy ──> stable ──> the user
-//!               │ told, acknowledged at once
+//!               │ told, acknowledged at once (20 ms at most are waited for that)
 //!               └──> agent ── copy ──> HAProxy (copies.sock) ──> canary ──> nobody; the log line counts
 //! ```
 //!
 //! Owner of `mirror.sock`. What must never happen: a user's request that waits for the canary, a copy of one that is not safe to
-//! repeat, or more copies at once than `MOST`: where the canary is slow, fewer requests are copied, and no original counts without its copy.
+//! repeat, or copies without bounds: where the canary is slow, fewer requests are copied.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod copy;
+mod sender;
 pub mod spop;
 
 use copy::Copy;
+pub(crate) use sender::Sender;
 use spop::Frame;
 
 /// What HAProxy's configuration names as the filter's.
@@ -34,15 +35,12 @@ const SPOE: &str = include_str!("mirror/mirror.spoe");
 const TOLD_AT: &str = "mirror.sock";
 /// Where HAProxy takes copies.
 const COPIES_AT: &str = "copies.sock";
-/// Copies under way at once.
-const MOST: usize = 256;
 
 /// Listens where HAProxy tells of requests.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     listener: UnixListener,
-    copies: PathBuf,
-    room: Arc<Semaphore>,
+    sender: Arc<Sender>,
 }
 
 impl Mirror {
@@ -53,7 +51,7 @@ impl Mirror {
     pub(crate) fn new(dir: &Path) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         crate::files::replace(&dir.join(SPOE_FILE), SPOE)?;
-        let socket = dir.join(TOLD_AT);
+        let socket = Self::socket(dir);
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -62,9 +60,18 @@ impl Mirror {
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
         Ok(Self {
             listener,
-            copies: dir.join(COPIES_AT),
-            room: Arc::new(Semaphore::new(MOST)),
+            sender: Arc::new(Sender::new(dir.join(COPIES_AT))),
         })
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(dir: &Path) -> PathBuf {
+        dir.join(TOLD_AT)
+    }
+
+    /// Who sends the copies.
+    pub(crate) fn sender(&self) -> Arc<Sender> {
+        self.sender.clone()
     }
 
     /// Copies until the shutdown.
@@ -76,7 +83,7 @@ impl Mirror {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let served = serve(stream, self.copies.clone(), self.room.clone());
+                    let served = serve(stream, self.sender.clone());
                     let ended = shutdown.clone();
                     tokio::spawn(async move {
                         tokio::select! {
@@ -99,7 +106,7 @@ impl Mirror {
 }
 
 /// One connection of HAProxy's, for as many requests as it likes.
-async fn serve(stream: UnixStream, copies: PathBuf, room: Arc<Semaphore>) -> std::io::Result<()> {
+async fn serve(stream: UnixStream, sender: Arc<Sender>) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = tokio::io::BufReader::new(reader);
     let mut bytes = Vec::new();
@@ -129,19 +136,14 @@ async fn serve(stream: UnixStream, copies: PathBuf, room: Arc<Semaphore>) -> std
                 arguments,
             }) => {
                 let copy = Copy::of(&arguments);
-                let place = room.clone().try_acquire_owned().ok();
-                let taken = copy.zip(place);
-                writer
-                    .write_all(&spop::acknowledge(stream, frame, taken.is_some()))
-                    .await?;
+                let taken = copy.and_then(|copy| {
+                    let place = sender.place(&copy.backend)?;
+                    Some((copy, place))
+                });
+                let answer = spop::acknowledge(stream, frame, taken.is_some());
+                writer.write_all(&answer).await?;
                 if let Some((copy, place)) = taken {
-                    let copies = copies.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = copy.send(&copies).await {
-                            tracing::debug!(error = %format_args!("{error:#}"), "a copy was not sent to its end");
-                        }
-                        drop(place);
-                    });
+                    tokio::spawn(sender.clone().send(copy, place));
                 }
             }
             Some(Frame::Disconnect) => return Ok(()),

@@ -51,6 +51,7 @@ pub(crate) async fn read(
     let mut running = Running {
         structure,
         backends,
+        told_of_copies: told_of_copies(answer(1)),
         ..Running::default()
     };
     match maps {
@@ -139,6 +140,16 @@ fn server(field: &[&str]) -> Option<Server> {
         reweighted: field.get(7)? != field.get(8)?,
         open: 0,
         unseen: false,
+    })
+}
+
+/// Whether HAProxy can tell the agent of requests to copy, of `show servers state`; `None`: it is not made ready for that.
+fn told_of_copies(text: &str) -> Option<bool> {
+    let mut lines = text.lines().map(|line| line.split_ascii_whitespace());
+    lines.find_map(|mut fields| {
+        let is = fields.nth(1) == Some("be_mirror");
+        // The server's name stands between: its operational state is the sixth field.
+        is.then(|| fields.nth(3) != Some("0"))
     })
 }
 

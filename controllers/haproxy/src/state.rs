@@ -22,6 +22,8 @@ pub struct Running {
     pub doubled: Vec<(Map, String)>,
     /// The servers of each backend of ours: `t1`, `t2`, ….
     pub backends: BTreeMap<String, Vec<Server>>,
+    /// Whether HAProxy can tell the agent of requests to copy; `None`: it is not made ready for that.
+    pub told_of_copies: Option<bool>,
     /// Connections that workers before the last reload still have, by address.
     pub old_open: BTreeMap<SocketAddr, u64>,
 }

@@ -44,7 +44,8 @@ impl Turn {
             let unread = bad
                 .get(key)
                 .map(|words| format!("the target cannot be read: {words}"));
-            seen.problem = problem.clone().or(unread).or(seen.problem);
+            let uncopied = report::mirrors(target).then(|| self.uncopied()).flatten();
+            seen.problem = problem.clone().or(unread).or(seen.problem).or(uncopied);
             if before != Some(&seen) && !self.is_idle_change(before, &seen) {
                 changed.push((key.clone(), seen));
             }
@@ -53,6 +54,15 @@ impl Turn {
             self.write(key, seen).await;
         }
         self.remove_reports().await;
+    }
+
+    /// Why copies do not reach HAProxy, if they do not.
+    fn uncopied(&self) -> Option<String> {
+        let words = match &self.mirror {
+            Ok(sender) => sender.trouble()?,
+            Err(words) => words.clone(),
+        };
+        Some(format!("no request is mirrored: {words}"))
     }
 
     /// Whether only counts of open connections differ, and the last write was a moment ago.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fm_api::event::Severity;
@@ -22,6 +23,7 @@ use crate::config::Settings;
 use crate::desired::Desired;
 use crate::inputs::Inputs;
 use crate::logs::Logs;
+use crate::mirror::Sender;
 use crate::options::Options;
 use crate::plan::{self, Files, Look, Plan};
 use crate::report::Down;
@@ -84,6 +86,8 @@ pub(crate) struct Turn {
     /// The last trouble that was told.
     pub(crate) told: Option<String>,
     pub(crate) logs: Logs,
+    /// Who sends copies, or why nobody does.
+    pub(crate) mirror: Result<Arc<Sender>, String>,
 }
 
 impl Turn {
@@ -95,6 +99,7 @@ impl Turn {
         settings: Settings,
         checker: Option<Runner>,
         logs: Logs,
+        mirror: Result<Arc<Sender>, String>,
     ) -> Self {
         Self {
             recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
@@ -123,6 +128,7 @@ impl Turn {
             told: None,
             clean: BTreeSet::new(),
             logs,
+            mirror,
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Weight::is_zero")]
     pub weight: Weight,
     /// Instead of a share: so many percent of the safe requests (GET, HEAD, OPTIONS) that stable answers are sent to the
-    /// canary as well, and what it answers goes to nobody. It counts for harm by errors alone. Only before the first weight.
+    /// canary as well, and what it answers goes to nobody. It counts for harm alone, by errors and 4xx. Only before the first weight.
     #[serde(default, skip_serializing_if = "Weight::is_zero")]
     pub mirror: Weight,
     /// The least time at this step.
@@ -129,7 +129,7 @@ pub struct BlueGreen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewHosts>,
     /// Until the switch so many percent of the safe requests (GET, HEAD, OPTIONS) that the old revision answers are sent to
-    /// the new one as well, and what it answers goes to nobody. It counts for harm by errors alone.
+    /// the new one as well, and what it answers goes to nobody. It counts for harm alone, by errors and 4xx.
     #[serde(default, skip_serializing_if = "Weight::is_zero")]
     pub mirror: Weight,
     /// The least time with whole capacity before the switch.
@@ -287,9 +287,10 @@ impl Course {
             (Some(now), Capacity::Proportional) => {
                 // A step's number holds for the later ones too: tasks that serve are not stopped on the way up.
                 let reached = self.steps.iter().take(step + 1);
-                let asked = reached.filter_map(|step| step.replicas);
+                let asked = reached.clone().filter_map(|step| step.replicas);
                 let asked = asked.map(|asked| asked.of(replicas)).max().unwrap_or(0);
-                let share = now.weight.max(now.mirror);
+                let mirrored = reached.map(|step| step.mirror).max().unwrap_or_default();
+                let share = now.weight.max(mirrored);
                 proportional(replicas, share).max(asked.min(replicas))
             }
             (Some(_) | None, Capacity::Proportional | Capacity::Full) => replicas,

@@ -8,6 +8,7 @@ mod frame;
 pub(crate) mod log_stats;
 mod logs;
 mod measured;
+mod person;
 pub(crate) mod plan;
 pub(crate) mod power;
 mod previews;
@@ -19,8 +20,9 @@ mod top;
 
 pub(crate) use describe::describe;
 pub(crate) use estimate::estimate;
-pub(crate) use frame::{Frame, frame, person};
+pub(crate) use frame::{Frame, frame};
 pub(crate) use logs::{last_words, log_line, revision_of_old};
+pub(crate) use person::person;
 pub(crate) use problems::{is_problem, problems};
 pub(crate) use releases::{history, releases};
 pub(crate) use top::top;

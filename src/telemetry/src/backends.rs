@@ -61,6 +61,7 @@ impl Backends {
             total_time: u32::try_from(total).ok(),
             endpoint: "",
             grpc: None,
+            pair: None,
             sequence: None,
         })
     }

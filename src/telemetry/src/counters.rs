@@ -21,6 +21,7 @@ pub use crate::histogram::Histogram;
 use crate::line::{Line, Outcome, Side};
 use crate::outcomes::{Kind, Outcomes};
 use crate::outflow::{self, Queue};
+use crate::pairs::{Half, Pairs};
 use crate::record::SplitRecord;
 use crate::repeats::Repeats;
 use crate::sequence::Sequences;
@@ -57,8 +58,9 @@ pub struct Counters {
     pub fallback: u64,
     /// Requests that a match rule forced here; in none of the other numbers.
     pub forced: u64,
-    /// Mirrored requests, by how they ended: of stable those of its requests that the canary was asked as well (they stand in
-    /// the other numbers, too), of the canary its answers to them, which stand nowhere else.
+    /// Mirrored requests, by how they ended, once both have and nobody gave one of them up: of stable those of its requests that
+    /// the canary was asked as well (they stand in the other numbers, too), of the canary its answers to them, which stand
+    /// nowhere else.
     #[serde(default, skip_serializing_if = "Outcomes::is_empty")]
     pub mirrored: Outcomes,
     /// Requests that the client gave up; in none of the other numbers.
@@ -123,6 +125,7 @@ pub(crate) struct State {
     /// Only with more than one way.
     repeats: Option<Repeats>,
     backends: Backends,
+    pairs: Pairs,
     outflows: Vec<Arc<Queue>>,
 }
 
@@ -264,6 +267,7 @@ impl State {
             Side::Stable | Side::ForcedStable | Side::Mirrored => sides.stable,
             Side::Canary | Side::Fallback | Side::Forced | Side::Copy => sides.canary?,
         };
+        self.pair(line, sides, now);
         let series = self.series.get_mut(place)?;
         series.seen = now;
         series.counters.count(line);
@@ -279,6 +283,29 @@ impl State {
         };
         answered.endpoints.count(line, now);
         Some(place)
+    }
+
+    /// An original, or a copy: both count for the comparison once both are here.
+    fn pair(&mut self, line: &Line<'_>, sides: Sides, now: Instant) {
+        let half = match line.side {
+            Side::Mirrored => Half::Original,
+            Side::Copy => Half::Copy,
+            Side::Stable | Side::Canary | Side::Fallback | Side::Forced | Side::ForcedStable => {
+                return;
+            }
+        };
+        let (Some(number), Some(canary)) = (line.pair, sides.canary) else {
+            return;
+        };
+        let kind = (line.outcome() != Outcome::ClientAbort).then(|| Kind::of(line));
+        let Some(pair) = self.pairs.ended(number, half, kind, now) else {
+            return;
+        };
+        for (place, kind) in [(sides.stable, pair.original), (canary, pair.copy)] {
+            if let Some(series) = self.series.get_mut(place) {
+                series.counters.mirrored.add(kind, 1);
+            }
+        }
     }
 
     fn sides(&mut self, text: &str, now: Instant) -> Option<Sides> {
@@ -365,12 +392,8 @@ impl Counters {
                 self.outcomes.add(Kind::of(line), 1);
                 return;
             }
-            Side::Copy => {
-                if line.outcome() != Outcome::ClientAbort {
-                    self.mirrored.add(Kind::of(line), 1);
-                }
-                return;
-            }
+            // It counts as half of a pair, and as nothing else.
+            Side::Copy => return,
             Side::Stable | Side::Canary | Side::Mirrored => line.outcome(),
         };
         if outcome == Outcome::ClientAbort {
@@ -382,9 +405,6 @@ impl Counters {
             *class += 1;
         }
         self.outcomes.add(Kind::of(line), 1);
-        if line.side == Side::Mirrored {
-            self.mirrored.add(Kind::of(line), 1);
-        }
         let total = line.total_time.map_or(0, u64::from);
         self.total_ms = self.total_ms.saturating_add(total);
         match (outcome, line.time_to_first_byte) {

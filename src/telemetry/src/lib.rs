@@ -17,6 +17,7 @@ pub mod intake;
 pub mod line;
 pub mod outcomes;
 pub mod outflow;
+mod pairs;
 mod peer;
 mod receiver;
 pub mod record;

@@ -15,6 +15,7 @@
 //! | `ta` | milliseconds from the request to the end of the answer; negative: none | no |
 //! | `a` | the server that was asked last, `address:port`; `-:-`: none was | no |
 //! | `gs` | the answer's `grpc-status` header; negative: none | no |
+//! | `mi` | the number that an original (`o`) and its copy (`k`) share; negative: neither | with those |
 //! | `p`, `n` | HAProxy's process and its running number of the line (`%pid`, `%lc`); lost lines show as missing numbers | no |
 //!
 //! Who made a 5xx is told by `ts`: with `-` the server, else HAProxy. HAProxy 2.6 shows no trailers to its rules (a status
@@ -43,6 +44,8 @@ pub struct Line<'a> {
     pub endpoint: &'a str,
     /// gRPC's status, if the answer's header told it.
     pub grpc: Option<u8>,
+    /// What an original and its copy share.
+    pub pair: Option<u64>,
     /// HAProxy's process and its running number of the request.
     pub sequence: Option<(u64, u64)>,
 }
@@ -142,6 +145,7 @@ struct Fields<'a> {
     total: Option<i64>,
     endpoint: Option<&'a str>,
     grpc: Option<i64>,
+    pair: Option<i64>,
     process: Option<i64>,
     number: Option<i64>,
 }
@@ -157,6 +161,7 @@ impl<'a> Fields<'a> {
             b"ta" => self.total = Some(reader.number()?),
             b"a" => self.endpoint = Some(reader.text()?),
             b"gs" => self.grpc = Some(reader.number()?),
+            b"mi" => self.pair = Some(reader.number()?),
             b"p" => self.process = Some(reader.number()?),
             b"n" => self.number = Some(reader.number()?),
             _ => reader.skip()?,
@@ -178,6 +183,7 @@ impl<'a> Fields<'a> {
                 total_time: None,
                 endpoint: "",
                 grpc: None,
+                pair: None,
                 sequence,
             });
         }
@@ -200,6 +206,7 @@ impl<'a> Fields<'a> {
             total_time: self.total.and_then(|ms| u32::try_from(ms).ok()),
             endpoint: self.endpoint.unwrap_or(""),
             grpc: self.grpc.and_then(|status| u8::try_from(status).ok()),
+            pair: positive(self.pair),
             sequence,
         })
     }
@@ -336,6 +343,7 @@ mod tests {
             total_time: Some(15),
             endpoint: "10.0.0.1:32768",
             grpc: Some(14),
+            pair: None,
             sequence: Some((4711, 99)),
         };
         for line in [

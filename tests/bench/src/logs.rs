@@ -190,6 +190,7 @@ pub(crate) fn general_json() -> Result<()> {
             total_time: u32::try_from(read.ta).ok(),
             endpoint: read.a,
             grpc: u8::try_from(read.gs).ok(),
+            pair: None,
             sequence: Some((read.p, read.n)),
         });
         text.clear();

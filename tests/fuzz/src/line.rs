@@ -43,6 +43,9 @@ fn text(line: &Line<'_>) -> String {
         fields.push(format!(r#""tr":{ms},"ta":{total},"gs":{grpc}"#));
         fields.push(format!(r#""a":"{}""#, line.endpoint));
     }
+    if let Some(pair) = line.pair {
+        fields.push(format!(r#""mi":{pair}"#));
+    }
     if let Some((process, number)) = line.sequence {
         fields.push(format!(r#""p":{process},"n":{number}"#));
     }

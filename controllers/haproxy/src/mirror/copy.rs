@@ -1,24 +1,22 @@
-//! One copy: the request as HAProxy told it, sent through HAProxy's frontend for copies; what comes back is read and dropped.
+//! One copy: the request as HAProxy told it.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
 use super::MARK;
 use super::spop::{self, Data};
 
 /// Tells HAProxy's frontend for copies which split record decided the original.
 const RECORD: &str = "x-fm-record";
+/// And which pair it is half of.
+const PAIR: &str = "x-fm-pair";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// What speaks of the user's connection and not of the request, or that only we may say.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 11] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -28,28 +26,17 @@ const LEFT_OUT: [&str; 10] = [
     "content-length",
     "expect",
     RECORD,
+    PAIR,
     MARK,
 ];
-/// Beyond any timeout of a route that makes sense for a copy; HAProxy keeps the route's own.
-const LONGEST: Duration = Duration::from_secs(120);
-
-/// Why a copy did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// HAProxy's frontend for copies does not answer.
-    #[error("HAProxy does not take copies: {0}")]
-    Unreachable(#[from] std::io::Error),
-    /// The answer broke off.
-    #[error("the answer broke off: {0}")]
-    Broken(#[from] hyper::Error),
-    /// It took too long.
-    #[error("no whole answer within {} s", LONGEST.as_secs())]
-    Slow,
-}
-
 /// A request to be sent once more.
 #[derive(Debug)]
-pub(super) struct Copy(Request<Empty<Bytes>>);
+pub(super) struct Copy {
+    /// The request.
+    pub(super) request: Request<Empty<Bytes>>,
+    /// The canary's backend.
+    pub(super) backend: String,
+}
 
 impl Copy {
     /// Of what HAProxy tells; `None` where it cannot be repeated as it was.
@@ -70,6 +57,9 @@ impl Copy {
                 None
             }
         });
+        let record = bytes("record")?;
+        // The fifth field of the record.
+        let backend = record.split(|byte| *byte == b'|').nth(4)?;
         let method = Method::from_bytes(bytes("method")?).ok()?;
         if !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return None;
@@ -77,33 +67,18 @@ impl Copy {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(bytes("path")?).ok()?;
-        *request.headers_mut() = headers(bytes("headers")?, bytes("record")?, source)?;
-        Some(Self(request))
-    }
-
-    /// Sends it and drops what is answered.
-    pub(super) async fn send(self, socket: &Path) -> Result<(), Error> {
-        let sent = async {
-            let stream = UnixStream::connect(socket).await?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            // It ends with the sender.
-            let connection = tokio::spawn(connection);
-            let mut answer = sender.send_request(self.0).await?;
-            while let Some(frame) = answer.frame().await {
-                frame?;
-            }
-            drop(sender);
-            let _ = connection.await;
-            Ok(())
-        };
-        tokio::time::timeout(LONGEST, sent)
-            .await
-            .unwrap_or(Err(Error::Slow))
+        let all = request.headers_mut();
+        *all = headers(bytes("headers")?, source)?;
+        for (name, value) in [(RECORD, record), (PAIR, bytes("pair")?)] {
+            let value = HeaderValue::from_bytes(value).ok()?;
+            all.insert(HeaderName::from_static(name), value);
+        }
+        let backend = String::from_utf8_lossy(backend).into_owned();
+        Some(Self { request, backend })
     }
 }
 
-fn headers(told: &[u8], record: &[u8], source: Option<IpAddr>) -> Option<HeaderMap> {
+fn headers(told: &[u8], source: Option<IpAddr>) -> Option<HeaderMap> {
     let mut all = HeaderMap::new();
     for (name, value) in spop::headers(told)? {
         let name = HeaderName::from_bytes(name).ok()?;
@@ -117,8 +92,6 @@ fn headers(told: &[u8], record: &[u8], source: Option<IpAddr>) -> Option<HeaderM
         all.append(HeaderName::from_static(FORWARDED_FOR), value);
     }
     all.insert(HeaderName::from_static(MARK), HeaderValue::from_static("1"));
-    let record = HeaderValue::from_bytes(record).ok()?;
-    all.insert(HeaderName::from_static(RECORD), record);
     Some(all)
 }
 
@@ -141,6 +114,7 @@ mod tests {
         let headers = told(pairs);
         Copy::of(&[
             ("record", Data::Bytes(b"r|0|0|a|b|n/s|r|r|1|500")),
+            ("pair", Data::Bytes(b"1234")),
             ("method", Data::Bytes(method.as_bytes())),
             ("path", Data::Bytes(path.as_bytes())),
             ("headers", Data::Bytes(&headers)),
@@ -150,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_request_with_the_clients_address_and_our_mark() {
-        let Copy(request) = of(
+        let Copy { request, backend } = of(
             "GET",
             "/cart?id=1",
             &[
@@ -163,7 +137,10 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(request.uri(), "/cart?id=1");
+        assert_eq!(
+            (backend.as_str(), request.uri().to_string().as_str()),
+            ("b", "/cart?id=1")
+        );
         let all = |name: &str| -> Vec<_> {
             let values = request.headers().get_all(name).iter();
             values
@@ -175,7 +152,10 @@ mod tests {
         assert_eq!(all("connection"), [""; 0]);
         assert_eq!(all(RECORD), ["r|0|0|a|b|n/s|r|r|1|500"]);
         assert_eq!(all(FORWARDED_FOR), ["198.51.100.7", "192.0.2.1"]);
-        assert_eq!(all(MARK), ["1"]);
+        assert_eq!(
+            (all(MARK), all(PAIR)),
+            (vec!["1".to_owned()], vec!["1234".to_owned()])
+        );
     }
 
     #[test]

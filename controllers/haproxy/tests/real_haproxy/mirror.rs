@@ -189,7 +189,7 @@ async fn nobody_waits_for_a_canary_that_hangs_and_its_failures_count() {
     }
     let took = begin.elapsed();
     // No more than so many are under way at once; the others were asked once only.
-    assert!((200..=256).contains(&b.hits()), "{}", b.hits());
+    assert!((50..=64).contains(&b.hits()), "{}", b.hits());
     assert!(took < Duration::from_secs(15), "{took:?}");
     b.kill();
     until_mirrored(&world, b.hits()).await;
@@ -252,4 +252,36 @@ fn processor(master: u32) -> u64 {
         (pid == master || parent == master).then_some(used)
     })
     .sum()
+}
+
+/// What the agent says, while it is so, of the reason why nothing is mirrored.
+async fn until_said(world: &World, words: Option<&str>) {
+    let what = format!("{words:?} is said");
+    let fits = |seen: &fm_api::observed::HaproxyObserved| match (&seen.problem, words) {
+        (Some(problem), Some(words)) => problem.contains(words),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    world.until(&shop(), &what, fits).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_mirrored_it_is_said() {
+    let world = World::started().await;
+    let (a, b) = (Service::named("a").await, Service::named("b").await);
+    let mut wanted = ready(&world, &a, &b).await;
+    mirror(&world, &mut wanted, 10_000).await;
+    until_said(&world, None).await;
+    std::fs::rename(world.dir.join("mirror.sock"), world.dir.join("elsewhere")).unwrap();
+    until_said(&world, Some("does not reach mirror.sock")).await;
+    std::fs::rename(world.dir.join("elsewhere"), world.dir.join("mirror.sock")).unwrap();
+    until_said(&world, None).await;
+    std::fs::rename(world.dir.join("copies.sock"), world.dir.join("elsewhere")).unwrap();
+    // Connections that are kept go on; these are more than that.
+    let load = Load::start(world.port, "shop.example.com", 40);
+    until_said(&world, Some("copies.sock does not answer")).await;
+    std::fs::rename(world.dir.join("elsewhere"), world.dir.join("copies.sock")).unwrap();
+    until_said(&world, None).await;
+    let (_, wrong) = load.end().await;
+    assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -151,6 +151,8 @@ fn follow(draft: &mut Draft<'_>, course: Option<&Course>) {
             }
         }
     }
+    let mirrors = draft.target.rollout.as_ref();
+    draft.target.mirrors |= mirrors.is_some_and(|rollout| rollout.plan.mirrors());
     refresh_analysis(draft);
 }
 

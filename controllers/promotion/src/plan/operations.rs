@@ -113,7 +113,17 @@ fn keep(draft: &mut Draft<'_>, operation: &Operation, answer: &str) {
         answer: answer.to_owned(),
     };
     let back = operation.revision.is_some() && operation.revision == draft.target.stable;
-    let begins = matches!(operation.verb, Verb::Undo | Verb::Retry) && !back;
+    let begins = match operation.verb {
+        Verb::Undo => !back,
+        Verb::Retry => !back && !goes_on(draft, operation),
+        Verb::Promote
+        | Verb::Abort
+        | Verb::Pause
+        | Verb::Resume
+        | Verb::Restart
+        | Verb::Hold
+        | Verb::EndHold => false,
+    };
     let target = &mut draft.target;
     let words = match (&mut target.rollout, target.history.last_mut()) {
         (Some(_) | None, _) if begins => &mut target.words,
@@ -124,6 +134,19 @@ fn keep(draft: &mut Draft<'_>, operation: &Operation, answer: &str) {
     words.push(word);
     let excess = words.len().saturating_sub(REMEMBERED);
     words.drain(..excess);
+}
+
+/// Whether what a retry asks for is no other rollout: the one that runs goes on by it, or at rest an experiment begins anew.
+fn goes_on(draft: &Draft<'_>, operation: &Operation) -> bool {
+    let target = &draft.target;
+    let meant = operation.revision.as_ref().or(target.wanted.as_ref());
+    match &target.rollout {
+        Some(run) => {
+            let stays = run.stage != Stage::RollingBack || taking_back::kept_for_stable(draft);
+            stays && meant == Some(&run.revision)
+        }
+        None => meant.is_some() && meant == target.stable.as_ref(),
+    }
 }
 
 fn by(operation: &Operation) -> String {

@@ -176,12 +176,20 @@ pub(super) fn forget(draft: &mut Draft<'_>) -> Vec<RevisionId> {
 
 /// A job that is not reversible has run: what is forgotten and comes back must not look newer than it.
 fn remember(target: &mut Target, gone: &[&RevisionRecord]) {
-    let lasting = |ran: &Ran| ran.irreversible.is_some();
-    if !target.ran.values().any(lasting) {
+    let lasting = |ran: &&Ran| ran.irreversible.is_some();
+    let Some(since) = target
+        .ran
+        .values()
+        .filter(lasting)
+        .map(|ran| ran.since)
+        .max()
+    else {
         target.forgotten.clear();
         return;
-    }
-    for record in gone {
+    };
+    // What is younger than the job may look younger still.
+    let behind = |record: &&&RevisionRecord| since.is_none_or(|since| record.created_at < since);
+    for record in gone.iter().filter(behind) {
         target
             .forgotten
             .insert(record.id.clone(), record.created_at);

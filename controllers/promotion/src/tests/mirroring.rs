@@ -50,6 +50,11 @@ fn a_mirror_has_tasks_and_no_share_and_ends_with_the_first_share() {
     sim.pass(30);
     sim.settle();
     assert_eq!(split(&sim), (1000, 0));
+    assert_eq!(
+        canary(&sim).replicas,
+        3,
+        "what runs is not stopped on the way up"
+    );
     assert!(sim.target().analysis.as_ref().unwrap().since.is_some());
 }
 
@@ -80,6 +85,21 @@ fn harm_and_abort_end_a_mirror_at_once_and_a_changed_one_is_followed() {
     sim.settle();
     assert_eq!(split(&sim), (0, 10_000));
     assert_eq!(canary(&sim).replicas, 4);
+}
+
+#[test]
+fn haproxy_stays_ready_as_long_as_the_rollout_mirrors() {
+    let mut sim = mirroring();
+    sim.apply(|release| release.spec.strategy = blue_green("good:2").spec.strategy);
+    sim.settle();
+    // Another strategy holds from the next rollout on: this one goes on as it began.
+    assert_eq!(split(&sim), (0, 6000));
+    assert!(sim.target().mirrors);
+    sim.ask(Verb::Abort, false);
+    sim.settle();
+    sim.apply(|release| release.spec.replicas = 5);
+    sim.settle();
+    assert!(!sim.target().mirrors);
 }
 
 #[test]

@@ -140,6 +140,12 @@ fn a_job_that_failed_after_one_that_is_not_reversible_runs_again_with_a_retry() 
     assert_eq!((due.len(), due[0].name()), (1, "smoke"));
     assert_ne!(due[0].id, old, "the old answer stands under the old id");
     assert!(sim.rollout().paused.is_none());
+    let word = sim.rollout().words.last().map(|word| word.asked.clone());
+    assert_eq!(
+        word.as_deref(),
+        Some("retry"),
+        "it is kept with the rollout that it is said of"
+    );
     answered(&mut sim, &[]);
     assert_eq!(sim.weight(), 1000, "{}", sim.status().why);
     assert!(!sim.rollout().overruled, "harm still counts");

@@ -208,15 +208,24 @@ fn surge(found: &mut Vec<Problem>, canary: &Canary, spec: &ReleaseSpec) {
             let serving = before.map_or(Weight::ZERO, |step| step.weight);
             let stable = Course::carries(serving, spec.replicas);
             let what = match canary.steps.get(step) {
-                Some(next) => format!("the step to {}", next.weight),
+                Some(next) => format!("the step to {}", next.share()),
                 None => "the promotion".to_owned(),
             };
             let wrong = format!(
                 "{what} needs {beyond} tasks beyond spec.replicas: {needs} of the canary beside {stable} of stable, which serves {} until then",
                 serving.rest()
             );
-            let allowed =
-                format!("at least {beyond} (it is {room} now), or another step before it");
+            // While requests are mirrored stable gives up nothing.
+            let mirrored = canary
+                .steps
+                .get(step)
+                .is_some_and(|next| !next.mirror.is_zero());
+            let before = if mirrored {
+                "a smaller mirror"
+            } else {
+                "another step before it"
+            };
+            let allowed = format!("at least {beyond} (it is {room} now), or {before}");
             found.push(Problem::new(&path, wrong).allowed(allowed));
             return;
         }

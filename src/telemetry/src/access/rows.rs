@@ -46,6 +46,7 @@ impl Count {
             total_time: None,
             endpoint: "",
             grpc: None,
+            pair: None,
             sequence: None,
         };
         let found = |ms: i32| u32::try_from(ms).map_or(0, bin);

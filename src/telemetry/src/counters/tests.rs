@@ -328,3 +328,35 @@ fn a_line_that_comes_by_two_ways_counts_once() {
     assert_eq!(snapshot.releases["default/shop"]["bbbb"].requests, 102);
     assert_eq!((snapshot.log.lines, snapshot.log.repeated), (202, 201));
 }
+
+#[test]
+fn mirrored_requests_count_in_pairs_and_beside_all_other_numbers() {
+    let (mut state, now) = (State::default(), Instant::now());
+    let split = record("aaaa", "bbbb");
+    let mut take = |side: &str, st: i32, ts: &str, pair: u32| {
+        let text =
+            format!(r#"{{"rc":"{split}","sd":"{side}","st":{st},"ts":"{ts}","tr":3,"mi":{pair}}}"#);
+        state.read(text.as_bytes(), now);
+    };
+    take("o", 200, "--", 1);
+    take("k", 503, "--", 1);
+    take("k", 200, "--", 2);
+    take("o", 200, "--", 2);
+    // A user who gave up says nothing, nor does a copy whose original is not known as one.
+    take("o", -1, "CH", 3);
+    take("k", 504, "sH", 3);
+    take("k", 504, "sH", 4);
+    take("s", 200, "--", 4);
+    let seen = state.snapshot(now);
+    let [stable, canary] = ["aaaa", "bbbb"].map(|id| seen.releases["default/shop"][id].clone());
+    let mirrored = |counters: &Counters| {
+        let kinds = counters.mirrored.kinds();
+        kinds
+            .map(|(kind, count)| (kind.status, count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(mirrored(&stable), [(200, 2)]);
+    assert_eq!(mirrored(&canary), [(200, 1), (503, 1)]);
+    assert_eq!((stable.requests, stable.client_aborts), (3, 1));
+    assert_eq!((canary.requests, canary.bad), (0, 0));
+}

@@ -216,6 +216,8 @@ fn a_canary_that_is_compared_with_nobody_is_warned_of() {
         warnings(None, &spec).len()
     };
     assert_eq!([steps(&[10_000]), steps(&[5_000, 10_000])], [1, 0]);
+    // A step that mirrors has no share.
+    assert_eq!([steps(&[0, 10_000]), steps(&[0, 100])], [1, 0]);
 }
 
 #[test]

@@ -58,7 +58,10 @@ pub(super) fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec
         );
     } else if let Some(canary) = &after.strategy.canary
         && !after.routes.is_empty()
-        && canary.steps.iter().all(|step| step.weight == Weight::FULL)
+        && !canary
+            .steps
+            .iter()
+            .any(|step| step.weight != Weight::FULL && !step.weight.is_zero())
     {
         warnings.push(
             "spec.strategy.canary.steps: no step leaves stable a share to compare the canary with, so a person will \
