@@ -7,6 +7,7 @@ mod httplog;
 mod line;
 mod manifest;
 mod replay;
+mod spop;
 mod stream;
 mod syslog;
 
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "forward",
         check: forward::check,
@@ -40,6 +41,10 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "replay",
         check: replay::check,
+    },
+    Target {
+        name: "spop",
+        check: spop::check,
     },
     Target {
         name: "stream",

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{SWEEP_EVERY, State};
 use crate::access::httplog;
-use crate::line;
+use crate::line::{self, Side};
 
 /// By which way a line came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,8 @@ impl State {
         }
         match self.count(&line, now) {
             Some(place) => {
-                self.log.lines += 1;
+                // A copy is no request of anybody's, and has no number to be missed by.
+                self.log.lines += u64::from(line.side != Side::Copy);
                 Taken::Counted(place)
             }
             None => Taken::Malformed,

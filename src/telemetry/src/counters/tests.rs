@@ -359,4 +359,5 @@ fn mirrored_requests_count_in_pairs_and_beside_all_other_numbers() {
     assert_eq!(mirrored(&canary), [(200, 1), (503, 1)]);
     assert_eq!((stable.requests, stable.client_aborts), (3, 1));
     assert_eq!((canary.requests, canary.bad), (0, 0));
+    assert_eq!(seen.log.lines, 4, "copies are no requests");
 }
