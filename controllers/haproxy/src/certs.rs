@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fm_api::event::Severity;
 use sha2::{Digest, Sha256};
 
+use crate::agent::note;
 use crate::config::Bind;
 use crate::runtime::{Client, Error};
+use crate::turn::Turn;
 
 /// Larger files do not fit into HAProxy's buffer with their command.
 const LARGEST: usize = 14_000;
@@ -106,4 +109,35 @@ async fn give(client: &mut Client, path: PathBuf, text: &str) -> Result<Renewal,
     }
     let _ = client.run(&[format!("abort ssl cert {name}")]).await;
     Ok(Renewal::Refused(path, words))
+}
+
+impl Turn {
+    /// Takes in renewed certificates, and tells of it.
+    pub(crate) async fn renew_certificates(&mut self) {
+        if self.running.is_none() || self.observe_only {
+            return;
+        }
+        let renewals = self
+            .certs
+            .renew(&mut self.client, &self.settings.binds)
+            .await;
+        for renewal in renewals.unwrap_or_default() {
+            let (severity, reason, message) = match renewal {
+                Renewal::Renewed(path) => (
+                    Severity::Normal,
+                    "CertificateInForce",
+                    format!("{} is in force", path.display()),
+                ),
+                Renewal::Refused(path, words) => (
+                    Severity::Warning,
+                    "CertificateRefused",
+                    format!(
+                        "{}: HAProxy keeps the old certificate: {words}",
+                        path.display()
+                    ),
+                ),
+            };
+            note(&self.recorder, severity, reason, message).await;
+        }
+    }
 }

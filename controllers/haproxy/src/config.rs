@@ -47,9 +47,6 @@ pub type Layout = BTreeMap<String, Vec<Server>>;
 
 const HEAD: &str = include_str!("haproxy.cfg.head");
 const RULES_END: &str = include_str!("haproxy.cfg.rules");
-/// What an original and its copy share in the log.
-const PAIR: &str = r#""mi":%[var(txn.mid,-1)],"#;
-const MIRROR: &str = include_str!("haproxy.cfg.mirror");
 
 /// The hash of everything that only a reload changes.
 #[must_use]
@@ -81,7 +78,7 @@ pub fn render(
     frontend(&mut out, settings, desired);
     nowhere(&mut out);
     if desired.mirrors {
-        out.push_str(&MIRROR.replace("@DIR@", &settings.dir));
+        out.push_str(&mirrored::sections(&settings.dir));
     }
     for (id, group) in &desired.groups {
         let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
@@ -106,6 +103,8 @@ macro_rules! line {
         let _ = writeln!($out, $($text)*);
     }};
 }
+
+mod mirrored;
 
 fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
     line!(out, "frontend fm");
@@ -132,7 +131,10 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
     buckets(out, desired);
     sides(out, settings, desired);
     // A pair's number stands in the line only where there are any.
-    let (number, pair) = (r#""p":%pid"#, if desired.mirrors { PAIR } else { "" });
+    let (number, pair) = (
+        r#""p":%pid"#,
+        if desired.mirrors { mirrored::PAIR } else { "" },
+    );
     out.push_str(&RULES_END.replace(number, &format!("{pair}{number}")));
 }
 
@@ -295,7 +297,7 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
         "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}"
     );
     if desired.mirrors {
-        mirrored(out);
+        mirrored::rules(out);
     }
     line!(
         out,
@@ -311,31 +313,6 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
             "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
         );
     }
-}
-
-/// Safe requests without a body that stable answers by the split: of those below the record's tenth field the agent is told, and
-/// where it takes one the canary is asked as well. Where it does not answer within 20 ms the request goes on without.
-fn mirrored(out: &mut String) {
-    line!(
-        out,
-        "  http-request set-var(txn.mi) var(txn.rec),field(10,|)"
-    );
-    line!(
-        out,
-        "  http-request set-var(txn.cp) bool(true) if {{ var(txn.mi) -m len gt 0 }} !{{ var(txn.sd) -m found }} {{ method GET HEAD OPTIONS }} !{{ req.fhdr(upgrade) -m found }} !{{ req.fhdr(transfer-encoding) -m found }} !{{ req.hdr_val(content-length) gt 0 }} {{ rand(10000),sub(txn.mi) lt 0 }} {{ nbsrv(be_mirror) gt 0 }}"
-    );
-    line!(
-        out,
-        "  http-request set-var-fmt(txn.mid) %[rand(2147483647)] if {{ var(txn.cp) -m found }}"
-    );
-    line!(
-        out,
-        "  http-request send-spoe-group mirror copies if {{ var(txn.cp) -m found }}"
-    );
-    line!(
-        out,
-        "  http-request set-var(txn.sd) str(o) if {{ var(txn.fm.taken) -m found }}"
-    );
 }
 
 /// Experiments: the bucket's range gives the request the record of a side, which is then its record as a canary's is.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::act::{self, Hands};
 use crate::agent::note;
-use crate::certs::{Certs, Renewal};
+use crate::certs::Certs;
 use crate::config::Settings;
 use crate::desired::Desired;
 use crate::inputs::Inputs;
@@ -470,34 +470,6 @@ impl Turn {
             )
             .await;
             self.told = Some(words);
-        }
-    }
-
-    async fn renew_certificates(&mut self) {
-        if self.running.is_none() || self.observe_only {
-            return;
-        }
-        let renewals = self
-            .certs
-            .renew(&mut self.client, &self.settings.binds)
-            .await;
-        for renewal in renewals.unwrap_or_default() {
-            let (severity, reason, message) = match renewal {
-                Renewal::Renewed(path) => (
-                    Severity::Normal,
-                    "CertificateInForce",
-                    format!("{} is in force", path.display()),
-                ),
-                Renewal::Refused(path, words) => (
-                    Severity::Warning,
-                    "CertificateRefused",
-                    format!(
-                        "{}: HAProxy keeps the old certificate: {words}",
-                        path.display()
-                    ),
-                ),
-            };
-            note(&self.recorder, severity, reason, message).await;
         }
     }
 }
