@@ -134,12 +134,6 @@ pub fn share(target: &Target, analysis: &AnalysisTarget) -> (Weight, u64) {
     traffic.map_or((Weight::ZERO, 0), |t| (t.weight, t.generation))
 }
 
-/// Whether the canary is asked what stable is asked, and has no share of its own.
-fn mirrors(target: &Target) -> bool {
-    let traffic = target.traffic.as_ref();
-    traffic.is_some_and(|split| !split.mirror.is_zero())
-}
-
 impl Run {
     /// A run without any evidence. `revision`: of an older run's verdict, which the first write replaces.
     #[must_use]
@@ -150,7 +144,7 @@ impl Run {
         now: Timestamp,
     ) -> Self {
         let mut judge = Judge::new(Findings::default(), now);
-        judge.mirrored = mirrors(target);
+        judge.mirrored = target.mirroring();
         Self {
             identity,
             judge,
@@ -266,7 +260,7 @@ impl Run {
             self.judge.tick(&tick)
         };
         self.traffic_generation = generation;
-        self.judge.mirrored = mirrors(target);
+        self.judge.mirrored = target.mirroring();
         let (batch, plan) = closed?;
         self.lately.add(batch);
         self.mark(analysis);

@@ -41,12 +41,6 @@ impl<'a> Wanted<'a> {
 const UNTOLD: &str =
     "no request is mirrored: HAProxy does not reach mirror.sock in the agent's folder";
 
-/// Whether requests are to be mirrored now.
-pub(crate) fn mirrors(target: &Target) -> bool {
-    let traffic = target.traffic.as_ref();
-    traffic.is_some_and(|split| !split.mirror.is_zero())
-}
-
 /// What is in force of one release. `in_full`: the plan for this target has nothing left to do.
 #[must_use]
 pub fn report(
@@ -64,7 +58,7 @@ pub fn report(
         .get(key)
         .and_then(|all| all.first())
         .cloned();
-    let untold = mirrors(target) && running.told_of_copies == Some(false);
+    let untold = target.mirroring() && running.told_of_copies == Some(false);
     let problem = problem.or_else(|| untold.then(|| UNTOLD.to_owned()));
     HaproxyObserved {
         uid: target.uid.clone(),

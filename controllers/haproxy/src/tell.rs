@@ -44,7 +44,7 @@ impl Turn {
             let unread = bad
                 .get(key)
                 .map(|words| format!("the target cannot be read: {words}"));
-            let uncopied = report::mirrors(target).then(|| self.uncopied()).flatten();
+            let uncopied = target.mirroring().then(|| self.uncopied()).flatten();
             seen.problem = problem.clone().or(unread).or(seen.problem).or(uncopied);
             if before != Some(&seen) && !self.is_idle_change(before, &seen) {
                 changed.push((key.clone(), seen));

@@ -136,6 +136,13 @@ impl Target {
             .filter(|experiment| experiment.ended.is_none())
     }
 
+    /// Whether the canary is to be asked what stable is asked, and has no share of its own.
+    #[must_use]
+    pub fn mirroring(&self) -> bool {
+        let split = self.traffic.as_ref();
+        split.is_some_and(|split| !split.mirror.is_zero())
+    }
+
     /// Whether a revision is a side of the experiment, and no preview of its own.
     #[must_use]
     pub fn is_side(&self, revision: &RevisionId) -> bool {

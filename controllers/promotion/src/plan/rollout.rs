@@ -268,8 +268,7 @@ fn shifting(draft: &mut Draft<'_>) -> Move {
     }
     let now = draft.now;
     let number = draft.target.rollout.as_ref().map_or(0, |r| r.step) + 1;
-    let split = draft.target.traffic.as_ref();
-    let mirrors = split.is_some_and(|split| !split.mirror.is_zero());
+    let mirrors = draft.target.mirroring();
     if let Some(analysis) = &mut draft.target.analysis {
         // Mirrored requests are none of its own: the warm-up and the bake begin with the first share.
         if !mirrors {
