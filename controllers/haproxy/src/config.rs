@@ -16,6 +16,16 @@ use crate::mirror;
 use crate::names::{self, Host};
 use crate::state::{Admin, Server};
 
+macro_rules! line {
+    ($out:expr, $($text:tt)*) => {{
+        // Writing to a string cannot fail.
+        let _ = writeln!($out, $($text)*);
+    }};
+}
+
+mod mirrored;
+mod relay;
+
 /// What does not come from releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -41,6 +51,9 @@ pub struct Bind {
     /// Protocols offered under TLS.
     pub alpn: Vec<String>,
 }
+
+/// How long a node may acknowledge nothing until its connections are given up.
+const GONE_AFTER: &str = "3s";
 
 /// The servers of each backend as they are written.
 pub type Layout = BTreeMap<String, Vec<Server>>;
@@ -77,13 +90,21 @@ pub fn render(
         .replace("@LOG@", &settings.log.to_string());
     frontend(&mut out, settings, desired);
     nowhere(&mut out);
+    let mut found = String::new();
+    lookups(&mut found, settings, desired);
+    let longest = hard_stop(longest).as_millis();
+    out.push_str(&relay::sections(settings, &found, longest));
     if desired.mirrors {
         out.push_str(&mirrored::sections(&settings.dir));
     }
     for (id, group) in &desired.groups {
         let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
         for slot in Slot::ALL {
-            backend(&mut out, group, &desired::backend(id, slot), size, layout);
+            let name = desired::backend(id, slot);
+            backend(&mut out, group, &name, size, layout);
+            if let Some(backup) = relay::backup(settings, group, slot) {
+                line!(out, "{backup}");
+            }
         }
     }
     out
@@ -97,17 +118,10 @@ fn hard_stop(longest: Option<Span>) -> Span {
     })
 }
 
-macro_rules! line {
-    ($out:expr, $($text:tt)*) => {{
-        // Writing to a string cannot fail.
-        let _ = writeln!($out, $($text)*);
-    }};
-}
-
-mod mirrored;
-
 fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
     line!(out, "frontend fm");
+    // A request may pass three of our frontends: what the public one takes in must find room in the others.
+    line!(out, "  maxconn {}", settings.maxconn / 3);
     for bind in &settings.binds {
         let mut tls = String::new();
         if let Some(crt) = &bind.crt {
@@ -282,7 +296,7 @@ fn buckets(out: &mut String, desired: &Desired) {
     }
 }
 
-/// Forced requests, the fallback to stable, and the backends: field 4 is stable's, 5 the canary's, 6 the release.
+/// Forced requests, and the backends: field 4 is stable's, 5 the canary's, 6 the release.
 fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
     let forced = forced(out, settings, desired);
     ranges(out, settings, desired, forced);
@@ -292,27 +306,10 @@ fn sides(out: &mut String, settings: &Settings, desired: &Desired) {
             "  http-request set-var(txn.sd) str(m) if {{ var(txn.rec) -m beg p }}"
         );
     }
-    line!(
-        out,
-        "  http-request set-var(txn.sd) str(f) if {{ var(txn.sd) -m str c }} {{ var(txn.rec),field(5,|),nbsrv eq 0 }}"
-    );
     if desired.mirrors {
         mirrored::rules(out);
     }
-    line!(
-        out,
-        "  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}"
-    );
-    line!(
-        out,
-        "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str c }}"
-    );
-    if forced || desired.has_previews() {
-        line!(
-            out,
-            "  use_backend %[var(txn.rec),field(5,|)] if {{ var(txn.sd) -m str m }} {{ var(txn.rec),field(5,|),nbsrv gt 0 }}"
-        );
-    }
+    relay::rules(out);
 }
 
 /// Experiments: the bucket's range gives the request the record of a side, which is then its record as a canary's is.
@@ -456,10 +453,12 @@ fn backend(out: &mut String, group: &Group, name: &str, size: u32, layout: &Layo
         line!(out, "  http-check expect status 200-399");
     }
     let interval = group.interval.as_millis().clamp(100, 3_600_000);
-    let fast = interval.min(250);
+    let (fast, down) = (interval.min(100), interval.min(250));
+    // A connection that a request could not get has the server checked at once; a node that is gone is known by its silence
+    // towards the kernel, however long an answer may take.
     line!(
         out,
-        "  default-server inter {interval}ms fastinter {fast}ms downinter {fast}ms rise 1 fall 2 pool-purge-delay 5s"
+        "  default-server inter {interval}ms fastinter {fast}ms downinter {down}ms rise 1 fall 2 pool-purge-delay 5s observe layer4 error-limit 1 on-error sudden-death tcp-ut {GONE_AFTER}"
     );
     let servers = layout.get(name);
     for index in 0..size {

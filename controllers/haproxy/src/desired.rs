@@ -90,6 +90,8 @@ pub struct Group {
     pub need: u32,
     /// The revision whose alone it is, outside the normal shares: a preview.
     pub preview: Option<RevisionId>,
+    /// That revision is a side of an experiment: stable answers for it where it cannot.
+    pub side: bool,
     /// The split; `Unknown` keeps what is in force.
     pub split: Split,
     /// The revision of each slot; slots that are absent empty themselves.
@@ -258,6 +260,7 @@ impl Desired {
         Group {
             release: input.key.clone(),
             preview: None,
+            side: false,
             check_path,
             interval: route.health_check.interval,
             connect: route.timeouts.connect,

@@ -7,6 +7,7 @@ use fm_telemetry::backends::Backend;
 use fm_telemetry::record::SplitRecord;
 use tokio::time::{Duration, Instant};
 
+use crate::audit::Audit;
 use crate::maps::{Entries, Map};
 use crate::runtime::Client;
 use crate::state::Running;
@@ -22,6 +23,7 @@ pub(crate) struct Logs {
     /// What HAProxy's own counters showed; a new worker begins at nothing.
     dropped: u64,
     asked: Option<Instant>,
+    audit: Audit,
 }
 
 impl Logs {
@@ -31,6 +33,7 @@ impl Logs {
             told: None,
             dropped: 0,
             asked: None,
+            audit: Audit::default(),
         }
     }
 
@@ -42,6 +45,16 @@ impl Logs {
                 .set_backends(split.values().flat_map(|record| backends(record)));
             self.told = Some(split.clone());
         }
+    }
+
+    /// Looks for requests that no line tells of.
+    pub(crate) async fn audit(
+        &mut self,
+        client: &mut Client,
+        worker: Option<u32>,
+        running: &Running,
+    ) {
+        self.audit.look(client, worker, running, &self.handle).await;
     }
 
     /// Asks HAProxy now and then what it dropped. No answer is none: it is asked again.

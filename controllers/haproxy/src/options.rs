@@ -190,8 +190,8 @@ pub(crate) fn max_connections() -> u32 {
             line.split_ascii_whitespace().nth(4)?.parse::<u32>().ok()
         })
         .unwrap_or(4096);
-    // Two descriptors a connection, and room for checks, listeners and logs.
-    (limit.saturating_sub(1000) / 2).clamp(100, 20_000)
+    // Two descriptors a connection, and room for checks, listeners and logs. Those between our own frontends count as well.
+    (limit.saturating_sub(1000) / 2).clamp(300, 60_000)
 }
 
 #[cfg(test)]

@@ -237,7 +237,10 @@ impl Turn {
         }
         self.renew_certificates().await;
         self.logs.follow(self.running.as_ref());
-        if self.running.is_some() && wake == Wake::Look {
+        if let Some(running) = self.running.as_ref().filter(|_| wake == Wake::Look) {
+            let worker = self.processes.as_ref().and_then(|seen| seen.as_ref().ok());
+            let worker = worker.and_then(|seen| seen.worker);
+            self.logs.audit(&mut self.client, worker, running).await;
             self.logs.ask(&mut self.client).await;
         }
         self.report(&desired, in_full).await;

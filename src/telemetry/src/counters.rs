@@ -54,7 +54,7 @@ pub struct Counters {
     pub requests: u64,
     /// … of which bad: answered 5xx, or ended by HAProxy because the server failed or was too slow, or fallen back.
     pub bad: u64,
-    /// … of which fallen back to stable because no server of this revision was usable. They are among the bad.
+    /// … of which the other revision answered because no server of this one was usable. They are among the bad.
     pub fallback: u64,
     /// Requests that a match rule forced here; in none of the other numbers.
     pub forced: u64,
@@ -264,22 +264,25 @@ impl State {
     fn count(&mut self, line: &Line<'_>, now: Instant) -> Option<usize> {
         let sides = self.sides(line.record, now)?;
         let place = match line.side {
-            Side::Stable | Side::ForcedStable | Side::Mirrored => sides.stable,
-            Side::Canary | Side::Fallback | Side::Forced | Side::Copy => sides.canary?,
+            Side::Stable
+            | Side::ForcedStable
+            | Side::StableFallback
+            | Side::Mirrored
+            | Side::ForCanary => sides.stable,
+            Side::Canary | Side::Fallback | Side::Forced | Side::Copy | Side::ForStable => {
+                sides.canary?
+            }
+            // Whoever it was handed to tells what became of it.
+            Side::Handed => return Some(sides.stable),
         };
         self.pair(line, sides, now);
         let series = self.series.get_mut(place)?;
         series.seen = now;
         series.counters.count(line);
-        // A fallback was answered by a server of stable.
-        let answered = match line.side {
-            Side::Fallback => self.series.get_mut(sides.stable)?,
-            Side::Stable
-            | Side::Canary
-            | Side::Forced
-            | Side::ForcedStable
-            | Side::Mirrored
-            | Side::Copy => series,
+        // Earlier configurations name the server of stable that answered in a fallback's own line.
+        let answered = match line.side == Side::Fallback {
+            true => self.series.get_mut(sides.stable)?,
+            false => series,
         };
         answered.endpoints.count(line, now);
         Some(place)
@@ -287,12 +290,10 @@ impl State {
 
     /// An original, or a copy: both count for the comparison once both are here.
     fn pair(&mut self, line: &Line<'_>, sides: Sides, now: Instant) {
-        let half = match line.side {
-            Side::Mirrored => Half::Original,
-            Side::Copy => Half::Copy,
-            Side::Stable | Side::Canary | Side::Fallback | Side::Forced | Side::ForcedStable => {
-                return;
-            }
+        let half = match line.side == Side::Copy {
+            true => Half::Copy,
+            false if line.side == Side::Mirrored => Half::Original,
+            false => return,
         };
         let (Some(number), Some(canary)) = (line.pair, sides.canary) else {
             return;
@@ -384,7 +385,7 @@ impl Counters {
                 self.forced += 1;
                 return;
             }
-            Side::Fallback => {
+            Side::Fallback | Side::StableFallback => {
                 self.requests += 1;
                 self.bad += 1;
                 self.fallback += 1;
@@ -394,6 +395,8 @@ impl Counters {
             }
             // It counts as half of a pair, and as nothing else.
             Side::Copy => return,
+            // They count in the line of the revision that was meant.
+            Side::ForCanary | Side::ForStable | Side::Handed => return,
             Side::Stable | Side::Canary | Side::Mirrored => line.outcome(),
         };
         if outcome == Outcome::ClientAbort {
@@ -480,6 +483,7 @@ impl Counters {
     }
 }
 
+mod silent;
 mod take;
 #[cfg(test)]
 mod tests;

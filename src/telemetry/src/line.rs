@@ -8,18 +8,21 @@
 //! | field | meaning | needed |
 //! |---|---|---|
 //! | `rc` | the [`crate::record::SplitRecord`] that decided the request; empty: no route | yes |
-//! | `sd` | `s` stable; `c` canary by the split; `f` meant for the canary by the split, served by stable because no server of the canary was usable; `m` forced to the canary by a match rule, and stays `m` if it fell back; `n` forced to stable by a match rule; `o` stable by the split, and sent to the canary as well; `k` that second request | with a record |
+//! | `sd` | `s` stable; `c` canary by the split; `m` forced to the canary by a match rule, and stays `m` if it fell back; `n` forced to stable by a match rule; `o` stable by the split, and sent to the canary as well; `k` that second request; `x` stable, asked because the canary meant did not answer; `y` the canary, asked because stable did not; `h` handed on to another frontend of ours, whose line tells what became of it; `f` (earlier configurations) meant for the canary, served by stable | with a record |
 //! | `st` | status of the answer; 0 or less: none | with a record |
 //! | `ts` | termination state, at least its first two characters | with a record |
 //! | `tr` | milliseconds to the server's first byte; negative: none | no |
 //! | `ta` | milliseconds from the request to the end of the answer; negative: none | no |
-//! | `a` | the server that was asked last, `address:port`; `-:-`: none was | no |
+//! | `a` | the server that was asked last, `address:port`; `-:-`: none was; `unix:…`: no server of the revision meant was usable, and the other revision was asked | no |
 //! | `gs` | the answer's `grpc-status` header; negative: none | no |
 //! | `mi` | the number that an original (`o`) and its copy (`k`) share; negative: neither | with those |
 //! | `p`, `n` | HAProxy's process and its running number of the line (`%pid`, `%lc`); lost lines show as missing numbers | no |
 //!
 //! Who made a 5xx is told by `ts`: with `-` the server, else HAProxy. HAProxy 2.6 shows no trailers to its rules (a status
 //! there is logged as none), so of gRPC it is only the answers without a body (most errors) whose status is seen.
+//!
+//! Where HAProxy has no value it writes `-`, also where a number is due: a request that it could not read (400) has neither
+//! record nor side. It counts as one without a route.
 //!
 //! Any other field, in any order, of any JSON type, is passed over; escapes are read over, and refused in `rc`, `sd`
 //! and `ts`. A line that does not begin with `{` is no request (HAProxy's own notices come over the same wire).
@@ -57,8 +60,10 @@ pub enum Side {
     Stable,
     /// The canary, by the split: `c`.
     Canary,
-    /// The canary by the split, but none of its servers was usable and stable served it: `f`.
+    /// The canary by the split, but none of its servers was usable and stable served it.
     Fallback,
+    /// Stable by the split, but none of its servers was usable and the canary served it.
+    StableFallback,
     /// The canary, by a match rule: `m`.
     Forced,
     /// Stable, by a match rule: `n`.
@@ -67,6 +72,12 @@ pub enum Side {
     Mirrored,
     /// The canary, asked as well, by us; its answer went to nobody: `k`, the copy.
     Copy,
+    /// Stable, asked because the canary did not answer: `x`. The request counts in the canary's line.
+    ForCanary,
+    /// The canary, asked because no server of stable was usable: `y`. The request counts in stable's line.
+    ForStable,
+    /// Handed on to another frontend of ours, whose line counts: `h`.
+    Handed,
 }
 
 /// What became of a request.
@@ -157,11 +168,11 @@ impl<'a> Fields<'a> {
             b"sd" => self.side = Some(reader.text()?),
             b"ts" => self.termination = Some(reader.text()?),
             b"st" => self.status = Some(reader.number()?),
-            b"tr" => self.first_byte = Some(reader.number()?),
-            b"ta" => self.total = Some(reader.number()?),
+            b"tr" => self.first_byte = reader.number_or_none()?,
+            b"ta" => self.total = reader.number_or_none()?,
             b"a" => self.endpoint = Some(reader.text()?),
-            b"gs" => self.grpc = Some(reader.number()?),
-            b"mi" => self.pair = Some(reader.number()?),
+            b"gs" => self.grpc = reader.number_or_none()?,
+            b"mi" => self.pair = reader.number_or_none()?,
             b"p" => self.process = Some(reader.number()?),
             b"n" => self.number = Some(reader.number()?),
             _ => reader.skip()?,
@@ -170,7 +181,9 @@ impl<'a> Fields<'a> {
     }
 
     fn finish(self) -> Option<Line<'a>> {
-        let record = self.record?;
+        let record = self
+            .record
+            .map(|text| if text == "-" { "" } else { text })?;
         let positive = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
         let sequence = positive(self.process).zip(positive(self.number));
         if record.is_empty() {
@@ -188,13 +201,16 @@ impl<'a> Fields<'a> {
             });
         }
         let side = match self.side? {
-            "s" => Side::Stable,
-            "c" => Side::Canary,
+            "s" => self.unless_other(Side::Stable, Side::StableFallback),
+            "c" => self.unless_other(Side::Canary, Side::Fallback),
             "f" => Side::Fallback,
             "m" => Side::Forced,
             "n" => Side::ForcedStable,
             "o" => Side::Mirrored,
             "k" => Side::Copy,
+            "x" => Side::ForCanary,
+            "y" => Side::ForStable,
+            "h" => Side::Handed,
             _ => return None,
         };
         Some(Line {
@@ -209,6 +225,20 @@ impl<'a> Fields<'a> {
             pair: positive(self.pair),
             sequence,
         })
+    }
+}
+
+impl Fields<'_> {
+    /// A backend without usable servers asks the other revision's, through a socket of ours. Where nobody answered there
+    /// either, the revision that was meant has failed, as if it had been asked alone.
+    fn unless_other(&self, side: Side, other: Side) -> Side {
+        let answered = self
+            .status
+            .is_some_and(|status| (100..500).contains(&status));
+        match self.endpoint {
+            Some(endpoint) if answered && endpoint.starts_with("unix:") => other,
+            Some(_) | None => side,
+        }
     }
 }
 
@@ -278,6 +308,17 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         (self.at > start).then_some(if negative { -value } else { value })
+    }
+
+    /// A whole number, or the `-` that HAProxy writes where it has none.
+    fn number_or_none(&mut self) -> Option<Option<i64>> {
+        let dash = self.peek()? == b'-';
+        let alone = !self.bytes.get(self.at + 1).is_some_and(u8::is_ascii_digit);
+        if dash && alone {
+            self.at += 1;
+            return Some(None);
+        }
+        self.number().map(Some)
     }
 
     /// Passes over any value, as far as is needed to find its end.
@@ -372,6 +413,43 @@ mod tests {
     }
 
     #[test]
+    fn what_haproxy_has_no_value_for_is_a_dash() {
+        let line = br#"{"rc":"-","sd":"-","st":400,"ts":"PR","tr":-1,"ta":-1,"a":"-:-","gs":-,"p":1,"n":2}"#;
+        let line = parse(line).unwrap();
+        assert_eq!((line.record, line.sequence), ("", Some((1, 2))));
+        let line = text(r#""sd":"c","st":200,"ts":"--","tr":-,"gs":-,"p":1,"n":2"#);
+        let line = parse(line.as_bytes()).unwrap();
+        assert_eq!((line.grpc, line.time_to_first_byte), (None, None));
+        for bad in [r#""st":-,"gs":1"#, r#""st":200,"gs":--"#] {
+            let line = text(&format!(r#""sd":"c","ts":"--",{bad}"#));
+            assert_eq!(parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_another_revision_answered_is_a_fallback() {
+        let side = |sd: &str, st: i32, a: &str| {
+            let line = text(&format!(r#""sd":"{sd}","st":{st},"ts":"--","a":"{a}""#));
+            parse(line.as_bytes()).unwrap().side
+        };
+        for (sd, status, a, wanted) in [
+            ("c", 200, "unix:0", Side::Fallback),
+            ("c", 404, "unix:0", Side::Fallback),
+            ("s", 200, "unix:0", Side::StableFallback),
+            // Nobody answered: it is the meant revision's own failure.
+            ("c", 503, "unix:0", Side::Canary),
+            ("s", -1, "unix:0", Side::Stable),
+            ("c", 200, "10.0.0.1:80", Side::Canary),
+            ("m", 200, "unix:0", Side::Forced),
+            ("x", 200, "10.0.0.1:80", Side::ForCanary),
+            ("y", 200, "10.0.0.1:80", Side::ForStable),
+            ("h", 503, "unix:0", Side::Handed),
+        ] {
+            assert_eq!(side(sd, status, a), wanted, "{sd} {status} {a}");
+        }
+    }
+
+    #[test]
     fn hostile_lines_are_malformed() {
         let whole = text(r#""sd":"c","st":200,"ts":"--","tr":12,"p":4711,"n":99"#);
         for cut in 0..whole.len() {
@@ -379,7 +457,7 @@ mod tests {
         }
         for line in [
             "{}".to_owned(),
-            text(r#""sd":"x","st":200,"ts":"--""#),
+            text(r#""sd":"z","st":200,"ts":"--""#),
             text(r#""sd":"c","st":"200","ts":"--""#),
             text(r#""sd":"c","st":200,"ts":"-""#),
             text(r#""sd":"c","st":99999999999999999999,"ts":"--""#),

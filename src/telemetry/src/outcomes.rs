@@ -24,7 +24,7 @@ pub enum End {
     Client,
     /// HAProxy ended it (`P…`, `L…`, `R…`, `I…` and others): a bad answer of the server (`PH`), a limit, a rule.
     Proxy,
-    /// No server of this revision was usable and stable answered instead. The status is 0: this revision gave none.
+    /// No server of this revision was usable and the other one answered instead. The status is 0: this revision gave none.
     Fallback,
 }
 
@@ -54,7 +54,7 @@ impl Kind {
     /// How this request ended.
     #[must_use]
     pub fn of(line: &Line<'_>) -> Self {
-        if line.side == Side::Fallback {
+        if matches!(line.side, Side::Fallback | Side::StableFallback) {
             return Self {
                 status: 0,
                 end: End::Fallback,

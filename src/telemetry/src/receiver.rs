@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use fm_api::keys::{ReleaseKey, RevisionId};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -281,6 +282,14 @@ impl Handle {
     /// More lines that HAProxy itself says it has dropped.
     pub fn dropped(&self, more: u64) {
         self.state().dropped(more);
+    }
+
+    /// Counts requests that HAProxy dropped without an answer and without a line: failures of the revision that was given
+    /// them; `copies`: answers to mirrored requests.
+    pub fn silent(&self, release: &ReleaseKey, revision: &RevisionId, more: u64, copies: bool) {
+        let (release, revision) = (release.to_string(), revision.as_str());
+        let now = Instant::now();
+        self.state().silent((&release, revision), more, copies, now);
     }
 
     /// Counts that nobody sends to yet, without a receiver.

@@ -43,6 +43,7 @@ impl Desired {
             let slots = slots_of_preview(input, revision, route.port);
             let made = Group {
                 preview: Some(revision.clone()),
+                side: preview.side.is_some(),
                 ..self.group(input, route, slots, Split::None)
             };
             self.groups.insert(group.clone(), made);

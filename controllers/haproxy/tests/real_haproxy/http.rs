@@ -9,6 +9,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+/// What a service does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Answers.
+    Answer,
+    /// Closes the connection without an answer.
+    Close,
+    /// The same, but only where the method is POST.
+    ClosePosts,
+    /// Resets the connection.
+    Reset,
+    /// Closes in the middle of an answer.
+    Half,
+    /// Never answers.
+    Hang,
+}
+
 /// A service that answers with its name, and counts.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
@@ -25,6 +42,15 @@ impl Service {
 
     /// Answers after a pause.
     pub(crate) async fn slow(name: &'static str, pause: Duration) -> Self {
+        Self::new(name, pause, Manner::Answer).await
+    }
+
+    /// Does this with each request.
+    pub(crate) async fn ill(name: &'static str, manner: Manner) -> Self {
+        Self::new(name, Duration::ZERO, manner).await
+    }
+
+    async fn new(name: &'static str, pause: Duration, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let hits = Arc::new(AtomicU64::new(0));
@@ -38,7 +64,7 @@ impl Service {
                 let heads = heads.clone();
                 tokio::spawn(async move {
                     tokio::select! {
-                        _ = serve(stream, name, pause, &counter, &heads) => {}
+                        _ = serve(stream, name, (pause, manner), &counter, &heads) => {}
                         () = token.cancelled() => {}
                     }
                 });
@@ -78,7 +104,7 @@ impl Drop for Service {
 async fn serve(
     mut stream: TcpStream,
     name: &str,
-    pause: Duration,
+    (pause, manner): (Duration, Manner),
     counter: &AtomicU64,
     last: &Mutex<String>,
 ) -> std::io::Result<()> {
@@ -99,6 +125,17 @@ async fn serve(
             counter.fetch_add(1, Ordering::Relaxed);
             last.lock().unwrap().clone_from(&text);
             tokio::time::sleep(pause).await;
+            match manner {
+                Manner::ClosePosts if !text.starts_with("POST") => {}
+                Manner::Answer => {}
+                Manner::Close | Manner::ClosePosts => return Ok(()),
+                Manner::Reset => return stream.set_zero_linger(),
+                Manner::Half => {
+                    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+                    return stream.write_all(head).await;
+                }
+                Manner::Hang => std::future::pending::<()>().await,
+            }
         }
         let status = if check && name == "sick" {
             "500 Sick"

@@ -11,6 +11,7 @@ mod classic;
 mod experiments;
 mod http;
 mod life;
+mod lost;
 mod mirror;
 mod support;
 mod tls;

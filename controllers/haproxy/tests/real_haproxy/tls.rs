@@ -8,7 +8,7 @@ use crate::support::{Load, Service, World, route, shop, split, target};
 use fm_api::target::Slot;
 use fm_haproxy::Bind;
 
-fn make_certificate(path: &Path, name: &str) {
+pub(crate) fn make_certificate(path: &Path, name: &str) {
     let key = path.with_extension("key.tmp");
     let cert = path.with_extension("crt.tmp");
     let done = Command::new("openssl")

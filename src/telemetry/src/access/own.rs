@@ -1,7 +1,8 @@
 //! Our own JSON line as a request: backend, revision and release come from the split record in it.
 //!
-//! The line has two timers, `Tr` and `Ta`, and no time of day. The server is the address that was asked last. A fallback was
-//! served by stable's backend, and is none of the canary's there. Pure.
+//! The line has two timers, `Tr` and `Ta`, and no time of day. The server is the address that was asked last. A fallback of
+//! earlier configurations was served by stable's backend, and is none of the canary's there; now the server that answered for
+//! another revision has a line of its own, and so the request stands in both revisions' rows. Pure.
 
 use super::{Request, Route};
 use crate::line::{self, Line, Side};
@@ -12,6 +13,8 @@ pub(super) enum Own<'a> {
     Request(Request<'a>),
     /// A request that had no route.
     Unrouted,
+    /// A request that another line tells of.
+    Handed,
     Malformed,
 }
 
@@ -21,6 +24,9 @@ pub(super) fn parse(bytes: &[u8]) -> Own<'_> {
     };
     if line.record.is_empty() {
         return Own::Unrouted;
+    }
+    if line.side == Side::Handed {
+        return Own::Handed;
     }
     request(&line).map_or(Own::Malformed, Own::Request)
 }
@@ -36,11 +42,17 @@ pub(super) fn request<'a>(line: &Line<'a>) -> Option<Request<'a>> {
     if fields.nth(1).is_some() {
         return None;
     }
+    let elsewhere = line.endpoint.starts_with("unix:");
     let (backend, revision) = match line.side {
-        Side::Stable | Side::Fallback | Side::ForcedStable | Side::Mirrored => {
-            (backends.0, revisions.0)
-        }
-        Side::Canary | Side::Forced | Side::Copy => (backends.1, revisions.1),
+        Side::Fallback if elsewhere => (backends.1, revisions.1),
+        Side::StableFallback => (backends.0, revisions.0),
+        Side::Stable
+        | Side::Fallback
+        | Side::ForcedStable
+        | Side::Mirrored
+        | Side::ForCanary
+        | Side::Handed => (backends.0, revisions.0),
+        Side::Canary | Side::Forced | Side::Copy | Side::ForStable => (backends.1, revisions.1),
     };
     let timer = |ms: Option<u32>| ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
     let (first_byte, total) = (timer(line.time_to_first_byte), timer(line.total_time));

@@ -106,6 +106,7 @@ impl Stats {
             match own::parse(payload) {
                 Own::Request(request) => self.request(&request, line),
                 Own::Unrouted => self.lines.unrouted += 1,
+                Own::Handed => self.lines.other += 1,
                 Own::Malformed => self.malformed(line),
             }
             return;
