@@ -3,14 +3,15 @@
 //! HAProxy 2.6 does that where a server closes without an answer on a request that is not a connection's first and may not, or
 //! no longer, be tried again. A backend has counted each request that it was given (`stot`), each that ended in any other way
 //! (`req_tot`), and those under way (`scur`): what is missing was dropped. The three are read one after the other while
-//! requests go on, so only what two readings show counts. It is a failure of the revision whose backend it is; in a canary's
-//! backend these are copies alone, because its requests go where none is dropped ([`crate::config`]).
+//! requests go on, so only what two readings show counts. It is a failure of the revision whose backend it is; where requests are
+//! mirrored, of the canary's answers to copies, which are then all that it gets by the split ([`crate::config`]).
 //!
 //! What must never happen: a request counted here that a line tells of, or one counted twice.
 
 use std::collections::BTreeMap;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
+use fm_api::quantity::Weight;
 use fm_telemetry::Handle;
 use fm_telemetry::record::SplitRecord;
 use tokio::time::{Duration, Instant};
@@ -35,7 +36,8 @@ pub(crate) struct Audit {
 struct Owner {
     release: ReleaseKey,
     revision: RevisionId,
-    canary: bool,
+    /// All that it gets are copies.
+    copies: bool,
 }
 
 /// What is known of one backend.
@@ -75,7 +77,7 @@ impl Audit {
             .unwrap_or_default();
         for (owner, more) in self.take(worker, &owners(split), &seen) {
             tracing::info!(release = %owner.release, revision = %owner.revision, more, "HAProxy dropped requests without an answer");
-            handle.silent(&owner.release, &owner.revision, more, owner.canary);
+            handle.silent(&owner.release, &owner.revision, more, owner.copies);
         }
     }
 
@@ -125,16 +127,19 @@ impl Audit {
 fn owners(split: &Entries) -> BTreeMap<String, Owner> {
     let mut all = BTreeMap::new();
     for record in split.values().filter_map(|text| SplitRecord::parse(text)) {
-        let owner = |revision: &RevisionId, canary| Owner {
+        let owner = |revision: &RevisionId, copies| Owner {
             release: record.release.clone(),
             revision: revision.clone(),
-            canary,
+            copies,
         };
         if record.mode == fm_telemetry::record::Mode::Preview {
             continue;
         }
         if let (Some(backend), Some(revision)) = (&record.canary_backend, &record.canary) {
-            all.insert(backend.clone(), owner(revision, true));
+            all.insert(
+                backend.clone(),
+                owner(revision, record.mirror > Weight::ZERO),
+            );
         }
         all.insert(record.stable_backend.clone(), owner(&record.stable, false));
     }
@@ -174,7 +179,7 @@ mod tests {
         let owner = Owner {
             release: ReleaseKey::new("default", "shop"),
             revision: RevisionId::new(owner),
-            canary: false,
+            copies: false,
         };
         let owners = BTreeMap::from([("r0_a".to_owned(), owner)]);
         let seen = BTreeMap::from([("r0_a".to_owned(), now)]);

@@ -26,8 +26,11 @@ fn classic(world: &World, port: u16, log: &str, file: &Path) -> Killed {
         text if text.starts_with("stats socket") => String::new(),
         text if text.starts_with("log ring@") => format!("  log udp@{log} format rfc5424 local0"),
         text if text.starts_with("log-format") => "  option httplog".to_owned(),
-        text if text.starts_with("bind ") => format!("  bind 127.0.0.1:{port}"),
-        _ => line.to_owned(),
+        text if text.starts_with("bind 127.") => format!("  bind 127.0.0.1:{port}"),
+        // Its own sockets between its frontends.
+        _ => line
+            .replace("/relay-", "/2-relay-")
+            .replace("/other-", "/2-other-"),
     };
     let text: Vec<String> = text.lines().map(changed).collect();
     std::fs::write(file, text.join("\n") + "\n").unwrap();
