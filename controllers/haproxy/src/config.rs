@@ -52,7 +52,8 @@ pub struct Bind {
     pub alpn: Vec<String>,
 }
 
-/// How long a node may acknowledge nothing until its connections are given up.
+/// How long a node may acknowledge nothing until its connections are given up: a node that is gone is known by the silence of
+/// its kernel, however long its tasks may take for an answer.
 const GONE_AFTER: &str = "3s";
 
 /// The servers of each backend as they are written.
@@ -454,17 +455,21 @@ fn backend(out: &mut String, group: &Group, name: &str, size: u32, layout: &Layo
     }
     let interval = group.interval.as_millis().clamp(100, 3_600_000);
     let (fast, down) = (interval.min(100), interval.min(250));
-    // A connection that a request could not get has the server checked at once; a node that is gone is known by its silence
-    // towards the kernel, however long an answer may take.
+    // A connection that a request could not get has the server checked at once.
     line!(
         out,
-        "  default-server inter {interval}ms fastinter {fast}ms downinter {down}ms rise 1 fall 2 pool-purge-delay 5s observe layer4 error-limit 1 on-error sudden-death tcp-ut {GONE_AFTER}"
+        "  default-server inter {interval}ms fastinter {fast}ms downinter {down}ms rise 1 fall 2 pool-purge-delay 5s observe layer4 error-limit 1 on-error sudden-death"
     );
     let servers = layout.get(name);
     for index in 0..size {
         let server = servers.and_then(|all| all.get(index as usize));
         let (address, state) = written(server);
-        line!(out, "  server t{} {address} check{state}", index + 1);
+        // HAProxy 2.6 does not take `tcp-ut` over from `default-server`.
+        line!(
+            out,
+            "  server t{} {address} check tcp-ut {GONE_AFTER}{state}",
+            index + 1
+        );
     }
 }
 

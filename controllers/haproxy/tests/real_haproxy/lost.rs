@@ -269,3 +269,59 @@ async fn what_haproxy_drops_in_silence_counts_against_stable() {
     assert!(silent > 0, "no line tells of some: {seen:?}");
     assert_eq!(counted(&world, CANARY), Counters::default());
 }
+
+/// Drops what is sent to a port of this machine, as a node that is gone does; until it is dropped itself.
+struct Cut(String);
+
+impl Cut {
+    fn off(address: std::net::SocketAddr) -> Self {
+        let rule = format!("INPUT -i lo -p tcp --dport {} -j DROP", address.port());
+        iptables("-I", &rule);
+        Self(rule)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        iptables("-D", &self.0);
+    }
+}
+
+fn iptables(verb: &str, rule: &str) {
+    let mut command = Command::new("/usr/sbin/iptables");
+    let status = command.args(["-w", verb]).args(rule.split(' ')).status();
+    let done = status.expect("these tests need iptables (Debian: apt-get install iptables)");
+    assert!(done.success(), "iptables {verb} {rule}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_vanishes_costs_no_request_that_may_be_asked_again() {
+    let (world, _a, b) = with_canary(Manner::Answer, 10_000).await;
+    let port = world.port;
+    let load = |method: &'static str| {
+        tokio::spawn(async move {
+            let (mut asked, mut failed, mut longest) = (0, 0, Duration::ZERO);
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_secs(9) {
+                let one = Instant::now();
+                failed += ask(port, method, 5, true).await;
+                asked += 5;
+                longest = longest.max(one.elapsed());
+            }
+            (method, asked, failed, longest)
+        })
+    };
+    let clients: Vec<_> = ["GET", "GET", "POST", "GET", "POST"].map(load).into();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cut = Cut::off(b.address);
+    for client in clients {
+        let (method, asked, failed, longest) = client.await.unwrap();
+        println!("{method}: {asked} requests, {failed} failed, the slowest five took {longest:?}");
+        // A POST was under way, and may have been seen: it is lost, and the next one is not.
+        let most = u64::from(method == "POST");
+        assert!(failed <= most, "{failed} {method} of {asked} failed");
+        assert!(longest < Duration::from_secs(20), "{method}: {longest:?}");
+    }
+    drop(cut);
+    assert!(counted(&world, CANARY).bad > 0);
+}
