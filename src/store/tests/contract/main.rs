@@ -5,6 +5,8 @@ mod embedded;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod promises;
 #[cfg(test)]
 mod server;
