@@ -7,6 +7,8 @@ mod etcd;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod promises;
 #[cfg(test)]
 mod server;
