@@ -26,6 +26,7 @@ pub mod branch;
 pub mod criteria;
 pub mod defaults;
 pub mod dependency;
+pub mod edge;
 pub mod event;
 pub mod experiment;
 pub mod explain;
