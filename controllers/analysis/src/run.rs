@@ -316,7 +316,6 @@ impl Run {
             outliers: Vec::new(),
             canary: self.side(analysis, &analysis.canary, &self.lately.canary),
             stable: self.side(analysis, &analysis.stable, &self.lately.stable),
-            cut_off: Vec::new(),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),
             state: serde_json::Value::Null,
         }

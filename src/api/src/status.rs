@@ -301,8 +301,6 @@ pub mod conditions {
     pub const DRIFTED: &str = "Drifted";
     /// An edge's agent is gone while its HAProxy may still serve. Only there while it is so.
     pub const EDGE_GONE: &str = "EdgeGone";
-    /// An edge cannot reach tasks that others reach. Only there while it is so.
-    pub const EDGE_CUT_OFF: &str = "EdgeCutOff";
 }
 
 /// What was answered to an operation.

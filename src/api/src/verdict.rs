@@ -41,27 +41,12 @@ pub struct Verdict {
     pub canary: Side,
     /// Both sides lately, for people.
     pub stable: Side,
-    /// Edges that could not reach the canary's tasks while others did, and how many of their requests do not count for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cut_off: Vec<CutOff>,
     /// How many log lines were lost in this run, as far as known.
     #[serde(default)]
     pub lost_lines: u64,
     /// Analysis' own state, from which it resumes exactly. Only analysis reads it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub state: serde_json::Value,
-}
-
-/// An edge that could not reach the canary's tasks while others did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CutOff {
-    /// The agent's name.
-    pub edge: String,
-    /// Requests of this run that do not count against the canary for it.
-    pub requests: u64,
-    /// It is so now; else it was in this run.
-    pub now: bool,
 }
 
 /// A conclusion.

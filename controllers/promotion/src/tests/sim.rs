@@ -384,7 +384,6 @@ impl Sim {
             metrics: Vec::new(),
             canary: Side::default(),
             stable: Side::default(),
-            cut_off: Vec::new(),
             lost_lines: 0,
             measured: Vec::new(),
             outliers: Vec::new(),
