@@ -6,25 +6,27 @@ use fm_api::quantity::Weight;
 use fm_api::release::Approval;
 use fm_api::rollout::{PreviewTarget, Rollout, Settings, Stage};
 use fm_api::status::{
-    Condition, OperationAnswer, Phase, PreviewStatus, RevisionStatus, Status, StepStatus,
+    Condition, Impaired, OperationAnswer, Phase, PreviewStatus, RevisionStatus, Status, StepStatus,
     conditions, reasons,
 };
 
 use super::draft::Draft;
 use super::why::Why;
-use super::{preview, traffic};
+use super::{phrases, preview, traffic};
 
 /// So many answers of earlier looks are kept, for whoever asks again with the same id.
 const KEPT: usize = 8;
 
 /// The status that goes with this plan.
-pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
+pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -> Status {
     let old = draft
         .world
         .status
         .as_ref()
         .filter(|old| old.uid == draft.target.uid);
-    let phase = phase(draft, why);
+    let decided = phase(draft, why);
+    let said = said(draft, why, decided, impaired.as_ref());
+    let phase = said.phase;
     // The first revision has no steps: there is nothing to compare it with.
     let rollout = draft
         .target
@@ -39,8 +41,8 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         uid: draft.target.uid.clone(),
         observed_generation: draft.target.spec_generation,
         phase,
-        why: why.sentence(),
-        reason: why.reason(),
+        why: said.why,
+        reason: said.reason,
         until: why.until(),
         waits_for_person: why.waits_for_person(),
         step: rollout.map_or(0, |r| (r.step + 1).min(r.plan.steps.len())),
@@ -59,7 +61,8 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
             .experiment
             .as_ref()
             .map(|e| experiment(draft, e)),
-        conditions: conditions(draft, why),
+        conditions: conditions(draft, why, impaired.as_ref()),
+        impaired,
         last_operation,
         earlier_operations,
         last_rollout: draft.target.history.last().cloned(),
@@ -69,11 +72,63 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         let before = old.and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind));
         if let Some(before) = before
             && before.status == condition.status
+            && before.reason == condition.reason
         {
             condition.since = before.since;
         }
     }
     status
+}
+
+/// What is said first of all.
+struct Said {
+    phase: Phase,
+    reason: String,
+    why: String,
+}
+
+/// What users do not get comes before anything else that is said.
+fn said(draft: &Draft<'_>, why: &Why, phase: Phase, impaired: Option<&Impaired>) -> Said {
+    let Some(impaired) = impaired else {
+        return Said {
+            phase,
+            reason: why.reason(),
+            why: why.sentence(),
+        };
+    };
+    let first = match impaired.well_since {
+        None => impaired.message.clone(),
+        Some(well) => format!(
+            "is well since {}, and was not before ({}); healthy again once it was well for {}",
+            phrases::clock(well),
+            phrases::plain(&impaired.message),
+            Impaired::STEADY
+        ),
+    };
+    let serves = matches!(why, Why::Serving { .. });
+    let degrades = match phase {
+        Phase::Healthy | Phase::Progressing | Phase::Pending => draft.target.stable.is_some(),
+        Phase::Paused
+        | Phase::RollingBack
+        | Phase::Degraded
+        | Phase::Deleting
+        | Phase::Invalid
+        | Phase::Over => false,
+    };
+    let rest = why.without_stable().sentence();
+    Said {
+        phase: if degrades { Phase::Degraded } else { phase },
+        reason: if degrades || serves {
+            impaired.reason.clone()
+        } else {
+            why.reason()
+        },
+        why: if serves {
+            first
+        } else {
+            format!("{first}; {rest}")
+        },
+    }
 }
 
 /// The last answer, and those before it. Several may be given in one look, and whoever asked waits for each.
@@ -163,6 +218,8 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::TakingBack { .. }
         | Why::Returning { .. }
         | Why::StableBroken { .. }
+        | Why::BothDown { .. }
+        | Why::NoReplicas { .. }
         | Why::Deleting { .. } => {}
     }
     let stage = draft.target.rollout.as_ref().map(|rollout| rollout.stage);
@@ -254,10 +311,10 @@ fn experiment(draft: &Draft<'_>, experiment: &ExperimentTarget) -> ExperimentSta
     }
 }
 
-fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
+fn conditions(draft: &Draft<'_>, why: &Why, impaired: Option<&Impaired>) -> Vec<Condition> {
     let mut all = vec![
         valid(draft, why),
-        available(draft),
+        available(draft, impaired),
         progressing(draft, why),
         routed(draft),
         observed(draft),
@@ -325,7 +382,11 @@ fn valid(draft: &Draft<'_>, why: &Why) -> Condition {
     condition(draft, conditions::VALID, Some(!bad), &reason, message)
 }
 
-fn available(draft: &Draft<'_>) -> Condition {
+fn available(draft: &Draft<'_>, impaired: Option<&Impaired>) -> Condition {
+    if let Some(impaired) = impaired {
+        let (reason, text) = (&impaired.reason, &impaired.message);
+        return condition(draft, conditions::AVAILABLE, Some(false), reason, text);
+    }
     if draft.target.stable.is_none() && preview::asked_for(draft) {
         return available_previews(draft);
     }

@@ -29,6 +29,8 @@ pub struct World {
     pub swarm: Option<SwarmObserved>,
     /// The agents whose lease is valid.
     pub live: BTreeSet<String>,
+    /// Why the HAProxy of a live agent does not answer, where it does not.
+    pub troubles: BTreeMap<String, String>,
     /// What each haproxy agent saw, also those that are not alive now.
     pub haproxy: BTreeMap<String, HaproxyObserved>,
     /// What analysis concludes.
