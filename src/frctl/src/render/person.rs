@@ -27,6 +27,17 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         }
         Phase::Paused => paused(view, status, &name),
         Phase::Invalid => "waits for you: apply a manifest that can be used".to_owned(),
+        // Nothing of it has failed for good: what users do not get is looked for, not tried again.
+        Phase::Degraded if status.impaired.is_some() && !status.waits_for_person => {
+            format!(
+                "waits for you: `frctl describe {name}`, `frctl logs {name}` and `frctl doctor`"
+            )
+        }
+        Phase::Pending | Phase::Progressing if status.reason == reasons::NO_REPLICAS => {
+            format!(
+                "waits for you: `frctl scale {name} --replicas N`, or `frctl rollout promote {name} --full`"
+            )
+        }
         Phase::Degraded if status.reason == reasons::TAKEN_BACK_WITH_GROUP => {
             "waits for you: `frctl rollout retry`, or another image, of the one that failed"
                 .to_owned()

@@ -254,6 +254,33 @@ fn what_a_person_is_told_to_do_can_be_done() {
 }
 
 #[test]
+fn what_users_do_not_get_ends_no_rollout_and_calls_for_a_look() {
+    let impaired = |name: &str, person: bool| {
+        let mut view = view(name);
+        let status = view.status.as_mut().unwrap();
+        status.phase = Phase::Degraded;
+        status.waits_for_person = person;
+        status.impaired = Some(fm_api::status::Impaired {
+            reason: "UsersGet503".to_owned(),
+            message: "users get 503".to_owned(),
+            since: status.since,
+            well_since: None,
+        });
+        view
+    };
+    let healthy = impaired("healthy", false);
+    assert_eq!(wait::ended(&healthy, 4), None);
+    let said = person(&healthy, healthy.status.as_ref().unwrap());
+    assert!(said.contains("`frctl logs "), "{said}");
+    assert_eq!(wait::ended(&impaired("canary", false), 4), None);
+    assert_eq!(
+        wait::ended(&impaired("canary", true), 4),
+        Some(Exit::Person)
+    );
+    assert_eq!(wait::ended(&impaired("healthy", true), 4), Some(Exit::Back));
+}
+
+#[test]
 fn the_next_command_is_one_that_is_not_refused() {
     use fm_api::rollout::{FailedGate, Pause, Ran};
     let says = |phase, reason: &str, gate: Option<bool>, migrated: bool| {
