@@ -239,9 +239,9 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
     if let Some(cause) = traffic::not_in_force(draft) {
         // Only who lives is waited for: a gone edge keeps the tasks, not the way back.
         let gone = edges::gone_naming(draft, &rollout.revision);
-        let cause = match cause {
-            Why::NoAgent if !gone.is_empty() => Why::AgentGone { agents: gone },
-            cause => cause,
+        let cause = match cause == Why::NoAgent && !gone.is_empty() {
+            true => Why::AgentGone { agents: gone },
+            false => cause,
         };
         return Move::Wait(Why::TakingBack {
             why: rollout.ending.map(|e| e.why).unwrap_or_default(),
