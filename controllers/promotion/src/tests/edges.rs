@@ -56,7 +56,8 @@ fn says_what_it_waits_for(sim: &Sim, edge: &str) {
 /// Law 12: on every way out of a canary its share falls at once, and its tasks stay for the edge that is gone.
 #[test]
 fn a_canary_that_is_taken_back_keeps_its_tasks_while_a_gone_edge_may_lead_to_them() {
-    let ways: [(&str, fn(&mut Sim)); 3] = [
+    type Way = fn(&mut Sim);
+    let ways: [(&str, Way); 3] = [
         ("rollback", |sim| sim.verdict(Decision::Rollback)),
         ("abort", |sim| drop(sim.ask(Verb::Abort, false))),
         ("replaced", |sim| sim.image("good:1")),
