@@ -116,7 +116,7 @@ fn served_by_canary(draft: &Draft<'_>) -> bool {
 
 /// Edges whose HAProxy finds no task healthy of what it gives requests to.
 fn edges(draft: &Draft<'_>, stable: &RevisionId) -> Option<Wrong> {
-    let mut of_canary = false;
+    let mut of_canary = true;
     let mut down = Vec::new();
     let mut seen_at_all = 0;
     for (instance, seen) in draft.live() {
@@ -130,7 +130,7 @@ fn edges(draft: &Draft<'_>, stable: &RevisionId) -> Option<Wrong> {
         if healthy(&split.stable) > 0 || (split.weight == Weight::FULL && canary > 0) {
             continue;
         }
-        of_canary |= canary > 0;
+        of_canary &= canary > 0;
         let words = seen.revisions.get(&split.stable).map(|one| &one.down);
         let words = words.filter(|words| !words.is_empty());
         let words = words.map_or_else(|| "no server".to_owned(), |words| words.join(", "));
@@ -140,12 +140,16 @@ fn edges(draft: &Draft<'_>, stable: &RevisionId) -> Option<Wrong> {
         return None;
     }
     let who = match (of_canary, down.len() == seen_at_all) {
-        (true, _) => "users get what the canary alone can answer, and 503".to_owned(),
+        // HAProxy asks the other revision where one has no server left.
+        (true, _) => "the canary answers for stable".to_owned(),
         (false, true) => "users get 503".to_owned(),
         (false, false) => format!("users of {} of {seen_at_all} edges get 503", down.len()),
     };
     Some(Wrong {
-        reason: reasons::USERS_GET_503,
+        reason: match of_canary {
+            true => reasons::UNAVAILABLE,
+            false => reasons::USERS_GET_503,
+        },
         message: format!(
             "{who}: no task of {} is healthy in HAProxy ({})",
             draft.name(stable),
