@@ -31,9 +31,18 @@ pub(crate) async fn perform(
     }
 }
 
-/// An action as an event: how much it matters, its reason, a sentence.
-pub(crate) fn describe(action: &Action) -> (Severity, &'static str, String) {
+/// An action as an event: how much it matters, its reason, a sentence. `was_there`: the service that is created was seen
+/// before, and nobody here has removed it.
+pub(crate) fn describe(action: &Action, was_there: bool) -> (Severity, &'static str, String) {
     match action {
+        Action::Create(post) if was_there => (
+            Severity::Warning,
+            "DriftRepaired",
+            format!(
+                "service {} was removed by somebody else and created again",
+                post.name
+            ),
+        ),
         Action::Create(post) => (
             Severity::Normal,
             "ServiceCreated",

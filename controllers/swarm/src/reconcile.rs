@@ -58,7 +58,7 @@ pub(crate) struct Round<'a> {
     pub(crate) key: &'a ReleaseKey,
     fence: Option<&'a Fence>,
     entry: Option<Arc<Entry>>,
-    target: Option<Target>,
+    pub(crate) target: Option<Target>,
     records: BTreeMap<RevisionId, RevisionRecord>,
     /// Services that were there before and are to be ours.
     adoptable: BTreeMap<RevisionId, Service>,
@@ -254,6 +254,7 @@ impl Swarm {
 
     /// Does one action; whether it was done. What was refused or came too late shows at the next look.
     async fn act(&self, round: &Round<'_>, action: &Action) -> Result<bool, ReconcileError> {
+        let was_there = matches!(action, Action::Create(post) if self.was_there(round, post));
         // Also before: if this is broken off in the middle, an older look must not be trusted either.
         lock(&round.memory).last_write = Some(Instant::now());
         let done = perform(&self.docker, &self.options.registry_auth, action).await;
@@ -267,7 +268,7 @@ impl Swarm {
                 if let Some(post) = post {
                     lock(&round.memory).refusals.remove(&post.revision);
                 }
-                let (severity, reason, message) = describe(action);
+                let (severity, reason, message) = describe(action, was_there);
                 tracing::info!(release = %round.key, reason, "{message}");
                 let key = Some(round.key);
                 self.recorder.record(key, severity, reason, message).await;
@@ -440,7 +441,7 @@ impl Swarm {
     }
 
     /// What the store holds of us, as far as it is known: the cache may be behind our own last write.
-    fn previous(&self, round: &Round<'_>) -> Option<SwarmObserved> {
+    pub(crate) fn previous(&self, round: &Round<'_>) -> Option<SwarmObserved> {
         let written = lock(&round.memory).written.clone();
         match written {
             Some((observed, revision)) if revision > self.cache.revision() => Some(observed),

@@ -7,10 +7,20 @@ use fm_api::observed::{SwarmObserved, TaskFailure};
 
 use crate::act::describe;
 use crate::observe::lock;
-use crate::plan::{Plan, Why};
+use crate::plan::{Plan, Post, Why};
 use crate::reconcile::{Round, Swarm};
 
 impl Swarm {
+    /// Whether the service was seen at the last look: what we remove ourselves is not observed any more.
+    pub(crate) fn was_there(&self, round: &Round<'_>, post: &Post) -> bool {
+        let uid = round.target.as_ref().map(|target| &target.uid);
+        let before = self.previous(round).filter(|seen| Some(&seen.uid) == uid);
+        before.is_some_and(|seen| {
+            let service = seen.revisions.get(&post.revision);
+            service.is_some_and(|service| !service.service_id.is_empty())
+        })
+    }
+
     /// Says, once each, why nothing is done where something could be.
     pub(crate) async fn tell(&self, round: &Round<'_>, plan: &Plan) {
         let mut now: BTreeMap<String, (&'static str, String)> = BTreeMap::new();
@@ -32,7 +42,7 @@ impl Swarm {
         }
         if self.options.observe_only {
             for action in &plan.actions {
-                let (_, reason, message) = describe(action);
+                let (_, reason, message) = describe(action, false);
                 let text = format!("only observing; would have: {message}");
                 now.insert(format!("{reason} {message}"), ("WouldAct", text));
             }

@@ -156,6 +156,9 @@ async fn what_others_change_is_put_back_and_what_is_theirs_is_left_alone() {
     )
     .await;
     lab.until_ready(&first, 1).await;
+    docker(&["service", "rm", &ours]);
+    until_event(&lab, "DriftRepaired", "was removed by somebody else").await;
+    lab.until_ready(&first, 1).await;
     // The engine itself grows the version in mid-update; what we did is in the events.
     let repairs = lab.events().await.len();
     tokio::time::sleep(Duration::from_secs(5)).await;
