@@ -119,7 +119,6 @@ fn clock(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn canary(after: &str) -> Target {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::quantity::Weight;
 use fm_telemetry::Handle;
-use fm_telemetry::record::SplitRecord;
+use fm_telemetry::record::{Mode, SplitRecord};
 use tokio::time::{Duration, Instant};
 
 use crate::maps::{Entries, Map};
@@ -65,7 +65,8 @@ impl Audit {
             return;
         }
         self.asked = Some(Instant::now());
-        let Some(split) = running.maps.get(&Map::Split) else {
+        // In the moment of a reload it may not be known whose counters these are.
+        let (Some(worker), Some(split)) = (worker, running.maps.get(&Map::Split)) else {
             return;
         };
         let Ok(answers) = client.run(&["show stat -1 2 -1".to_owned()]).await else {
@@ -84,16 +85,18 @@ impl Audit {
     /// Takes in a reading; gives what it adds.
     fn take(
         &mut self,
-        worker: Option<u32>,
+        worker: u32,
         owners: &BTreeMap<String, Owner>,
         seen: &BTreeMap<String, u64>,
     ) -> Vec<(Owner, u64)> {
         // A new worker has counted nothing before: all of it is new. Of one that was there before us nothing is.
-        let fresh = self.worker.is_some() && self.worker != worker;
+        let fresh = self
+            .worker
+            .replace(worker)
+            .is_some_and(|before| before != worker);
         if fresh {
             self.books.clear();
         }
-        self.worker = worker;
         self.books.retain(|name, _| owners.contains_key(name));
         let mut more = Vec::new();
         for (name, owner) in owners {
@@ -132,7 +135,7 @@ fn owners(split: &Entries) -> BTreeMap<String, Owner> {
             revision: revision.clone(),
             copies,
         };
-        if record.mode == fm_telemetry::record::Mode::Preview {
+        if record.mode == Mode::Preview {
             continue;
         }
         if let (Some(backend), Some(revision)) = (&record.canary_backend, &record.canary) {
@@ -183,7 +186,7 @@ mod tests {
         };
         let owners = BTreeMap::from([("r0_a".to_owned(), owner)]);
         let seen = BTreeMap::from([("r0_a".to_owned(), now)]);
-        let more = audit.take(Some(worker), &owners, &seen);
+        let more = audit.take(worker, &owners, &seen);
         more.iter().map(|(_, more)| more).sum()
     }
 
