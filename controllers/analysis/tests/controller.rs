@@ -39,6 +39,7 @@ impl Rig {
             store: fm_store::embedded::open(dir.path()).unwrap(),
             clock: Arc::new(SystemClock),
             identity: "test".into(),
+            fitness: fm_runtime::Fitness::default(),
             shutdown: CancellationToken::new(),
             resync: Duration::from_secs(10),
         };

@@ -8,6 +8,7 @@
 //! under an elected lease. What must never happen is listed in the head of [`plan`].
 
 mod act;
+mod elapsed;
 mod observe;
 pub mod plan;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use fm_api::freeze::Freeze;
 use fm_api::keys::{self, ReleaseKey};
 use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Recorder};
 use fm_store::{Fence, StoreError};
+
+use crate::elapsed::Elapsed;
 
 /// The name under which it is elected.
 pub const NAME: &str = "promotion";
@@ -57,8 +60,14 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), StoreError> {
         ctx: ctx.clone(),
         cache: cache.clone(),
         options,
+        elapsed: Elapsed::default(),
     });
-    fm_runtime::run_elected(&ctx, NAME, &cache, None, promotion).await
+    // Also while another leads: what was seen to begin is counted.
+    let (counting, counted) = (Arc::clone(&promotion), cache.clone());
+    let counting = tokio::spawn(async move { counting.elapsed.follow(&counted).await });
+    let ended = fm_runtime::run_elected(&ctx, NAME, &cache, None, promotion).await;
+    counting.abort();
+    ended
 }
 
 struct Promotion {
@@ -66,6 +75,7 @@ struct Promotion {
     cache: Cache,
     recorder: Recorder,
     options: Options,
+    elapsed: Elapsed,
 }
 
 #[async_trait]
@@ -75,7 +85,7 @@ impl Reconciler for Promotion {
         key: &ReleaseKey,
         fence: Option<&Fence>,
     ) -> Result<Next, ReconcileError> {
-        let now = self.ctx.clock.now();
+        let now = self.elapsed.now(&self.ctx, key);
         let seen = observe::world(&self.cache, key, &self.options, fresh_seed())?;
         let plan = plan::step(&seen.world, now);
         tracing::debug!(release = %key, why = ?plan.why, changed = plan.target.is_some(), "planned");

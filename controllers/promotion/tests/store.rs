@@ -42,6 +42,7 @@ mod on_a_real_store {
                 store: store.clone(),
                 clock: Arc::new(SystemClock),
                 identity: "test".to_owned(),
+                fitness: fm_runtime::Fitness::default(),
                 shutdown: shutdown.clone(),
                 resync: Duration::from_secs(10),
             };

@@ -99,6 +99,9 @@ impl fmt::Debug for RegistryLogin {
     }
 }
 
+/// The name under which it is elected.
+const NAME: &str = "swarm";
+
 /// Why the controller ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -168,8 +171,11 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
         grace: swarm.options.content_grace,
     };
     let sweeping = (!swarm.options.observe_only).then(|| tokio::spawn(sweeping.run()));
+    // Whether this daemon can do the work is known after the first look.
+    let unseen = "Docker was not looked at yet".to_owned();
+    ctx.fitness.set(NAME, Some(unseen));
     let looking = tokio::spawn(observer.run(ctx.clone()));
-    let ended = run_elected(&ctx, "swarm", &cache, Some(woken), Arc::new(swarm)).await;
+    let ended = run_elected(&ctx, NAME, &cache, Some(woken), Arc::new(swarm)).await;
     looking.abort();
     if let Some(sweeping) = sweeping {
         sweeping.abort();

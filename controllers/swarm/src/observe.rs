@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{EventMessage, EventMessageTypeEnum as Kind};
 use fm_api::keys::ReleaseKey;
-use fm_runtime::{Cache, Context, Wake};
+use fm_runtime::{Cache, Context, Fitness, Wake};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -49,6 +49,8 @@ pub(crate) struct Observer {
     docker: Docker,
     installation: String,
     cache: Cache,
+    /// Who cannot see Docker does not lead.
+    fitness: Fitness,
     resync: Duration,
     look: watch::Sender<Look>,
     poke: Notify,
@@ -89,6 +91,7 @@ impl Observer {
             docker,
             installation,
             cache,
+            fitness: ctx.fitness.clone(),
             resync: ctx.resync,
             look: watch::channel(unseen).0,
             poke: Notify::new(),
@@ -226,6 +229,7 @@ impl Observer {
             Ok(world) => (Arc::new(world), None),
             Err(error) => (Arc::clone(&last.world), Some(error.to_string())),
         };
+        self.fitness.set(crate::NAME, problem.clone());
         self.look.send_replace(Look {
             world: Arc::clone(&world),
             began: Some(began),

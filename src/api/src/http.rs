@@ -182,6 +182,9 @@ pub struct View {
     /// What promotion wants this instant.
     #[serde(default)]
     pub target: Option<Target>,
+    /// Why all of it may be old: the store is lost, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<String>,
 }
 
 /// The body of every answer that is no success.

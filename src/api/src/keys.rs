@@ -219,6 +219,12 @@ pub fn agent(instance: &str) -> String {
     format!("{ROOT}agents/{instance}")
 }
 
+/// Where a live daemon says what it can do and what its clock shows; bound to its lease.
+#[must_use]
+pub fn daemon(identity: &str) -> String {
+    format!("{ROOT}daemons/{identity}")
+}
+
 /// Where a live node agent says that it is there; bound to its lease.
 #[must_use]
 pub fn node(instance: &str) -> String {

@@ -19,11 +19,13 @@
 //! | `events/<id>` | [`event::Event`] | all |
 //! | `notifications/<channel>` | up to where a channel was told | notify |
 //! | `agents/<instance>` | [`observed::Agent`] | each haproxy agent |
+//! | `daemons/<identity>` | [`daemon::Daemon`] | each daemon |
 //! | `nodes/<instance>` | [`observed::NodeAgent`] | each node agent |
 //! | `outliers/<ns>/<name>` | [`outlier::Outliers`] | analysis |
 
 pub mod branch;
 pub mod criteria;
+pub mod daemon;
 pub mod defaults;
 pub mod dependency;
 pub mod event;

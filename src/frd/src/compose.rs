@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fm_analysis::metrics::{Measure, Providers, StoreJobs};
-use fm_runtime::{Context, SystemClock};
-use fm_store::{SharedStore, StoreError};
+use fm_runtime::{Context, Fitness, SystemClock, daemon};
+use fm_store::{Proven, SharedStore, StoreError};
 use fm_telemetry::Handle;
 use fm_telemetry::intake::Intake;
 use fm_telemetry::outflow::Outflow;
@@ -49,9 +49,11 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref()).await?;
     let ctx = Context {
-        store,
+        // Every call passes here, so that what they prove of the store is known.
+        store: Proven::over(store),
         clock: Arc::new(SystemClock),
         identity: identity(),
+        fitness: Fitness::unknown(),
         shutdown: shutdown.clone(),
         resync: RESYNC,
     };
@@ -121,6 +123,14 @@ fn start(
     );
     let part = |name| (name, ctx.clone(), health.clone());
 
+    let (name, context, known) = part("daemon");
+    let options = daemon::Options {
+        instance: settings.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    tasks.spawn(supervise(name, context, known, move |ctx| {
+        daemon::live(ctx, options.clone())
+    }));
     let (name, context, known) = part("api");
     tasks.spawn(supervise(name, context, known, api::run_finalizer));
     if runs(Controller::Promotion) {

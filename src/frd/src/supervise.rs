@@ -119,6 +119,7 @@ mod tests {
             store: fm_store::embedded::open(folder).unwrap(),
             clock: Arc::new(fm_runtime::SystemClock),
             identity: "test".to_owned(),
+            fitness: fm_runtime::Fitness::default(),
             shutdown: CancellationToken::new(),
             resync: Duration::from_secs(10),
         }

@@ -34,6 +34,7 @@ pub struct Changes {
 struct Inner {
     prefixes: Vec<String>,
     clock: SharedClock,
+    store: SharedStore,
     state: Mutex<State>,
     /// The revision, once everything was listed: zero before.
     reached: watch::Sender<u64>,
@@ -74,6 +75,7 @@ impl Cache {
         let inner = Arc::new(Inner {
             prefixes,
             clock: Arc::clone(&ctx.clock),
+            store: Arc::clone(&ctx.store),
             state: Mutex::default(),
             reached: watch::Sender::new(0),
         });
@@ -136,10 +138,17 @@ impl Cache {
         *self.inner.reached.borrow()
     }
 
-    /// Since when the store cannot be reached; `None` while it can.
+    /// Since when the store cannot be reached, or has taken no write that anybody here knows of; `None` while it is well.
     #[must_use]
     pub fn lost_since(&self) -> Option<Timestamp> {
-        lock(&self.inner.state).lost_since
+        let away = lock(&self.inner.state).lost_since;
+        // What is not written reaches nobody: a store that is only read is lost as well.
+        let proven = self.inner.store.health().lost_since();
+        let proven = proven.map(|at| {
+            let now = self.inner.clock.now();
+            now.checked_sub(at.elapsed()).unwrap_or(now)
+        });
+        [away, proven].into_iter().flatten().min()
     }
 
     /// Every release that has a key in here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fm_store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::SharedClock;
+use crate::{Fitness, SharedClock};
 
 /// What every part of a process shares.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub struct Context {
     pub clock: SharedClock,
     /// Unique for each process: who holds a lease, who wrote an event.
     pub identity: String,
+    /// What this process may lead.
+    pub fitness: Fitness,
     /// Ends everything, orderly.
     pub shutdown: CancellationToken,
     /// How often everything is looked at again without any wake-up.

@@ -54,27 +54,26 @@ pub(crate) async fn run_elected_for(
     reconciler: Arc<dyn Reconciler>,
     ttl: Duration,
 ) -> Result<(), StoreError> {
+    let mut steady = Duration::ZERO;
     while !ctx.shutdown.is_cancelled() {
         let mut leadership = tokio::select! {
             biased;
             () = ctx.shutdown.cancelled() => break,
-            leadership = leader::elect(ctx, name, ttl) => leadership,
+            leadership = leader::elect(ctx, name, ttl, steady) => leadership,
             // Nobody need wait for us to take wake-ups: a term begins with a look at everything.
             never = drain(&mut wake) => match never {},
         };
         let fence = leadership.fence.clone();
         let mut term = Term::new(ctx, name, cache, Some(fence), Arc::clone(&reconciler));
-        tokio::select! {
+        steady = tokio::select! {
             biased;
-            () = ctx.shutdown.cancelled() => {}
-            why = leadership.hold() => {
-                tracing::warn!(controller = name, why, "no longer leading");
-            }
-            () = term.run(&mut wake) => {}
-        }
+            () = ctx.shutdown.cancelled() => Duration::ZERO,
+            steady = leadership.term(ctx, name) => steady,
+            () = term.run(&mut wake) => Duration::ZERO,
+        };
         // First stop, then let another lead.
         term.stop().await;
-        leadership.release().await;
+        leadership.release(ctx, name).await;
     }
     Ok(())
 }

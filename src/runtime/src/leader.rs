@@ -7,17 +7,20 @@
 
 use std::time::Duration;
 
+use fm_api::event::Severity;
 use fm_api::keys;
 use fm_store::{Change, Fence, LeaseId, SharedStore, StoreError, Txn, Watch};
 use tokio::time::Instant;
 
-use crate::Context;
 use crate::backoff::Backoff;
+use crate::{Context, Recorder, fitness};
 
 /// How long a leader that died keeps the others waiting.
 pub(crate) const TTL: Duration = Duration::from_secs(5);
 /// How often a candidate looks by itself, should it miss the change.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long nobody may be fit before who leads says so.
+const NOBODY: Duration = Duration::from_secs(10);
 /// What giving the key back may take at the end.
 const RELEASE: Duration = Duration::from_secs(2);
 
@@ -32,11 +35,18 @@ pub(crate) struct Leadership {
     until: Instant,
 }
 
-/// Waits until this process leads. Tries again whatever the store says.
-pub(crate) async fn elect(ctx: &Context, name: &str, ttl: Duration) -> Leadership {
+/// Waits until this process leads; it stands only while it is fit to, or nobody is, and was for as long as `steady`. Tries again
+/// whatever the store says.
+pub(crate) async fn elect(
+    ctx: &Context,
+    name: &'static str,
+    ttl: Duration,
+    steady: Duration,
+) -> Leadership {
     let key = keys::lease(name);
     let mut backoff = Backoff::for_store();
     loop {
+        ctx.fitness.fit(name, steady).await;
         match try_elect(ctx, &key, ttl).await {
             Ok(Some(leadership)) => {
                 tracing::info!(controller = name, identity = %ctx.identity, "leading");
@@ -119,6 +129,23 @@ impl Leadership {
         }
     }
 
+    /// Keeps it for as long as it can be kept and this process is fit to. Returns how long that must be fit before it
+    /// stands again.
+    pub(crate) async fn term(&mut self, ctx: &Context, name: &'static str) -> Duration {
+        ctx.fitness.set_leads(name, true);
+        tokio::select! {
+            why = self.hold() => {
+                tracing::warn!(controller = name, why, "no longer leading");
+                Duration::ZERO
+            }
+            why = ctx.fitness.yields(name) => {
+                tracing::warn!(controller = name, why, "gives the lease back: another can do the work");
+                fitness::PATIENCE
+            }
+            never = tell_nobody_is_fit(ctx, name) => match never {},
+        }
+    }
+
     async fn renew(&mut self) -> String {
         let mut pause = self.ttl / 3;
         loop {
@@ -143,11 +170,29 @@ impl Leadership {
     }
 
     /// Gives it back, so that another need not wait.
-    pub(crate) async fn release(self) {
+    pub(crate) async fn release(self, ctx: &Context, name: &'static str) {
+        ctx.fitness.set_leads(name, false);
         let revoked = tokio::time::timeout(RELEASE, self.store.revoke(self.lease)).await;
         if !matches!(revoked, Ok(Ok(()))) {
             tracing::debug!(key = %self.fence.key, "the lease is left to end by itself");
         }
+    }
+}
+
+/// Says so when this leader cannot do the work, and nobody else can.
+async fn tell_nobody_is_fit(ctx: &Context, name: &'static str) -> std::convert::Infallible {
+    loop {
+        let why = ctx.fitness.alone(name, NOBODY).await;
+        let message = format!(
+            "no daemon can do the work of the {name} controller, so it is not done: {}, which leads it, says: {why}",
+            ctx.identity
+        );
+        tracing::warn!(controller = name, "{message}");
+        let recorder = Recorder::new(ctx, name);
+        recorder
+            .record(None, Severity::Warning, "NobodyIsFit", message)
+            .await;
+        ctx.fitness.well(name).await;
     }
 }
 
@@ -184,19 +229,21 @@ where
     F: Fn(Fence) -> W,
     W: Future<Output = ()>,
 {
+    let mut steady = Duration::ZERO;
     while !ctx.shutdown.is_cancelled() {
         let mut leadership = tokio::select! {
             biased;
             () = ctx.shutdown.cancelled() => break,
-            leadership = elect(ctx, name, TTL) => leadership,
+            leadership = elect(ctx, name, TTL, steady) => leadership,
         };
         let fence = leadership.fence.clone();
-        tokio::select! {
+        let term = leadership.term(ctx, name);
+        steady = tokio::select! {
             biased;
-            () = ctx.shutdown.cancelled() => {}
-            why = leadership.hold() => tracing::warn!(controller = name, why, "no longer leading"),
-            () = work(fence) => {}
-        }
-        leadership.release().await;
+            () = ctx.shutdown.cancelled() => Duration::ZERO,
+            steady = term => steady,
+            () = work(fence) => Duration::ZERO,
+        };
+        leadership.release(ctx, name).await;
     }
 }

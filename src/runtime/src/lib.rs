@@ -4,9 +4,12 @@
 
 mod backoff;
 mod cache;
+mod clocks;
 mod context;
 mod controller;
+pub mod daemon;
 mod events;
+mod fitness;
 mod leader;
 mod presence;
 mod queue;
@@ -17,6 +20,7 @@ pub use cache::{Cache, Changes, decode};
 pub use context::Context;
 pub use controller::{Wake, run_elected, run_unelected};
 pub use events::Recorder;
+pub use fitness::Fitness;
 pub use leader::run_leading;
 pub use presence::announce;
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod controller;
+mod daemon;
 mod election;
 mod events;
 mod presence;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, SystemClock};
+use crate::{Context, Fitness, SystemClock};
 
 /// A real store that can be cut off.
 struct Cuttable {
@@ -124,6 +125,7 @@ impl World {
             store: Arc::clone(&self.store) as SharedStore,
             clock: Arc::new(SystemClock),
             identity: identity.to_owned(),
+            fitness: Fitness::default(),
             shutdown: CancellationToken::new(),
             resync: Duration::from_secs(10),
         }

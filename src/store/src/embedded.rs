@@ -154,8 +154,26 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
         })
 }
 
+/// An error of the file, and what a person can do about it where only a person can.
 fn broken(path: &Path, error: &redb::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()))
+    let kind = if let redb::Error::Io(error) = error {
+        Some(error.kind())
+    } else {
+        None
+    };
+    let folder = path.parent().unwrap_or(path).display();
+    let way_out = match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            format!(": free space on the disk of {folder}; writes are then taken again")
+        }
+        Some(io::ErrorKind::ReadOnlyFilesystem) => {
+            format!(
+                ": the disk of {folder} is read-only; look at the kernel's log, then mount it writable"
+            )
+        }
+        _ => String::new(),
+    };
+    StoreError::Unavailable(format!("{}: {error}{way_out}", path.display()))
 }
 
 struct Embedded {

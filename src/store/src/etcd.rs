@@ -1,25 +1,24 @@
 //! The store on etcd 3.4 or newer.
 //!
-//! Every call has a time limit and names the endpoints when it fails. A token that expired is renewed, with the password
-//! file read again. A write whose call failed as unavailable may still have happened: the caller reads again, as after
-//! any failure. What must never happen: a call without a time limit; a password in a message.
+//! Every call has a time limit and names the endpoints when it fails. One member is talked to at a time; when it fails, the
+//! next one is asked within the same call. A transaction that a failing member may have done is first looked for, and done
+//! again only if it did not happen. A token that expired is renewed, with the password file read again. A write whose call
+//! failed as unavailable may still have happened: the caller reads again, as after any failure. What must never happen: a
+//! call without a time limit; a password in a message.
 
 mod calls;
+mod members;
+mod txn;
 mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, PutOptions,
-    TlsOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse,
-};
+use etcd_client::{Certificate, ConnectOptions, GetOptions, Identity, TlsOptions};
 
 use self::calls::Connection;
-use crate::{
-    Entry, Expect, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, Write, limits,
-};
+use crate::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, limits};
 
 /// How many entries of a list are read at once.
 const PAGE: i64 = 200;
@@ -57,15 +56,14 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
     if options.endpoints.is_empty() {
         return Err(StoreError::Refused("no etcd endpoint is given".to_owned()));
     }
+    // What is wrong with it is told before any connection.
+    credentials(&options).await?;
     let mut settings = ConnectOptions::new()
         .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
         .with_keep_alive_while_idle(true)
         .with_connect_timeout(CONNECT)
         .with_require_leader(true)
         .with_auto_token_refresh(true);
-    if let Some((name, password)) = credentials(&options).await? {
-        settings = settings.with_user(name, password);
-    }
     if let Some(tls) = tls(&options).await? {
         settings = settings.with_tls(tls);
     }
@@ -83,11 +81,7 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
 }
 
 async fn try_connect(options: Options, settings: ConnectOptions) -> Result<Etcd, StoreError> {
-    let client = calls::limited(&options.endpoints, async {
-        Client::connect(&options.endpoints, Some(settings)).await
-    })
-    .await?;
-    let connection = Connection::new(client, options);
+    let connection = Connection::new(options, settings);
     let etcd = Etcd { connection };
     // Any key will do: only the answer counts.
     etcd.get("/fridaymorning/").await?;
@@ -191,23 +185,7 @@ impl Store for Etcd {
 
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
         limits::check(&txn)?;
-        let request = translate(&txn)?;
-        let response = self
-            .connection
-            .call(|client| {
-                let mut kv = client.kv_client();
-                let request = request.clone();
-                async move { kv.txn(request).await }
-            })
-            .await?;
-        if response.succeeded() {
-            return Ok(revision(
-                response.header().map(etcd_client::ResponseHeader::revision),
-            ));
-        }
-        Err(StoreError::Conflict {
-            key: blame(&txn, &response.op_responses()),
-        })
+        txn::commit(&self.connection, &txn).await
     }
 
     async fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError> {
@@ -313,62 +291,6 @@ fn end_of(prefix: &str) -> Vec<u8> {
     }
     // No end: everything.
     vec![0]
-}
-
-fn translate(txn: &Txn) -> Result<EtcdTxn, StoreError> {
-    let mut compares = Vec::with_capacity(txn.expect.len());
-    let mut look = Vec::with_capacity(txn.expect.len());
-    for expect in &txn.expect {
-        compares.push(match expect {
-            Expect::Absent(key) => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
-            Expect::Exists(key) => Compare::create_revision(key.as_str(), CompareOp::Greater, 0),
-            Expect::Unchanged(key, revision) => {
-                let revision = i64::try_from(*revision).map_err(|_| {
-                    StoreError::Refused(format!("{key}: {revision} is no revision of etcd"))
-                })?;
-                Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)
-            }
-        });
-        // To say which key was in the way.
-        let options = GetOptions::new().with_keys_only();
-        look.push(TxnOp::get(limits::expect_key(expect), Some(options)));
-    }
-    let writes: Vec<TxnOp> = txn
-        .writes
-        .iter()
-        .map(|write| match write {
-            Write::Put { key, value, lease } => TxnOp::put(
-                key.as_str(),
-                value.clone(),
-                lease.map(|lease| PutOptions::new().with_lease(lease.0)),
-            ),
-            Write::Delete { key } => TxnOp::delete(key.as_str(), None),
-        })
-        .collect();
-    Ok(EtcdTxn::new().when(compares).and_then(writes).or_else(look))
-}
-
-/// The first key whose expectation did not hold.
-fn blame(txn: &Txn, seen: &[TxnOpResponse]) -> String {
-    for (expect, seen) in txn.expect.iter().zip(seen) {
-        let TxnOpResponse::Get(found) = seen else {
-            continue;
-        };
-        let found = found
-            .kvs()
-            .first()
-            .map(|kv| revision(Some(kv.mod_revision())));
-        let holds = match expect {
-            Expect::Absent(_) => found.is_none(),
-            Expect::Exists(_) => found.is_some(),
-            Expect::Unchanged(_, revision) => found == Some(*revision),
-        };
-        if !holds {
-            return limits::expect_key(expect).to_owned();
-        }
-    }
-    let keys: Vec<&str> = txn.expect.iter().map(limits::expect_key).collect();
-    keys.join(", ")
 }
 
 fn revision(number: Option<i64>) -> u64 {

@@ -6,7 +6,10 @@
 
 pub mod embedded;
 pub mod etcd;
+mod health;
 mod limits;
+
+pub use health::{Health, Lost, PATIENCE, Proven};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,6 +247,10 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
     /// Ends a lease now, and removes the keys bound to it.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+    /// What the calls so far prove of it; only [`Proven`] knows.
+    fn health(&self) -> Health {
+        Health::default()
+    }
     /// What it is, for people: `embedded /path` or `etcd host:port,…`. Never a password.
     fn describe(&self) -> String;
 }

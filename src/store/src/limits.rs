@@ -53,6 +53,12 @@ pub(crate) fn expect_key(expect: &Expect) -> &str {
     }
 }
 
+pub(crate) fn write_key(write: &Write) -> &str {
+    match write {
+        Write::Put { key, .. } | Write::Delete { key } => key,
+    }
+}
+
 fn too_large(key: &str, size: usize, limit: usize) -> StoreError {
     StoreError::TooLarge {
         key: key.to_owned(),

@@ -81,6 +81,7 @@ impl World {
             store: self.store.clone(),
             clock: Arc::new(SystemClock),
             identity: "test".into(),
+            fitness: fm_runtime::Fitness::default(),
             shutdown: shutdown.clone(),
             resync: Duration::from_secs(10),
         };

@@ -217,6 +217,7 @@ impl Lab {
             store: Arc::clone(&self.store),
             clock: Arc::new(SystemClock),
             identity: format!("lab-{}", self.key),
+            fitness: fm_runtime::Fitness::default(),
             shutdown: shutdown.clone(),
             resync: Duration::from_secs(2),
         };

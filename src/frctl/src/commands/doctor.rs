@@ -207,7 +207,7 @@ fn part(check: &ReadyCheck) -> Finding {
     }
     let advice = match check.name.as_str() {
         "store" => {
-            "is etcd up and reachable, or the disk of --data-dir full? Traffic stays as it is meanwhile"
+            "is etcd up and reachable, has it room (`etcdctl endpoint status`, `alarm list`), or is the disk of --data-dir full? Traffic stays as it is meanwhile"
         }
         "swarm" => {
             "does `docker info` answer here, and is this node a Swarm manager (`docker node ls`)?"

@@ -81,7 +81,7 @@ impl Picture {
         let shown = Frame {
             view: &self.view,
             events: self.events.make_contiguous(),
-            lost: self.lost.as_deref(),
+            lost: self.lost.as_deref().or(self.view.stale.as_deref()),
         };
         frame(&shown, look)
     }
@@ -146,7 +146,7 @@ impl Picture {
             side(status.and_then(|status| status.stable.as_ref())),
             side(status.and_then(|status| status.canary.as_ref())),
             self.view.verdict.as_ref().map(|verdict| verdict.decision),
-            self.lost,
+            (&self.lost, self.view.stale.is_some()),
         );
         std::mem::replace(&mut self.mark, mark.clone()) != mark
     }

@@ -53,6 +53,7 @@ impl Api {
             message: problem.unwrap_or_else(|| "well".to_owned()),
         };
         let mut checks = vec![check("store", self.store_problem().await)];
+        let candidates = self.ctx.fitness.candidates();
         for (name, part) in self.health.parts() {
             let problem = (!part.running).then(|| {
                 format!(
@@ -66,6 +67,8 @@ impl Api {
                 }
                 (_, problem) => problem,
             };
+            let unfit = || candidates.get(name).and_then(|known| known.unfit.clone());
+            let problem = problem.or_else(unfit);
             checks.push(check(name, problem));
         }
         checks
@@ -74,7 +77,8 @@ impl Api {
     async fn store_problem(&self) -> Option<String> {
         let key = keys::lease("api");
         match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
-            Ok(Ok(_)) => None,
+            // One that is only read is lost as well.
+            Ok(Ok(_)) => self.ctx.store.health().problem(),
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("it does not answer within {} s", TIME.as_secs())),
         }

@@ -173,6 +173,23 @@ impl Api {
         gauges(registry, "build_info", "Which version runs")
             .get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())])
             .set(1.0);
+        let store = gauges(
+            registry,
+            "store_up",
+            "Whether the store can be read, and takes writes",
+        );
+        let health = self.ctx.store.health();
+        for (of, lost) in [("reads", health.reads), ("writes", health.writes)] {
+            store
+                .get_or_create(&vec![("of", of.to_owned())])
+                .set(if lost.is_none() { 1.0 } else { 0.0 });
+        }
+        if let Some(seconds) = self.ctx.fitness.clock_offset() {
+            let help = "How far this daemon's clock is ahead of the one that most daemons agree on";
+            gauges(registry, "clock_ahead_seconds", help)
+                .get_or_create(&Vec::new())
+                .set(seconds);
+        }
         let up = gauges(registry, "part_up", "Whether a part of the daemon runs");
         let restarts = counters(
             registry,

@@ -78,6 +78,7 @@ impl Api {
     /// Everything about one release, and the revision of the store from which a watch misses nothing; `None`: there is none.
     pub(super) async fn view(&self, key: &ReleaseKey) -> Result<Option<(u64, View)>, ApiError> {
         let mut view = empty(key);
+        view.stale = self.ctx.store.health().problem();
         let mut revision = u64::MAX;
         let (mut there, mut invalid) = (false, false);
         for kind in VIEWED {
@@ -115,6 +116,7 @@ fn empty(key: &ReleaseKey) -> View {
         jobs: BTreeMap::new(),
         logs: BTreeMap::new(),
         target: None,
+        stale: None,
     }
 }
 

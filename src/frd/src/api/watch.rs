@@ -246,7 +246,20 @@ async fn follow_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<(), 
         watches.push(touches(watch, key.clone()).boxed());
     }
     let mut changes = stream::select_all(watches);
-    while let Some(touched) = changes.next().await {
+    let mut seconds = tokio::time::interval(PAUSE);
+    let mut lost = false;
+    loop {
+        // A store that takes no writes changes nothing: that what is shown grows old must be told all the same.
+        let touched = tokio::select! {
+            touched = changes.next() => match touched {
+                Some(touched) => touched,
+                None => break,
+            },
+            _ = seconds.tick() => {
+                let now = api.ctx.store.health().problem().is_some();
+                std::mem::replace(&mut lost, now) != now
+            }
+        };
         if !touched {
             continue;
         }

@@ -54,6 +54,7 @@ impl Server {
             store: Arc::clone(&store),
             clock: Arc::new(SystemClock),
             identity: "test-1".to_owned(),
+            fitness: fm_runtime::Fitness::default(),
             shutdown: shutdown.clone(),
             resync: Duration::from_secs(10),
         };

@@ -154,3 +154,63 @@ async fn a_new_leader_begins_with_what_the_last_one_wrote() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_cannot_do_the_work_gives_the_lease_back_and_another_takes_over() {
+    let world = World::new();
+    let a = key("a");
+    world.put(&a.release(), "1").await;
+    let (first, second) = (world.process("first"), world.process("second"));
+    let (log1, task1) = start(&first);
+    eventually("the first leads", || log1.count(&a) > 0).await;
+    let (log2, task2) = start(&second);
+    first.fitness.set("test", Some("Docker is dead".to_owned()));
+    first.fitness.set_rivals(["test".to_owned()].into());
+    assert!(first.fitness.candidates()["test"].leads);
+    eventually("the second leads", || log2.count(&a) > 0).await;
+    let candidate = first.fitness.candidates().remove("test").unwrap();
+    assert!(!candidate.leads);
+    assert_eq!(candidate.unfit.as_deref(), Some("Docker is dead"));
+    // Fit again, it leaves the lease where it is.
+    first.fitness.set("test", None);
+    let fence = last_fence(&log2);
+    tokio::time::sleep(TTL * 2).await;
+    assert_eq!(last_fence(&log2), fence);
+    for (process, task) in [(first, task1), (second, task2)] {
+        process.shutdown.cancel();
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn with_nobody_fit_who_leads_goes_on_and_that_is_told_once() {
+    let world = World::new();
+    let a = key("a");
+    world.put(&a.release(), "1").await;
+    let process = world.process("p");
+    process.fitness.set("test", Some("no manager".to_owned()));
+    let (log, task) = start(&process);
+    let prefix = fm_api::keys::prefix("events");
+    let told = async || {
+        let events = world.store.store.list(&prefix).await.unwrap().entries;
+        let text = |entry: &Entry| String::from_utf8(entry.value.clone()).unwrap();
+        events.iter().map(text).collect::<Vec<_>>()
+    };
+    eventually("it leads", || log.count(&a) > 0).await;
+    let fence = last_fence(&log);
+    let limit = std::time::Instant::now() + Duration::from_secs(20);
+    while told().await.is_empty() {
+        assert!(std::time::Instant::now() < limit, "nobody says so");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(last_fence(&log), fence, "it does not flap");
+    let told = told().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("NobodyIsFit") && told[0].contains("no manager"),
+        "{told:?}"
+    );
+    process.shutdown.cancel();
+    task.await.unwrap();
+}

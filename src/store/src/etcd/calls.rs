@@ -1,73 +1,238 @@
-//! One call to etcd: its time limit, its errors in our words, and the renewal of the token.
+//! One call to etcd: its time limit, the member that is asked, its errors in our words, and the renewal of the token.
+//!
+//! A call that a member fails is put to the next one, within the time limit. The work is told when an earlier attempt may
+//! have done it unseen, and must find that out before it does it again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::{Client, ConnectOptions, Error};
+use tokio::time::Instant;
+
 use super::Options;
+use super::members::Members;
 use crate::StoreError;
-use etcd_client::{Client, Error};
 
 /// The most that a call may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// The most that one member may take while another can be asked.
+const ATTEMPT: Duration = Duration::from_millis(1500);
+/// The pause once all members failed: they may be choosing a leader.
+const ROUND: Duration = Duration::from_millis(150);
 /// What finding out why may take.
 const PROBE: Duration = Duration::from_millis(500);
 
 /// The numbers of gRPC's status codes that matter here.
 mod code {
+    pub(super) const CANCELLED: i32 = 1;
+    pub(super) const UNKNOWN: i32 = 2;
     pub(super) const INVALID_ARGUMENT: i32 = 3;
+    pub(super) const DEADLINE_EXCEEDED: i32 = 4;
     pub(super) const NOT_FOUND: i32 = 5;
     pub(super) const ALREADY_EXISTS: i32 = 6;
     pub(super) const PERMISSION_DENIED: i32 = 7;
     pub(super) const FAILED_PRECONDITION: i32 = 9;
     pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const INTERNAL: i32 = 13;
+    pub(super) const UNAVAILABLE: i32 = 14;
+    pub(super) const DATA_LOSS: i32 = 15;
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
-/// The client, and all that is needed to renew its token.
+/// How a member fails, where the failure is its own and another member may do better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There was no connection: it was asked nothing.
+    Unreached,
+    /// It has no leader: it did nothing.
+    Leaderless,
+    /// What was asked may have been done.
+    Unanswered,
+}
+
+impl Fault {
+    /// The member's fault, if the error is one.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        let Error::GRpcStatus(status) = error else {
+            let ours = matches!(
+                error,
+                Error::TransportError(_)
+                    | Error::IoError(_)
+                    | Error::EndpointError(_)
+                    | Error::WatchError(_)
+                    | Error::Internal(_)
+            );
+            return ours.then_some(Self::Unanswered);
+        };
+        match i32::from(status.code()) {
+            code::UNAVAILABLE if never_connected(status) => Some(Self::Unreached),
+            code::UNAVAILABLE if status.message().contains("etcdserver: no leader") => {
+                Some(Self::Leaderless)
+            }
+            code::CANCELLED
+            | code::UNKNOWN
+            | code::DEADLINE_EXCEEDED
+            | code::INTERNAL
+            | code::UNAVAILABLE
+            | code::DATA_LOSS => Some(Self::Unanswered),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the error shows that there was no connection to send anything by.
+fn never_connected(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        let kind = inner
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        if matches!(
+            kind,
+            Some(
+                std::io::ErrorKind::ConnectionRefused
+                    | std::io::ErrorKind::HostUnreachable
+                    | std::io::ErrorKind::NetworkUnreachable
+            )
+        ) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+/// The members, and the way to ask them. A clone talks to the same member.
 #[derive(Clone)]
 pub(super) struct Connection {
-    client: Client,
-    options: Arc<Options>,
+    pub(super) members: Arc<Members>,
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, options: Options) -> Self {
+    pub(super) fn new(options: Options, settings: ConnectOptions) -> Self {
         Self {
-            client,
-            options: Arc::new(options),
+            members: Arc::new(Members::new(options, settings)),
         }
     }
 
     pub(super) fn endpoints(&self) -> String {
-        self.options.endpoints.join(",")
+        self.members.options().endpoints.join(",")
     }
 
-    /// Does a call, and does it again with a new token when etcd no longer knows the old one.
+    /// Does a call that may be done twice.
     pub(super) async fn call<T, F>(&self, call: impl Fn(&Client) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let work = async {
-            match call(&self.client).await {
-                Err(error) if self.options.username.is_some() && token_is_old(&error) => {
-                    self.renew().await?;
-                    call(&self.client).await
+        let (_, done) = self.attempt(|client, _| call(client)).await?;
+        Ok(done)
+    }
+
+    /// Does a call, at one member after the other until one does it; gives that member too. The call is told whether an
+    /// earlier attempt may have done it already.
+    pub(super) async fn attempt<T, F>(
+        &self,
+        call: impl Fn(&Client, bool) -> F,
+    ) -> Result<(usize, T), StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let members = &self.members;
+        let deadline = Instant::now() + LIMIT;
+        let mut failed: BTreeMap<usize, (Fault, String)> = BTreeMap::new();
+        let mut doubt = false;
+        loop {
+            let index = members.current();
+            let until = if members.count() > 1 {
+                deadline.min(Instant::now() + ATTEMPT)
+            } else {
+                deadline
+            };
+            let result = tokio::select! {
+                result = tokio::time::timeout_at(until, self.ask(index, doubt, &call)) => result.ok(),
+                // Somebody else found that it fails.
+                () = members.left(index) => None,
+            };
+            let (fault, why) = match result {
+                Some(Ok(done)) => {
+                    members.works(index);
+                    return Ok((index, done));
                 }
-                result => result,
+                Some(Err(error)) => match Fault::of(&error) {
+                    Some(fault) => (fault, words(&error)),
+                    None => return Err(translate(&self.endpoints(), &error)),
+                },
+                None => (Fault::Unanswered, self.why_silent(index).await),
+            };
+            doubt |= fault == Fault::Unanswered;
+            members.leave(index, &why);
+            failed.insert(index, (fault, why));
+            let all = failed.len() == members.count();
+            let hopeless = members.count() == 1
+                || all && failed.values().all(|(fault, _)| *fault == Fault::Unreached);
+            if hopeless || Instant::now() + ROUND >= deadline {
+                return Err(self.nobody_answers(&failed));
             }
-        };
-        limited(&self.options.endpoints, work).await
+            if all {
+                tokio::time::sleep(ROUND).await;
+            }
+        }
+    }
+
+    /// Asks one member; again with a new token when it no longer knows the old one.
+    async fn ask<T, F>(
+        &self,
+        index: usize,
+        doubt: bool,
+        call: &impl Fn(&Client, bool) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let client = self.members.client(index).await?;
+        match call(&client, doubt).await {
+            Err(error) if self.members.options().username.is_some() && token_is_old(&error) => {
+                self.log_in(&client).await?;
+                call(&client, doubt).await
+            }
+            result => result,
+        }
+    }
+
+    /// Logs in again, at the member that is talked to.
+    pub(super) async fn renew(&self) -> Result<(), Error> {
+        let client = self.members.client(self.members.current()).await?;
+        self.log_in(&client).await
     }
 
     /// Logs in again, with the password as the file has it now.
-    pub(super) async fn renew(&self) -> Result<(), Error> {
-        let credentials = super::credentials(&self.options)
+    async fn log_in(&self, client: &Client) -> Result<(), Error> {
+        let credentials = super::credentials(self.members.options())
             .await
             .map_err(|error| Error::InvalidArgs(error.to_string()))?;
         match credentials {
-            Some(credentials) => self.client.clone().update_user(Some(credentials)).await,
+            Some(credentials) => client.clone().update_user(Some(credentials)).await,
             None => Ok(()),
         }
+    }
+
+    /// Why a member says nothing. With others to ask, that must not take long.
+    async fn why_silent(&self, index: usize) -> String {
+        if self.members.count() > 1 {
+            return "it does not answer in time".to_owned();
+        }
+        let seconds = LIMIT.as_secs();
+        let why = probe(self.members.endpoint(index)).await;
+        format!("it did not answer within {seconds} s: {why}")
+    }
+
+    fn nobody_answers(&self, failed: &BTreeMap<usize, (Fault, String)>) -> StoreError {
+        let reasons: Vec<String> = failed
+            .iter()
+            .map(|(index, (_, why))| format!("{}: {why}", self.members.endpoint(*index)))
+            .collect();
+        StoreError::Unavailable(format!("etcd {}", reasons.join("; ")))
     }
 }
 
@@ -79,28 +244,6 @@ fn token_is_old(error: &Error) -> bool {
             || status.message().contains("revision of auth store is old")
     } else {
         false
-    }
-}
-
-/// Does this within the time limit, and says why when it cannot.
-pub(super) async fn limited<T>(
-    endpoints: &[String],
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, StoreError> {
-    match tokio::time::timeout(LIMIT, work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(translate(endpoints, &error)),
-        Err(_) => {
-            let mut reasons = Vec::new();
-            for endpoint in endpoints {
-                reasons.push(format!("{endpoint}: {}", probe(endpoint).await));
-            }
-            Err(StoreError::Unavailable(format!(
-                "etcd did not answer within {} s ({})",
-                LIMIT.as_secs(),
-                reasons.join("; ")
-            )))
-        }
     }
 }
 
@@ -120,9 +263,13 @@ async fn probe(endpoint: &str) -> String {
     }
 }
 
-/// etcd's error in our words.
-pub(super) fn translate(endpoints: &[String], error: &Error) -> StoreError {
-    let endpoints = endpoints.join(",");
+/// What a person can do about an etcd that is full. Nothing can be written before.
+const FULL: &str = "it is full and takes no writes until a person makes room: `etcdctl compact REVISION` (`etcdctl \
+     endpoint status -w json` shows the revision), `etcdctl defrag`, then `etcdctl alarm disarm`; or raise its \
+     --quota-backend-bytes, and let it compact by itself (--auto-compaction-retention)";
+
+/// etcd's error in our words, where it is no fault of one member.
+fn translate(endpoints: &str, error: &Error) -> StoreError {
     let Error::GRpcStatus(status) = error else {
         if matches!(error, Error::LeaseKeepAliveError(_)) {
             return StoreError::LeaseEnded;
@@ -140,6 +287,9 @@ pub(super) fn translate(endpoints: &[String], error: &Error) -> StoreError {
         return StoreError::Compacted { from: 0 };
     }
     let text = format!("etcd {endpoints}: {message}");
+    if message.contains("database space exceeded") {
+        return StoreError::Unavailable(format!("{text}: {FULL}"));
+    }
     match i32::from(status.code()) {
         code::PERMISSION_DENIED
         | code::UNAUTHENTICATED
@@ -149,6 +299,15 @@ pub(super) fn translate(endpoints: &[String], error: &Error) -> StoreError {
         | code::NOT_FOUND
         | code::ALREADY_EXISTS => StoreError::Refused(text),
         _ => StoreError::Unavailable(format!("etcd {endpoints}: {}", causes(status))),
+    }
+}
+
+/// A client's error in words: its own do not name what is behind a status.
+fn words(error: &Error) -> String {
+    if let Error::GRpcStatus(status) = error {
+        causes(status)
+    } else {
+        causes(error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A watch that outlives its connection.
 //!
-//! After a disconnect it goes on from the revision after the last it gave, so nothing is missed and nothing comes twice.
+//! After a disconnect, and when another member is talked to, it goes on from the revision after the last it gave, so
+//! nothing is missed and nothing comes twice.
 //! What must never happen: going on after a compaction without saying so.
 
 use std::time::Duration;
@@ -76,13 +77,19 @@ pub(super) async fn follow(connection: Connection, prefix: String, from: u64, se
 
 /// One connection's worth of changes.
 async fn run(connection: &Connection, prefix: &str, next: &mut u64, sender: &Sender) -> End {
-    let mut stream = match open(connection, prefix, *next).await {
-        Ok(stream) => stream,
+    let (member, mut stream) = match open(connection, prefix, *next).await {
+        Ok(opened) => opened,
         Err(StoreError::Refused(why)) => return End::Canceled(why),
         Err(error) => return End::Disconnected(error.to_string()),
     };
     loop {
-        let response = match stream.message().await {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            () = connection.members.left(member) => {
+                return End::Disconnected("another member is talked to now".to_owned());
+            }
+        };
+        let response = match message {
             Ok(Some(response)) => response,
             Ok(None) => return End::Disconnected("etcd ended the stream".to_owned()),
             Err(error) => return End::Disconnected(error.to_string()),
@@ -113,7 +120,12 @@ async fn run(connection: &Connection, prefix: &str, next: &mut u64, sender: &Sen
     }
 }
 
-async fn open(connection: &Connection, prefix: &str, next: u64) -> Result<WatchStream, StoreError> {
+/// Opens the stream at the member that is talked to; gives that member too.
+async fn open(
+    connection: &Connection,
+    prefix: &str,
+    next: u64,
+) -> Result<(usize, WatchStream), StoreError> {
     let mut options = WatchOptions::new()
         .with_start_revision(i64::try_from(next).unwrap_or(i64::MAX))
         .with_progress_notify();
@@ -123,7 +135,7 @@ async fn open(connection: &Connection, prefix: &str, next: u64) -> Result<WatchS
         options.with_prefix()
     };
     connection
-        .call(|client| {
+        .attempt(|client, _| {
             let mut watches = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
             let options = options.clone();
             async move { watches.watch(prefix, Some(options)).await }

@@ -5,6 +5,10 @@ mod embedded;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod full;
+#[cfg(test)]
 mod promises;
 #[cfg(test)]
 mod server;

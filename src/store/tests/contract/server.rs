@@ -12,9 +12,29 @@ use tempfile::TempDir;
 pub(crate) struct Server {
     folder: TempDir,
     child: Child,
+    ports: Ports,
+    secure: bool,
+    /// Beyond what every server is started with.
+    options: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
     client: u16,
     peer: u16,
-    secure: bool,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self {
+            client: free_port().unwrap(),
+            peer: free_port().unwrap(),
+        }
+    }
+
+    fn member(self) -> String {
+        format!("m{}=http://127.0.0.1:{}", self.peer, self.peer)
+    }
 }
 
 impl Drop for Server {
@@ -31,17 +51,51 @@ impl Server {
 
     /// Starts a server that demands TLS with a client certificate; the certificates must be in the folder.
     pub(crate) fn start_in(folder: TempDir, secure: bool) -> Self {
-        let (client, peer) = (free_port().unwrap(), free_port().unwrap());
-        let child = spawn(folder.path(), client, peer, secure);
-        let server = Self {
-            folder,
-            child,
-            client,
-            peer,
-            secure,
-        };
+        let ports = Ports::free();
+        let server = Self::spawn(folder, ports, secure, &ports.member(), &[]);
         server.wait();
         server
+    }
+
+    /// Starts a server with options of etcd's own.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let ports = Ports::free();
+        let server = Self::spawn(
+            TempDir::new().unwrap(),
+            ports,
+            false,
+            &ports.member(),
+            options,
+        );
+        server.wait();
+        server
+    }
+
+    /// Starts the members of one cluster.
+    pub(crate) fn cluster(size: usize) -> Vec<Self> {
+        let ports: Vec<Ports> = (0..size).map(|_| Ports::free()).collect();
+        let members: Vec<String> = ports.iter().map(|ports| ports.member()).collect();
+        let members = members.join(",");
+        let servers: Vec<Self> = ports
+            .into_iter()
+            .map(|ports| Self::spawn(TempDir::new().unwrap(), ports, false, &members, &[]))
+            .collect();
+        for server in &servers {
+            server.wait();
+        }
+        servers
+    }
+
+    fn spawn(folder: TempDir, ports: Ports, secure: bool, cluster: &str, options: &[&str]) -> Self {
+        let mut options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        options.extend(["--initial-cluster".to_owned(), cluster.to_owned()]);
+        Self {
+            child: spawn(folder.path(), ports, secure, &options),
+            folder,
+            ports,
+            secure,
+            options,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -50,12 +104,17 @@ impl Server {
 
     pub(crate) fn endpoint(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.client)
+        format!("{scheme}://127.0.0.1:{}", self.ports.client)
     }
 
     pub(crate) async fn connect(&self) -> SharedStore {
+        Self::connect_to([self]).await
+    }
+
+    /// A client of several, the first of them first.
+    pub(crate) async fn connect_to<'a>(servers: impl IntoIterator<Item = &'a Self>) -> SharedStore {
         let options = etcd::Options {
-            endpoints: vec![self.endpoint()],
+            endpoints: servers.into_iter().map(Self::endpoint).collect(),
             ..etcd::Options::default()
         };
         connect(options).await.unwrap()
@@ -67,10 +126,25 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Stops it where it stands, with all its connections open.
+    pub(crate) fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after it hung.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        run(Command::new("kill").args([&format!("-{name}"), &id]));
+    }
+
     /// The same server again, with the same data on the same ports.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.folder.path(), self.client, self.peer, self.secure);
+        self.child = spawn(self.folder.path(), self.ports, self.secure, &self.options);
         self.wait();
     }
 
@@ -94,7 +168,7 @@ impl Server {
 
     fn wait(&self) {
         let limit = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", self.client)).is_err() {
+        while std::net::TcpStream::connect(("127.0.0.1", self.ports.client)).is_err() {
             let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
             assert!(Instant::now() < limit, "etcd does not start:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
@@ -128,11 +202,11 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn spawn(folder: &Path, client: u16, peer: u16, secure: bool) -> Child {
+fn spawn(folder: &Path, ports: Ports, secure: bool, options: &[String]) -> Child {
     let scheme = if secure { "https" } else { "http" };
     let (client, peer) = (
-        format!("{scheme}://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
+        format!("{scheme}://127.0.0.1:{}", ports.client),
+        format!("http://127.0.0.1:{}", ports.peer),
     );
     let log = File::options()
         .create(true)
@@ -143,11 +217,12 @@ fn spawn(folder: &Path, client: u16, peer: u16, secure: bool) -> Child {
     command
         .arg("--data-dir")
         .arg(folder.join("data"))
+        .args(["--name", &format!("m{}", ports.peer)])
         .args(["--listen-client-urls", &client])
         .args(["--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer])
         .args(["--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}")])
+        .args(options)
         .stdout(Stdio::null())
         .stderr(log);
     if secure {
