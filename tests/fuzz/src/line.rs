@@ -25,13 +25,16 @@ fn text(line: &Line<'_>) -> String {
     let mut fields = vec![format!(r#""rc":"{}""#, line.record)];
     if !line.record.is_empty() {
         let side = match line.side {
-            Side::Stable => "s",
+            Side::Stable | Side::StableFallback => "s",
             Side::Canary => "c",
             Side::Fallback => "f",
             Side::Forced => "m",
             Side::ForcedStable => "n",
             Side::Mirrored => "o",
             Side::Copy => "k",
+            Side::ForCanary => "x",
+            Side::ForStable => "y",
+            Side::Handed => "h",
         };
         fields.push(format!(
             r#""sd":"{side}","st":{},"ts":"{cause}{phase}""#,
@@ -61,7 +64,10 @@ fn agrees(bytes: &[u8], read: &Line<'_>) {
     let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
-    assert_eq!(object.get("rc").and_then(Value::as_str), Some(read.record));
+    let record = object.get("rc").and_then(Value::as_str);
+    // HAProxy writes a dash where it has no record.
+    let record = record.map(|text| if text == "-" { "" } else { text });
+    assert_eq!(record, Some(read.record));
     // What it takes for a fraction (`-0`, too) is none of a comparison of whole numbers.
     let status = object.get("st").and_then(Value::as_i64);
     if let Some(status) = status.filter(|_| !read.record.is_empty()) {
