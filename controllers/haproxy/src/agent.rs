@@ -273,6 +273,7 @@ async fn run_loop(
             Look::Often => OFTEN,
             Look::Later => LATER,
         };
+        let pause = turn.alone_due().map_or(pause, |due| due.min(pause));
         let Some(why) = next_wake(&mut turn, &cache, &mut changes, &mut told, pause).await else {
             return;
         };
@@ -312,9 +313,12 @@ async fn next_wake(
         tokio::select! {
             () = turn.ctx.shutdown.cancelled() => return None,
             changed = changes.next() => match changed {
-                Some(keys) if turn.inputs.read_changed(cache, &keys) => return Some(Wake::Inputs),
-                // Keys of no interest; our own reports among them.
-                Some(_) => {}
+                Some(keys) => {
+                    turn.miss_reports(&keys);
+                    if turn.inputs.read_changed(cache, &keys) {
+                        return Some(Wake::Inputs);
+                    }
+                }
                 None => {
                     tokio::time::sleep_until(next_look).await;
                     return Some(Wake::Look);

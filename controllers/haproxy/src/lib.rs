@@ -6,6 +6,7 @@
 
 mod act;
 mod agent;
+mod alone;
 mod audit;
 mod certs;
 pub mod config;

@@ -5,11 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fm_api::event::Severity;
 use fm_api::keys::ReleaseKey;
 use fm_api::observed::HaproxyObserved;
+use fm_api::target::Target;
 use fm_store::Txn;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::alone;
 use crate::desired::Desired;
 use crate::report;
 use crate::turn::Turn;
@@ -17,7 +21,45 @@ use crate::turn::Turn;
 /// How often a report is written that differs in open connections alone.
 const OPEN_EVERY: Duration = Duration::from_millis(500);
 
+/// How long reports of one turn may keep the agent from looking again, where the store does not answer.
+const LONGEST: Duration = Duration::from_secs(1);
+
 impl Turn {
+    /// Notes what was done without the store; tells it once the store is back and HAProxy has what it says.
+    pub(crate) async fn tell_of_alone(&mut self, lost_since: Option<Timestamp>, now: Timestamp) {
+        let targets: BTreeMap<&ReleaseKey, &Target> = self
+            .inputs
+            .targets()
+            .map(|(key, target)| (key, target.as_ref()))
+            .collect();
+        if let Some(since) = lost_since {
+            let each = targets.iter().map(|(key, target)| (*key, *target));
+            self.alone.note(each, since, now);
+            return;
+        }
+        let target = |key: &ReleaseKey| targets.get(key).copied();
+        for (key, done, ended) in self.alone.tell(&self.instance, target, now) {
+            let told = [
+                (Severity::Warning, "ControlLossActed", done),
+                (Severity::Normal, "ControlLossEnded", ended),
+            ];
+            for (severity, reason, message) in told {
+                self.recorder
+                    .record(Some(&key), severity, reason, message)
+                    .await;
+            }
+        }
+    }
+
+    /// When to look again at the latest, while the store is away: a release may be to act alone by then.
+    pub(crate) fn alone_due(&self) -> Option<Duration> {
+        let since = self.cache.lost_since()?;
+        let now = self.ctx.clock.now();
+        let targets = self.inputs.targets().map(|(_, target)| target.as_ref());
+        let due = alone::next_due(targets, since, now)?;
+        Duration::try_from(due.duration_since(now)).ok()
+    }
+
     /// Writes what is in force for each release where it changed.
     pub(crate) async fn report(&mut self, desired: &Desired, in_full: bool) {
         let problem = match (&self.processes, &self.told) {
@@ -50,10 +92,30 @@ impl Turn {
                 changed.push((key.clone(), seen));
             }
         }
-        for (key, seen) in changed {
-            self.write(key, seen).await;
+        // A store that is away would keep the agent waiting for each of them, and nothing of it would be known anyway.
+        if self.cache.lost_since().is_some() {
+            return;
         }
-        self.remove_reports().await;
+        let written = async {
+            for (key, seen) in changed {
+                self.write(key, seen).await;
+            }
+            self.remove_reports().await;
+        };
+        // What was not acknowledged is written again.
+        let _ = tokio::time::timeout(LONGEST, written).await;
+    }
+
+    /// Somebody forgot this edge while it was cut off: it tells everything again.
+    pub(crate) fn miss_reports(&mut self, changed: &[String]) {
+        for text in changed {
+            if let Some(key) = ReleaseKey::of(text)
+                && *text == key.observed_haproxy(&self.instance)
+                && self.cache.get(text).is_none()
+            {
+                self.written.remove(&key);
+            }
+        }
     }
 
     /// Why copies do not reach HAProxy, if they do not.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::act::{self, Hands};
 use crate::agent::note;
+use crate::alone::Alone;
 use crate::certs::Certs;
 use crate::config::Settings;
 use crate::desired::Desired;
@@ -85,6 +86,8 @@ pub(crate) struct Turn {
     pub(crate) clean: BTreeSet<SocketAddr>,
     /// The last trouble that was told.
     pub(crate) told: Option<String>,
+    /// What was done without the store.
+    pub(crate) alone: Alone,
     pub(crate) logs: Logs,
     /// Who sends copies, or why nobody does.
     pub(crate) mirror: Result<Arc<Sender>, String>,
@@ -127,6 +130,7 @@ impl Turn {
             settled: false,
             told: None,
             clean: BTreeSet::new(),
+            alone: Alone::default(),
             logs,
             mirror,
         }
@@ -189,8 +193,14 @@ impl Turn {
         if wake == Wake::Inputs {
             self.settled = false;
         }
-        let lost_for = self.cache.lost_since().map(|since| {
-            let millis = self.ctx.clock.now().duration_since(since).as_millis();
+        let lost_since = self.cache.lost_since();
+        let now = self.ctx.clock.now();
+        if lost_since.is_none() && self.alone.stands() {
+            // What differs now is what the agent did alone: no drift.
+            self.settled = false;
+        }
+        let lost_for = lost_since.map(|since| {
+            let millis = now.duration_since(since).as_millis();
             Span::millis(u64::try_from(millis).unwrap_or(0))
         });
         // Law: what the store lost in a moment is no reason to act, unless a release asks for it.
@@ -242,6 +252,9 @@ impl Turn {
             let worker = worker.and_then(|seen| seen.worker);
             self.logs.audit(&mut self.client, worker, running).await;
             self.logs.ask(&mut self.client).await;
+        }
+        if in_full {
+            self.tell_of_alone(lost_since, now).await;
         }
         self.report(&desired, in_full).await;
         next_look

@@ -53,6 +53,7 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), StoreError> {
         "revisions",
         "status",
         "agents",
+        "edges",
     ];
     let cache = Cache::start(&ctx, prefixes.into_iter().map(keys::prefix).collect());
     let promotion = Arc::new(Promotion {

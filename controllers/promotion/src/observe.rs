@@ -66,6 +66,11 @@ pub(crate) fn world(
             .iter()
             .filter_map(|entry| last_part(&entry.key))
             .collect(),
+        draining: cache
+            .list(&keys::prefix("edges"))
+            .iter()
+            .filter_map(|entry| last_part(&entry.key))
+            .collect(),
         haproxy: cache
             .list(&key.observed_haproxy_prefix())
             .iter()

@@ -197,6 +197,11 @@ pub fn releases_in(namespace: &str) -> String {
 pub fn prefix(kind: &str) -> String {
     format!("{ROOT}{kind}/")
 }
+/// Where a person's word on an edge is stored. Writer: the API.
+#[must_use]
+pub fn edge(instance: &str) -> String {
+    format!("{ROOT}edges/{instance}")
+}
 /// Where an event is stored; ids sort by time.
 #[must_use]
 pub fn event(id: &str) -> String {

@@ -28,6 +28,7 @@ pub mod criteria;
 pub mod daemon;
 pub mod defaults;
 pub mod dependency;
+pub mod edge;
 pub mod event;
 pub mod experiment;
 pub mod explain;

@@ -322,6 +322,10 @@ pub struct Leaving {
     /// The target's generation that asked for draining: an agent that has it in force has seen it.
     #[serde(default)]
     pub generation: u64,
+    /// The split's generation from which on no split names it: an HAProxy that was last seen with an older one may have
+    /// taken in a newer one that did, unseen.
+    #[serde(default)]
+    pub unled: u64,
 }
 
 /// What of the last good spec is nowhere else in the target: an invalid spec later changes nothing of it.

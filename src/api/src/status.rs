@@ -56,6 +56,9 @@ pub struct Status {
     /// Conditions, each with a reason.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// Edges whose agent is gone and whose HAProxy may still serve: no share rises, and what they lead to stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges_gone: Vec<EdgeGone>,
     /// What was answered to the last operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<OperationAnswer>,
@@ -67,6 +70,19 @@ pub struct Status {
     pub last_rollout: Option<HistoryEntry>,
     /// When the phase last changed.
     pub since: Timestamp,
+}
+
+/// An edge whose agent is gone and whose HAProxy may still serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeGone {
+    /// The agent's name.
+    pub name: String,
+    /// When that was first seen.
+    pub since: Timestamp,
+    /// Revisions that would be gone by now, but that its HAProxy may still lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<RevisionId>,
 }
 
 /// Where a release stands.
@@ -283,6 +299,8 @@ pub mod conditions {
     pub const OBSERVED: &str = "Observed";
     /// Somebody changed a service of ours, and that is left so (`drift: report`). Only there while it is so.
     pub const DRIFTED: &str = "Drifted";
+    /// An edge's agent is gone while its HAProxy may still serve. Only there while it is so.
+    pub const EDGE_GONE: &str = "EdgeGone";
 }
 
 /// What was answered to an operation.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod edge;
 mod logs;
 mod many;
 mod measure;
 mod rollout;
 
+pub(crate) use edge::EdgeCommand;
 pub(crate) use logs::Logs;
 pub(crate) use many::{Abort, Adopt, Hold, Import};
 pub(crate) use measure::{
@@ -161,6 +163,9 @@ pub(crate) enum Command {
     Analysis(Analysis),
     /// Show counts and response times from HAProxy's access logs
     LogStats(LogStats),
+    /// See every HAProxy with its agent; forget one that is gone, drain one to be taken out
+    #[command(subcommand)]
+    Edge(EdgeCommand),
     /// Find out why frctl and frd do not get along, and what to do
     Doctor,
     /// Print the completion script of a shell

@@ -192,7 +192,7 @@ impl From<Error> for Refusal {
 }
 
 /// Text as it may stand in a query.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

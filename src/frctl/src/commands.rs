@@ -5,6 +5,7 @@ mod apply;
 mod candidate;
 mod diff;
 mod doctor;
+mod edge;
 mod edit;
 mod events;
 mod get;
@@ -66,6 +67,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<Exit> {
         Command::Analysis(Analysis::Record(options)) => record::run(session, &options).await,
         Command::Analysis(Analysis::Power(options)) => power::run(session, &options),
         Command::LogStats(options) => log_stats::run(session, &options),
+        Command::Edge(command) => edge::run(session, command).await,
         Command::Doctor => doctor::run(session).await,
         Command::Completion(options) => offline::completion(options.shell),
         Command::Version(options) => offline::version(session, options.client).await,

@@ -17,7 +17,8 @@ use tokio::sync::{Notify, watch};
 use crate::backoff::Backoff;
 use crate::{Context, SharedClock};
 
-/// How often the store is asked for a sign of life: a watch that resumes by itself does not tell of an outage.
+/// How often the store is asked for a sign of life: a watch that resumes by itself does not tell of an outage. One that does
+/// not answer for so long is lost.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// What the store holds below some prefixes, as last seen.
@@ -48,6 +49,8 @@ struct State {
     /// How many keys each release has.
     releases: HashMap<ReleaseKey, usize>,
     lost_since: Option<Timestamp>,
+    /// When the store was last heard of.
+    heard: Option<tokio::time::Instant>,
     subscribers: Vec<Weak<Mailbox>>,
     ended: bool,
 }
@@ -138,7 +141,8 @@ impl Cache {
         *self.inner.reached.borrow()
     }
 
-    /// Since when the store cannot be reached, or has taken no write that anybody here knows of; `None` while it is well.
+    /// Since when the store cannot be reached, or has taken no write that anybody here knows of: when it was last heard of, not
+    /// when that was noticed. `None` while it is well.
     #[must_use]
     pub fn lost_since(&self) -> Option<Timestamp> {
         let away = lock(&self.inner.state).lost_since;
@@ -240,6 +244,7 @@ impl Inner {
 
     fn apply(&self, batch: Vec<Change>) {
         let mut state = lock(&self.state);
+        state.heard = Some(tokio::time::Instant::now());
         let mut changed = Vec::with_capacity(batch.len());
         let mut last = 0;
         for change in batch {
@@ -270,10 +275,15 @@ impl Inner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match store.get(common(&self.prefixes)).await {
+            let asked = store.get(common(&self.prefixes));
+            match tokio::time::timeout(PROBE, asked).await {
                 // What it refuses to tell us, it still answers.
-                Ok(_) | Err(StoreError::Refused(_)) => self.found(&mut lock(&self.state)),
-                Err(error) => self.lost(&error),
+                Ok(Ok(_) | Err(StoreError::Refused(_))) => self.found(&mut lock(&self.state)),
+                Ok(Err(error)) => self.lost(&error),
+                Err(_) => {
+                    let words = format!("it does not answer within {} s", PROBE.as_secs());
+                    self.lost(&StoreError::Unavailable(words));
+                }
             }
         }
     }
@@ -281,12 +291,16 @@ impl Inner {
     fn lost(&self, error: &StoreError) {
         let mut state = lock(&self.state);
         if state.lost_since.is_none() {
-            state.lost_since = Some(self.clock.now());
+            // Whoever counts from here must not count from when a call gave up.
+            let silent = state.heard.map(|heard| heard.elapsed()).unwrap_or_default();
+            let now = self.clock.now();
+            state.lost_since = Some(now.checked_sub(silent).unwrap_or(now));
             tracing::warn!(%error, "the store is lost; the last known state stays");
         }
     }
 
     fn found(&self, state: &mut State) {
+        state.heard = Some(tokio::time::Instant::now());
         if let Some(since) = state.lost_since.take() {
             tracing::info!(%since, "the store is back");
         }

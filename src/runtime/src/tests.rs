@@ -24,6 +24,8 @@ use crate::{Context, Fitness, SystemClock};
 struct Cuttable {
     store: SharedStore,
     away: AtomicBool,
+    /// Reads are never answered.
+    hangs: AtomicBool,
     /// Leases are given and kept, and nothing is written.
     refuses: AtomicBool,
     /// Ends all watches as if their changes had been compacted.
@@ -47,6 +49,9 @@ impl Cuttable {
 impl Store for Cuttable {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         self.there()?;
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.store.get(key).await
     }
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
@@ -110,6 +115,7 @@ impl World {
         let store = Arc::new(Cuttable {
             store: embedded::open(folder.path()).unwrap(),
             away: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             compact: watch::Sender::new(0),
         });

@@ -258,7 +258,7 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
     let seen = draft.swarm_problem().is_none();
     let ready = seen && draft.ready(&rollout.revision) >= needed;
     let routed = draft.routed();
-    if routed && draft.world.live.is_empty() {
+    if routed && draft.no_agent() {
         return Move::Wait(Why::NoAgent);
     }
     if ready && (!routed || draft.healthy_somewhere(&rollout.revision) >= needed) {

@@ -1,12 +1,14 @@
 //! Taking everything down: traffic first, then services, then the target. The API removes the spec last.
 
+use std::collections::BTreeSet;
+
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::rollout::Leaving;
 
 use super::draft::{Draft, after};
 use super::why::Why;
-use super::{operations, preview, removal};
+use super::{edges, operations, preview};
 
 /// Whether this release is to go: somebody deleted it, or a namesake has taken its name.
 pub(super) fn wanted(draft: &Draft<'_>) -> bool {
@@ -71,9 +73,12 @@ fn begin(draft: &mut Draft<'_>) {
         if let Some(revision) = target.revisions.get_mut(&revision) {
             revision.draining = true;
         }
+        // One that leaves already is named by no split since then.
+        let unled = target.leaving.get(&revision).map_or(next, |l| l.unled);
         target.leaving.insert(
             revision,
             Leaving {
+                unled,
                 since: now,
                 warm_until: None,
                 inspected: false,
@@ -89,14 +94,14 @@ fn begin(draft: &mut Draft<'_>) {
     );
 }
 
-/// Which live agents still route to it, or still have connections open within the time for that.
+/// Which edges may still route to it, or still have connections open within the time for that.
 fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
     let reached = draft.routed() || !draft.target.previews.is_empty();
     if !reached || draft.target.revisions.is_empty() || draft.target.orphan.is_some() {
         return None;
     }
     let agents: Vec<&str> = draft
-        .live()
+        .alive()
         .filter(|(_, seen)| seen.is_some_and(|seen| seen.traffic.is_some()))
         .map(|(instance, _)| instance)
         .collect();
@@ -104,12 +109,27 @@ fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
         return Some(format!("{} still routes to it", agents.join(", ")));
     }
     let open: Vec<(RevisionId, Leaving)> = draft.target.leaving.clone().into_iter().collect();
+    let gone = open
+        .iter()
+        .flat_map(|(revision, leaving)| edges::gone_leading(draft, revision, leaving));
+    let gone: BTreeSet<String> = gone.collect();
+    if let Some(first) = gone.first() {
+        let names: Vec<&str> = gone.iter().map(String::as_str).collect();
+        return Some(format!(
+            "{} may still lead to it, for its agent is gone: its tasks stay until it is back; {}",
+            names.join(", "),
+            edges::ends(first)
+        ));
+    }
+    if (open.iter()).any(|(revision, leaving)| edges::may_lead_anywhere(draft, revision, leaving)) {
+        return Some("an HAProxy still leads to it".to_owned());
+    }
     let mut left = None;
     for (revision, leaving) in open {
         let since = leaving.draining_since.unwrap_or(leaving.since);
         let limit = after(since, draft.drain_limit());
-        let seen = draft.live().any(|(_, seen)| seen.is_some());
-        if seen && draft.now < limit && !removal::drained(draft, &revision, leaving.generation) {
+        let seen = draft.alive().any(|(_, seen)| seen.is_some());
+        if seen && draft.now < limit && !edges::drained(draft, &revision, leaving.generation) {
             draft.wake(limit);
             left = Some("open connections end".to_owned());
         }

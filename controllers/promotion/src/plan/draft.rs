@@ -144,8 +144,20 @@ impl<'a> Draft<'a> {
         self.service(revision).map_or(0, |seen| seen.failed_tasks)
     }
 
-    /// Each live agent with what it saw.
+    /// Each live agent that counts, with what it saw: not those that are about to be taken out.
     pub(super) fn live(&self) -> impl Iterator<Item = (&'a str, Option<&'a HaproxyObserved>)> {
+        let world = self.world;
+        self.alive()
+            .filter(move |(instance, _)| !world.draining.contains(*instance))
+    }
+
+    /// Whether no live agent counts.
+    pub(super) fn no_agent(&self) -> bool {
+        self.live().next().is_none()
+    }
+
+    /// Each live agent with what it saw.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (&'a str, Option<&'a HaproxyObserved>)> {
         let world = self.world;
         let uid = self.target.uid.clone();
         world.live.iter().map(move |instance| {
@@ -154,15 +166,17 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Agents that have had this release and are not alive now, with what they last had in force.
-    pub(super) fn gone(&self) -> impl Iterator<Item = (&'a str, &'a HaproxyObserved)> {
+    /// Agents that have reported on this release and are not alive now, with what they last saw. One that was about to be
+    /// taken out has been.
+    pub(super) fn reported_and_gone(&self) -> impl Iterator<Item = (&'a str, &'a HaproxyObserved)> {
         let world = self.world;
         let uid = self.target.uid.clone();
         world
             .haproxy
             .iter()
             .filter(move |(instance, seen)| {
-                seen.uid == uid && !world.live.contains(*instance) && seen.traffic.is_some()
+                let counts = !world.live.contains(*instance) && !world.draining.contains(*instance);
+                seen.uid == uid && counts
             })
             .map(|(instance, seen)| (instance.as_str(), seen))
     }

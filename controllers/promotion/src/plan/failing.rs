@@ -73,7 +73,7 @@ pub(super) fn progressed(
 fn blind(draft: &Draft<'_>) -> bool {
     draft.swarm_problem().is_some()
         || (draft.routed()
-            && (draft.world.live.is_empty()
+            && (draft.no_agent()
                 || draft
                     .live()
                     .any(|(_, seen)| seen.is_some_and(|seen| seen.problem.is_some()))))

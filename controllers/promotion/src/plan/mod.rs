@@ -16,6 +16,7 @@ mod begin;
 mod delete;
 mod dependencies;
 mod draft;
+mod edges;
 mod evidence;
 mod experiment;
 mod failing;

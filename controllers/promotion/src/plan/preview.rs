@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::release::{OnFailure, Route};
-use fm_api::rollout::{Ending, Failed, HistoryEntry, Leaving, Outcome, PreviewTarget, Progress};
+use fm_api::rollout::{Ending, Failed, HistoryEntry, Outcome, PreviewTarget, Progress};
 use fm_api::status::reasons;
 use fm_api::strategy::{Preview, PreviewMatch, filled};
 use fm_api::target::RevisionTarget;
@@ -148,9 +148,7 @@ pub(super) fn watch(draft: &mut Draft<'_>, revision: &RevisionId) {
     if preview.side.is_none() {
         draft.wake(preview.until);
     }
-    if draft.swarm_problem().is_some()
-        || (!preview.routes.is_empty() && draft.world.live.is_empty())
-    {
+    if draft.swarm_problem().is_some() || (!preview.routes.is_empty() && draft.no_agent()) {
         preview.blind_since.get_or_insert(now);
     } else {
         if let Some(since) = preview.blind_since.take() {
@@ -420,7 +418,7 @@ fn stands(draft: &mut Draft<'_>, revision: &RevisionId) -> Why {
     if let Some(problem) = draft.swarm_problem() {
         return Why::SwarmUnknown { problem };
     }
-    if !preview.routes.is_empty() && draft.world.live.is_empty() {
+    if !preview.routes.is_empty() && draft.no_agent() {
         return Why::NoAgent;
     }
     let limit = draft.settings().map(|s| s.progress_deadline);
@@ -447,15 +445,4 @@ fn stands(draft: &mut Draft<'_>, revision: &RevisionId) -> Why {
         replicas: draft.replicas(),
         others: open(draft).len().saturating_sub(1),
     })
-}
-
-/// Whether a closed one has nothing open any more, or had its time for that.
-pub(super) fn left(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) -> bool {
-    let since = leaving.draining_since.unwrap_or(leaving.since);
-    let limit = after(since, draft.drain_limit());
-    let left = super::removal::drained(draft, revision, leaving.generation) || draft.now >= limit;
-    if !left {
-        draft.wake(limit);
-    }
-    left
 }

@@ -1,6 +1,7 @@
 //! What serves nothing any more: warm for a while, then drained, then gone; and records that nobody needs.
 //!
-//! What must never happen: tasks stopped while any HAProxy that we know of may still send them requests.
+//! Every revision that goes comes through here, but for a deleted release's, which follow the same rule
+//! ([`super::edges`]): its tasks stay while any HAProxy that we know of may still send them requests.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use fm_api::rollout::{Leaving, Ran};
 use fm_api::target::{RevisionRecord, Target};
 
 use super::draft::{Draft, after};
-use super::{preview, traffic};
+use super::edges;
 
 /// Sends a revision on its way out.
 pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
@@ -30,8 +31,18 @@ pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::
             inspected: false,
             draining_since: None,
             generation: 0,
+            unled: unled(draft),
         },
     );
+}
+
+/// The generation of the split that first does not name a revision that leaves now.
+fn unled(draft: &Draft<'_>) -> u64 {
+    draft
+        .target
+        .traffic
+        .as_ref()
+        .map_or(0, |split| split.generation)
 }
 
 /// The same for one that failed: its tasks stay for a while, to be looked at.
@@ -63,19 +74,15 @@ fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
         draft.wake(until);
         return;
     }
-    if draft.target.previews.contains_key(revision) {
-        if preview::left(draft, revision, leaving) {
-            remove(draft, revision);
-        }
-        return;
-    }
+    let beside = draft.target.previews.contains_key(revision);
     let slot = draft.target.revisions.get(revision).and_then(|r| r.slot);
-    if slot.is_none() {
+    if !beside && slot.is_none() {
+        // Nothing has ever led to it.
         remove(draft, revision);
         return;
     }
     // An agent that was away comes back with what it last had in force: so this is asked each time.
-    if traffic::may_serve(draft, revision) {
+    if edges::may_lead_anywhere(draft, revision, leaving) {
         return;
     }
     let Some(since) = leaving.draining_since else {
@@ -83,7 +90,7 @@ fn one(draft: &mut Draft<'_>, revision: &RevisionId, leaving: &Leaving) {
         return;
     };
     let limit = after(since, draft.drain_limit());
-    if drained(draft, revision, leaving.generation) || draft.now >= limit {
+    if edges::drained(draft, revision, leaving.generation) || draft.now >= limit {
         remove(draft, revision);
     } else {
         draft.wake(limit);
@@ -106,23 +113,10 @@ pub(super) fn drain(draft: &mut Draft<'_>, revision: &RevisionId) {
             inspected: false,
             draining_since: None,
             generation: next,
+            unled: 0,
         });
     leaving.draining_since = Some(now);
     leaving.generation = next;
-}
-
-/// Whether every live agent has taken the draining in and has nothing open any more.
-pub(super) fn drained(draft: &Draft<'_>, revision: &RevisionId, generation: u64) -> bool {
-    draft.live().all(|(_, seen)| {
-        seen.is_some_and(|seen| {
-            seen.problem.is_none()
-                && seen.generation >= generation
-                && seen
-                    .revisions
-                    .get(revision)
-                    .is_none_or(|servers| servers.open == 0)
-        })
-    })
 }
 
 fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {

@@ -169,7 +169,7 @@ pub(super) fn missing(draft: &Draft<'_>, rollout: &Rollout) -> Why {
     if let Some(problem) = draft.swarm_problem() {
         return Why::SwarmUnknown { problem };
     }
-    if draft.routed() && draft.world.live.is_empty() {
+    if draft.routed() && draft.no_agent() {
         return Why::NoAgent;
     }
     let revision = &rollout.revision;

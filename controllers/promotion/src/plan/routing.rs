@@ -14,7 +14,7 @@ pub(super) fn not_yet(draft: &Draft<'_>) -> Option<Why> {
     if !draft.routed() || draft.target.traffic.is_some() {
         return None;
     }
-    if draft.world.live.is_empty() {
+    if draft.no_agent() {
         return Some(Why::NoAgent);
     }
     Some(Why::Scaling(Scaling {

@@ -11,8 +11,9 @@ use fm_api::status::{
 };
 
 use super::draft::Draft;
+use super::phrases::clock;
 use super::why::Why;
-use super::{preview, traffic};
+use super::{edges, preview, traffic};
 
 /// So many answers of earlier looks are kept, for whoever asks again with the same id.
 const KEPT: usize = 8;
@@ -39,7 +40,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         uid: draft.target.uid.clone(),
         observed_generation: draft.target.spec_generation,
         phase,
-        why: why.sentence(),
+        why: sentence(draft, why),
         reason: why.reason(),
         until: why.until(),
         waits_for_person: why.waits_for_person(),
@@ -60,6 +61,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
             .as_ref()
             .map(|e| experiment(draft, e)),
         conditions: conditions(draft, why),
+        edges_gone: edges::gone(draft),
         last_operation,
         earlier_operations,
         last_rollout: draft.target.history.last().cloned(),
@@ -74,6 +76,13 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         }
     }
     status
+}
+
+/// Why it goes no further; and what stays for an edge that is gone, where that is not said yet.
+fn sentence(draft: &Draft<'_>, why: &Why) -> String {
+    let said = why.sentence();
+    let kept = edges::kept(draft).filter(|_| !draft.target.deleting);
+    kept.map_or(said.clone(), |kept| format!("{said}; {kept}"))
 }
 
 /// The last answer, and those before it. Several may be given in one look, and whoever asked waits for each.
@@ -264,7 +273,35 @@ fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
     ];
     all.extend(invalid(draft, why));
     all.extend(drifted(draft));
+    all.extend(edge_gone(draft));
     all
+}
+
+/// Edges whose agent is gone; no condition while there is none.
+fn edge_gone(draft: &Draft<'_>) -> Option<Condition> {
+    let gone = edges::gone(draft);
+    let first = gone.first()?;
+    let since: Vec<String> = gone
+        .iter()
+        .map(|edge| format!("{} is gone since {}", edge.name, clock(edge.since)))
+        .collect();
+    let kept = edges::kept(draft).map_or_else(String::new, |kept| format!("; {kept}"));
+    let ends = match kept.is_empty() {
+        true => format!("; {}", edges::ends(&first.name)),
+        false => String::new(),
+    };
+    let text = format!(
+        "{}, and its HAProxy may still serve: no share rises until it is back{kept}{ends}",
+        since.join(", ")
+    );
+    let reason = reasons::AGENT_GONE;
+    Some(condition(
+        draft,
+        conditions::EDGE_GONE,
+        Some(true),
+        reason,
+        text,
+    ))
 }
 
 /// Why the stored spec cannot be used; no condition while it can.

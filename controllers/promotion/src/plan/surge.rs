@@ -10,7 +10,7 @@ use fm_api::strategy::Course;
 use jiff::Timestamp;
 
 use super::draft::{Draft, after};
-use super::{hold, traffic};
+use super::{edges, hold, traffic};
 
 /// Tasks of stable; and the canary with its own, while it is on its way.
 pub(super) fn tasks(draft: &Draft<'_>, stable: &RevisionId) -> (u32, Option<(RevisionId, u32)>) {
@@ -63,7 +63,8 @@ pub(super) fn tasks(draft: &Draft<'_>, stable: &RevisionId) -> (u32, Option<(Rev
     if !draft.routed() {
         return (replicas, None);
     }
-    // On the way back stable grows as the canary's tasks go, and those go as its share falls.
+    // On the way back stable grows as the canary's tasks go, and those go as its share falls, on every edge.
+    let settled = settled && edges::gone_naming(draft, &canary).is_empty();
     let keeps = if settled {
         wanted(&canary).min(Course::carries(serves.rest(), replicas))
     } else {
@@ -120,7 +121,7 @@ fn serves(draft: &Draft<'_>) -> (Weight, bool) {
     let split = draft.target.traffic.as_ref();
     let split = split.filter(|split| split.canary.is_some());
     // Routes that a release gave up lead to stable until every agent has taken that in.
-    let unled = draft.routed() || !traffic::leads(draft, None);
+    let unled = draft.routed() || !traffic::leads(draft);
     let settled = unled && traffic::not_in_force(draft).is_none();
     (split.map_or(Weight::ZERO, |split| split.weight), settled)
 }

@@ -10,7 +10,7 @@ use fm_api::status::reasons;
 use super::draft::Draft;
 use super::rollout::Move;
 use super::why::Why;
-use super::{gates, group, removal, returning, traffic};
+use super::{edges, gates, group, removal, returning, traffic};
 
 /// Why the spec wants this trial no more, if so.
 pub(super) fn superseded(draft: &Draft<'_>) -> Option<Ending> {
@@ -236,9 +236,13 @@ pub(super) fn step(draft: &mut Draft<'_>) -> Move {
         }
         return Move::Wait(why);
     }
-    if let Some(cause) = traffic::not_in_force(draft)
-        && traffic::may_serve(draft, &rollout.revision)
-    {
+    if let Some(cause) = traffic::not_in_force(draft) {
+        // Only who lives is waited for: a gone edge keeps the tasks, not the way back.
+        let gone = edges::gone_naming(draft, &rollout.revision);
+        let cause = match cause {
+            Why::NoAgent if !gone.is_empty() => Why::AgentGone { agents: gone },
+            cause => cause,
+        };
         return Move::Wait(Why::TakingBack {
             why: rollout.ending.map(|e| e.why).unwrap_or_default(),
             cause: Box::new(cause),

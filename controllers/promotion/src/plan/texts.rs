@@ -173,7 +173,12 @@ impl Why {
                 format!("waits for {} to put {weight} in force", agents.join(", "))
             }
             Why::AgentGone { agents } => {
-                format!("the HAProxy agent {} {AGENT_GONE}", agents.join(", "))
+                let first = agents.first().map_or("NAME", String::as_str);
+                format!(
+                    "the HAProxy agent {} {AGENT_GONE}; {}",
+                    agents.join(", "),
+                    super::edges::ends(first)
+                )
             }
             Why::Holding(at) => at.holding(),
             Why::Evidence(at) => at.evidence(),
@@ -280,7 +285,7 @@ const SPEC_MISSING: &str = "its spec is gone from the store although nobody dele
 const NO_AGENT: &str = "no HAProxy agent is alive; shares stay as they are until one is";
 const NO_SLOT: &str = "waits for a place in HAProxy: earlier revisions of this release still drain";
 const AGENT_GONE: &str =
-    "has gone and its HAProxy may still serve; shares do not rise until it is back";
+    "is gone and its HAProxy may still serve; shares do not rise until it is back";
 
 fn invalid(problems: &[String]) -> String {
     let problems = problems.join("; ");

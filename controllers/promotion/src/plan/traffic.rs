@@ -1,6 +1,7 @@
 //! The split: how it is written, and whether it is in force.
 
 use fm_api::keys::RevisionId;
+use fm_api::observed::HaproxyObserved;
 use fm_api::quantity::Weight;
 use fm_api::target::Traffic;
 
@@ -56,7 +57,7 @@ pub(super) fn mirror(
 /// What keeps the split from being in force on every live agent, if anything.
 pub(super) fn not_in_force(draft: &Draft<'_>) -> Option<Why> {
     let wanted = draft.target.traffic.as_ref()?;
-    if draft.world.live.is_empty() {
+    if draft.no_agent() {
         return Some(Why::NoAgent);
     }
     let behind: Vec<String> = draft
@@ -81,33 +82,21 @@ pub(super) fn frozen(draft: &Draft<'_>) -> Option<Why> {
     if !draft.routed() {
         return None;
     }
-    if draft.world.live.is_empty() {
+    if draft.no_agent() {
         return Some(Why::NoAgent);
     }
+    let serves = |(_, seen): &(&str, &HaproxyObserved)| seen.traffic.is_some();
     let gone: Vec<String> = draft
-        .gone()
+        .reported_and_gone()
+        .filter(serves)
         .map(|(instance, _)| instance.to_owned())
         .collect();
     (!gone.is_empty()).then_some(Why::AgentGone { agents: gone })
 }
 
-/// Whether any live agent has a split in force that names this revision, or any split at all.
-pub(super) fn leads(draft: &Draft<'_>, revision: Option<&RevisionId>) -> bool {
-    let mut splits = draft.live().filter_map(|(_, seen)| seen?.traffic.as_ref());
-    splits.any(|split| {
-        revision.is_none_or(|revision| {
-            split.stable == *revision || split.canary.as_ref() == Some(revision)
-        })
-    })
-}
-
-/// Whether any HAProxy that we know of may still send requests to this revision.
-pub(super) fn may_serve(draft: &Draft<'_>, revision: &RevisionId) -> bool {
-    let live = leads(draft, Some(revision));
-    // Where the agent has gone, HAProxy itself falls back from a canary, but from nothing else.
-    let gone = draft
-        .gone()
-        .filter_map(|(_, seen)| seen.traffic.as_ref())
-        .any(|split| split.stable == *revision);
-    live || gone || not_in_force(draft).is_some()
+/// Whether any live agent has any split in force.
+pub(super) fn leads(draft: &Draft<'_>) -> bool {
+    draft
+        .alive()
+        .any(|(_, seen)| seen.is_some_and(|seen| seen.traffic.is_some()))
 }

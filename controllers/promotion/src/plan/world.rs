@@ -29,6 +29,8 @@ pub struct World {
     pub swarm: Option<SwarmObserved>,
     /// The agents whose lease is valid.
     pub live: BTreeSet<String>,
+    /// Edges that are about to be taken out: nothing waits for them.
+    pub draining: BTreeSet<String>,
     /// What each haproxy agent saw, also those that are not alive now.
     pub haproxy: BTreeMap<String, HaproxyObserved>,
     /// What analysis concludes.

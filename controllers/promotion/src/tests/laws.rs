@@ -176,6 +176,7 @@ pub(super) fn healthy(world: &World, revision: &fm_api::keys::RevisionId) -> Vec
     world
         .live
         .iter()
+        .filter(|instance| !world.draining.contains(*instance))
         .map(|instance| seen(instance).map_or(0, |s| s.healthy))
         .collect()
 }
@@ -245,7 +246,10 @@ fn traffic_moves_only_to_capacity(world: &World, old: &Target, new: &Target) {
                 new.traffic
             );
             let gone = world.haproxy.iter().any(|(instance, seen)| {
-                seen.uid == new.uid && seen.traffic.is_some() && !world.live.contains(instance)
+                seen.uid == new.uid
+                    && seen.traffic.is_some()
+                    && !world.live.contains(instance)
+                    && !world.draining.contains(instance)
             });
             assert!(!gone, "an agent that has gone freezes every rise");
         }
@@ -286,13 +290,13 @@ fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
             continue;
         }
         assert!(new.canary.as_ref() != Some(revision) && new.stable.as_ref() != Some(revision));
-        let names = |split: &TrafficInForce, live: bool| {
-            split.stable == *revision || (live && split.canary.as_ref() == Some(revision))
+        // Law 12: alive or gone, an HAProxy may lead where it was last seen to lead.
+        let names = |split: &TrafficInForce| {
+            split.stable == *revision || split.canary.as_ref() == Some(revision)
         };
         for (instance, seen) in &world.haproxy {
-            let live = world.live.contains(instance);
-            let serves =
-                seen.uid == new.uid && seen.traffic.as_ref().is_some_and(|t| names(t, live));
+            let out = world.draining.contains(instance) && !world.live.contains(instance);
+            let serves = seen.uid == new.uid && seen.traffic.as_ref().is_some_and(names) && !out;
             assert!(!serves, "{instance} may still send requests to {revision}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod dependencies;
+mod edges;
 mod every;
 mod experiments;
 mod failures;

@@ -34,6 +34,7 @@ fn failing<'a>(status: &'a Status, look: &Look) -> Option<&'a Condition> {
         (conditions::ROUTED, false),
         (conditions::OBSERVED, false),
         (conditions::DRIFTED, true),
+        (conditions::EDGE_GONE, true),
     ];
     status
         .conditions

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
+use fm_api::edge::{Edge, Edges};
 use fm_api::event::Event;
 use fm_api::http::{
     AdoptRequest, ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody,
@@ -22,7 +23,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, events, health, logs, metrics, openapi, operations, read,
+    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, read,
     releases, signals, traffic, undo,
 };
 
@@ -166,8 +167,42 @@ impl Door {
 pub(super) fn all() -> Vec<Door> {
     let mut doors = of_releases();
     doors.extend(of_one_release());
+    doors.extend(of_edges());
     doors.extend(of_the_daemon());
     doors
+}
+
+fn of_edges() -> Vec<Door> {
+    vec![
+        door(
+            Method::GET,
+            "/v1/edges",
+            "Every HAProxy with its agent: alive or gone, and what it last showed",
+            get(edges::list),
+        )
+        .answers::<Edges>(),
+        door(
+            Method::DELETE,
+            "/v1/edges/{edge}",
+            "Forget an edge that is gone for good; refused while its agent is alive",
+            delete(edges::forget),
+        )
+        .answers::<Edge>(),
+        door(
+            Method::POST,
+            "/v1/edges/{edge}/drain",
+            "An edge is to be taken out: no rollout waits for it any more",
+            post(edges::drain),
+        )
+        .answers::<Edge>(),
+        door(
+            Method::DELETE,
+            "/v1/edges/{edge}/drain",
+            "A draining edge stays after all",
+            delete(edges::undrain),
+        )
+        .answers::<Edge>(),
+    ]
 }
 
 fn of_releases() -> Vec<Door> {

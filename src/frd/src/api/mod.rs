@@ -11,6 +11,7 @@ mod apply;
 mod body;
 mod contents;
 mod doors;
+mod edges;
 mod error;
 mod events;
 mod exposition;

@@ -1,4 +1,5 @@
 use super::*;
+
 use crate::Cache;
 
 #[tokio::test]
@@ -62,6 +63,22 @@ async fn after_a_compaction_it_lists_again_and_tells_what_is_different() {
     assert!(!cache.has_release(&key("gone")));
     assert!(cache.has_release(&key("same")));
     assert!(cache.lost_since().is_none());
+}
+
+/// A call that hangs gives up long after the cut: who counts from its end acts late.
+#[tokio::test]
+async fn a_store_is_lost_since_it_was_last_heard_of() {
+    let world = World::new();
+    world.put(&key("a").release(), "1").await;
+    let cache = Cache::start(&world.process("p"), prefixes());
+    cache.synced().await;
+    let before = jiff::Timestamp::now();
+    world.store.hangs.store(true, Ordering::SeqCst);
+    let cut = jiff::Timestamp::now();
+    eventually("the store is missed", || cache.lost_since().is_some()).await;
+    let since = cache.lost_since().unwrap();
+    assert!(since <= cut, "{since} is after the cut at {cut}");
+    assert!(cut.duration_since(since).as_secs() <= 3, "{since} {before}");
 }
 
 #[tokio::test]
