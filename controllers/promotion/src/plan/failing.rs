@@ -257,7 +257,11 @@ fn down(draft: &Draft<'_>, revision: &RevisionId) -> bool {
     }
     let mut seen = draft
         .live()
-        .filter_map(|(_, seen)| seen.filter(|seen| seen.problem.is_none())?.revisions.get(revision))
+        .filter_map(|(_, seen)| {
+            seen.filter(|seen| seen.problem.is_none())?
+                .revisions
+                .get(revision)
+        })
         .peekable();
     draft.routed() && seen.peek().is_some() && seen.all(|servers| servers.healthy == 0)
 }

@@ -71,7 +71,11 @@ fn one(draft: &mut Draft<'_>) -> Move {
         return begin::first(draft);
     }
     let overruled = draft.target.rollout.as_ref().is_some_and(|r| r.overruled);
-    let both = draft.target.rollout.as_ref().is_some_and(|r| r.both_down.is_some());
+    let both = draft
+        .target
+        .rollout
+        .as_ref()
+        .is_some_and(|r| r.both_down.is_some());
     let failure = if both {
         group::failed(draft)
     } else {
@@ -265,13 +269,12 @@ fn judge(draft: &mut Draft<'_>, rollout: &Rollout, stable: &RevisionId) {
     if settings.analysis.disabled {
         draft.target.analysis = None;
     } else if draft.target.analysis.is_none() {
-        let fresh =
-            AnalysisTarget::new(
-                &rollout.revision,
-                stable,
-                &rollout.trial_seed(),
-                &settings.analysis,
-            );
+        let fresh = AnalysisTarget::new(
+            &rollout.revision,
+            stable,
+            &rollout.trial_seed(),
+            &settings.analysis,
+        );
         draft.target.analysis = Some(AnalysisTarget {
             worker: !draft.routed(),
             request_timeout: intake::request_timeout(draft),
