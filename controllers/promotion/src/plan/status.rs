@@ -12,7 +12,7 @@ use fm_api::status::{
 
 use super::draft::Draft;
 use super::why::Why;
-use super::{phrases, preview, traffic};
+use super::{preview, traffic, users};
 
 /// So many answers of earlier looks are kept, for whoever asks again with the same id.
 const KEPT: usize = 8;
@@ -25,7 +25,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -
         .as_ref()
         .filter(|old| old.uid == draft.target.uid);
     let decided = phase(draft, why);
-    let said = said(draft, why, decided, impaired.as_ref());
+    let said = users::said(draft, why, decided, impaired.as_ref());
     let phase = said.phase;
     // The first revision has no steps: there is nothing to compare it with.
     let rollout = draft
@@ -78,57 +78,6 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -
         }
     }
     status
-}
-
-/// What is said first of all.
-struct Said {
-    phase: Phase,
-    reason: String,
-    why: String,
-}
-
-/// What users do not get comes before anything else that is said.
-fn said(draft: &Draft<'_>, why: &Why, phase: Phase, impaired: Option<&Impaired>) -> Said {
-    let Some(impaired) = impaired else {
-        return Said {
-            phase,
-            reason: why.reason(),
-            why: why.sentence(),
-        };
-    };
-    let first = match impaired.well_since {
-        None => impaired.message.clone(),
-        Some(well) => format!(
-            "is well since {}, and was not before ({}); healthy again once it was well for {}",
-            phrases::clock(well),
-            phrases::plain(&impaired.message),
-            Impaired::STEADY
-        ),
-    };
-    let serves = matches!(why, Why::Serving { .. });
-    let degrades = match phase {
-        Phase::Healthy | Phase::Progressing | Phase::Pending => draft.target.stable.is_some(),
-        Phase::Paused
-        | Phase::RollingBack
-        | Phase::Degraded
-        | Phase::Deleting
-        | Phase::Invalid
-        | Phase::Over => false,
-    };
-    let rest = why.without_stable().sentence();
-    Said {
-        phase: if degrades { Phase::Degraded } else { phase },
-        reason: if degrades || serves {
-            impaired.reason.clone()
-        } else {
-            why.reason()
-        },
-        why: if serves {
-            first
-        } else {
-            format!("{first}; {rest}")
-        },
-    }
 }
 
 /// The last answer, and those before it. Several may be given in one look, and whoever asked waits for each.

@@ -4,10 +4,11 @@
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
 use fm_api::quantity::{Span, Weight};
-use fm_api::status::{Impaired, conditions, reasons};
+use fm_api::status::{Impaired, Phase, conditions, reasons};
 
 use super::draft::{Draft, after};
-use super::failing;
+use super::why::Why;
+use super::{failing, phrases};
 
 /// An agent that starts again is away for a moment, and its HAProxy goes on: only longer than this is it told.
 const AGENTS_START: Span = Span::secs(10);
@@ -178,4 +179,60 @@ fn restarts(draft: &mut Draft<'_>, stable: &RevisionId) -> Option<Wrong> {
         reason: reasons::RESTART_LOOP,
         message: format!("tasks of {} {says}", draft.name(stable)),
     })
+}
+
+/// What is said first of all.
+pub(super) struct Said {
+    pub(super) phase: Phase,
+    pub(super) reason: String,
+    pub(super) why: String,
+}
+
+/// What users do not get comes before anything else that is said.
+pub(super) fn said(
+    draft: &Draft<'_>,
+    why: &Why,
+    phase: Phase,
+    impaired: Option<&Impaired>,
+) -> Said {
+    let Some(impaired) = impaired else {
+        return Said {
+            phase,
+            reason: why.reason(),
+            why: why.sentence(),
+        };
+    };
+    let first = match impaired.well_since {
+        None => impaired.message.clone(),
+        Some(well) => format!(
+            "is well since {}, and was not before ({}); healthy again once it was well for {}",
+            phrases::clock(well),
+            phrases::plain(&impaired.message),
+            Impaired::STEADY
+        ),
+    };
+    let serves = matches!(why, Why::Serving { .. });
+    let degrades = match phase {
+        Phase::Healthy | Phase::Progressing | Phase::Pending => draft.target.stable.is_some(),
+        Phase::Paused
+        | Phase::RollingBack
+        | Phase::Degraded
+        | Phase::Deleting
+        | Phase::Invalid
+        | Phase::Over => false,
+    };
+    let rest = why.without_stable().sentence();
+    Said {
+        phase: if degrades { Phase::Degraded } else { phase },
+        reason: if degrades || serves {
+            impaired.reason.clone()
+        } else {
+            why.reason()
+        },
+        why: if serves {
+            first
+        } else {
+            format!("{first}; {rest}")
+        },
+    }
 }
