@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fm_api::dependency;
 use fm_api::keys::{self, ReleaseKey};
-use fm_api::observed::HaproxyObserved;
+use fm_api::observed::{Agent, HaproxyObserved};
 use fm_api::operation::Operation;
 use fm_api::problem::Problem;
 use fm_api::release::Release;
@@ -70,6 +70,14 @@ pub(crate) fn world(
             .list(&keys::prefix("edges"))
             .iter()
             .filter_map(|entry| last_part(&entry.key))
+            .collect(),
+        troubles: cache
+            .list(&keys::prefix("agents"))
+            .iter()
+            .filter_map(|entry| {
+                let agent: Agent = decode(entry).ok()?;
+                Some((last_part(&entry.key)?, agent.problem?))
+            })
             .collect(),
         haproxy: cache
             .list(&key.observed_haproxy_prefix())

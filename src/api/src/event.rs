@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 68] = [
+pub const REASONS: [&str; 70] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -93,9 +93,11 @@ pub const REASONS: [&str; 68] = [
     "ServiceAdopted",
     "ServiceCreated",
     "ServiceGivenBack",
+    "ServiceImpaired",
     "ServiceRefused",
     "ServiceRemoved",
     "ServiceRestarted",
+    "ServiceRestored",
     "ServiceScaled",
     "ServiceUpdated",
     "StableReapplied",

@@ -58,6 +58,12 @@ pub struct Rollout {
     /// Since when Swarm or HAProxy cannot be seen; that time does not count against the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind_since: Option<Timestamp>,
+    /// Stable and the canary are, or were a moment ago, both down: what is seen meanwhile blames nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub both_down: Option<BothDown>,
+    /// How often the evidence began anew in it, as what was seen blamed nobody.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub trials: u32,
     /// Tasks of the revision that had failed before it began.
     #[serde(default)]
     pub failed_before: u32,
@@ -132,6 +138,32 @@ pub struct Ran {
     /// When the rollout began in which that one ran: revisions that are older know nothing of what it has done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Rollout {
+    /// What tells one trial's evidence from another's.
+    #[must_use]
+    pub fn trial_seed(&self) -> String {
+        match self.trials {
+            0 => self.seed.clone(),
+            more => format!("{}.{more}", self.seed),
+        }
+    }
+}
+
+/// Stable and the canary down at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BothDown {
+    /// When it began.
+    pub since: Timestamp,
+    /// Since when stable serves again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_since: Option<Timestamp>,
 }
 
 /// Where a rollout stands inside its step.

@@ -53,6 +53,9 @@ pub struct Status {
     /// The experiment that runs, or ran last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<ExperimentStatus>,
+    /// What users do not get as they should; absent: nothing of the kind is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impaired: Option<Impaired>,
     /// Conditions, each with a reason.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -99,7 +102,7 @@ pub enum Phase {
     RollingBack,
     /// The spec's revision serves everything.
     Healthy,
-    /// Stable serves, but the spec's revision failed or was aborted.
+    /// Users do not get what they should (`impaired`), or the spec's revision failed or was aborted.
     Degraded,
     /// Everything is being taken down.
     Deleting,
@@ -169,6 +172,26 @@ pub struct PreviewStatus {
     pub until: Timestamp,
     /// Whether all its tasks are up.
     pub up: bool,
+}
+
+/// What users do not get as they should. Told at once, and over only after it was well for [`Impaired::STEADY`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Impaired {
+    /// The stable, documented word for it.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// Since when all is well again; absent: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well_since: Option<Timestamp>,
+}
+
+impl Impaired {
+    /// So long all must be well before it is said that it is.
+    pub const STEADY: crate::quantity::Span = crate::quantity::Span::secs(30);
 }
 
 /// A condition.
@@ -265,7 +288,7 @@ pub mod reasons {
     pub const NEW_REVISION: &str = "NewRevision";
     /// Tasks made no progress for too long.
     pub const PROGRESS_DEADLINE: &str = "ProgressDeadline";
-    /// Tasks fail again and again before they ever serve.
+    /// Tasks fail again and again.
     pub const CRASH_LOOP: &str = "CrashLoop";
     /// Somebody asked that nothing be touched for a while.
     pub const HELD: &str = "Held";
@@ -279,6 +302,16 @@ pub mod reasons {
     pub const EXPERIMENT_RUNS: &str = "WaitsForExperiment";
     /// Stable has no ready task.
     pub const UNAVAILABLE: &str = "Unavailable";
+    /// No task of what serves is healthy in HAProxy: users get 503.
+    pub const USERS_GET_503: &str = "UsersGet503";
+    /// A HAProxy does not answer, or cannot take its configuration or its port.
+    pub const HAPROXY_DOWN: &str = "HaproxyDown";
+    /// Tasks of what serves die again and again.
+    pub const RESTART_LOOP: &str = "RestartLoop";
+    /// Stable and the canary are both down: nobody is blamed, and stable is waited for.
+    pub const BOTH_DOWN: &str = "BothDown";
+    /// `replicas` is 0: no task can show that the revision works.
+    pub const NO_REPLICAS: &str = "NoReplicas";
     /// Everything is being taken down.
     pub const DELETING: &str = "Deleting";
 }

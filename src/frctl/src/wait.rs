@@ -23,6 +23,11 @@ pub(crate) fn ended(view: &View, generation: u64) -> Option<Exit> {
         .filter(|_| taken_in(view, generation))?;
     match status.phase {
         Phase::Healthy | Phase::Over => Some(Exit::Done),
+        // What users do not get may come back, and is no end of a rollout; the time limit is for what does not.
+        Phase::Degraded if status.impaired.is_some() && status.canary.is_some() => {
+            status.waits_for_person.then_some(Exit::Person)
+        }
+        Phase::Degraded if status.impaired.is_some() && !status.waits_for_person => None,
         Phase::Degraded => Some(Exit::Back),
         Phase::Invalid | Phase::Deleting => Some(Exit::Error),
         Phase::Paused => Some(Exit::Person),

@@ -17,9 +17,10 @@ use tokio::sync::{Notify, watch};
 use crate::backoff::Backoff;
 use crate::{Context, SharedClock};
 
-/// How often the store is asked for a sign of life: a watch that resumes by itself does not tell of an outage. One that does
-/// not answer for so long is lost.
+/// How often the store is asked for a sign of life: a watch that resumes by itself does not tell of an outage.
 const PROBE: Duration = Duration::from_secs(2);
+/// How long a probe may take: the death of etcd's leader makes a call wait for the election.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// What the store holds below some prefixes, as last seen.
 #[derive(Clone)]
@@ -276,12 +277,12 @@ impl Inner {
         loop {
             ticks.tick().await;
             let asked = store.get(common(&self.prefixes));
-            match tokio::time::timeout(PROBE, asked).await {
+            match tokio::time::timeout(ANSWER, asked).await {
                 // What it refuses to tell us, it still answers.
                 Ok(Ok(_) | Err(StoreError::Refused(_))) => self.found(&mut lock(&self.state)),
                 Ok(Err(error)) => self.lost(&error),
                 Err(_) => {
-                    let words = format!("it does not answer within {} s", PROBE.as_secs());
+                    let words = format!("it does not answer within {} s", ANSWER.as_secs());
                     self.lost(&StoreError::Unavailable(words));
                 }
             }

@@ -168,6 +168,8 @@ fn rollout(
         returns_from: None,
         overruled: false,
         blind_since: None,
+        both_down: None,
+        trials: 0,
         failed_before: draft.failed_tasks(wanted),
         stable_failed_before: (draft.target.stable.as_ref())
             .map_or(0, |stable| draft.failed_tasks(stable)),
@@ -254,14 +256,11 @@ pub(super) fn first(draft: &mut Draft<'_>) -> Move {
     if rollout.stage == Stage::Preparing {
         return gates::preparing(draft);
     }
-    let needed = draft.replicas();
-    let seen = draft.swarm_problem().is_none();
-    let ready = seen && draft.ready(&rollout.revision) >= needed;
-    let routed = draft.routed();
-    if routed && draft.no_agent() {
+    if draft.routed() && draft.no_agent() {
         return Move::Wait(Why::NoAgent);
     }
-    if ready && (!routed || draft.healthy_somewhere(&rollout.revision) >= needed) {
+    // On every live agent, as at each step: one edge that answers is no help to the users of another.
+    if draft.complete(&rollout.revision, draft.replicas()) {
         if let Some(stopped) = gates::pass(draft, Moment::Promotion) {
             return stopped;
         }

@@ -3,16 +3,21 @@
 use fm_api::criteria::OnInconclusive;
 use fm_api::keys::RevisionId;
 use fm_api::observed::FailureKind;
-use fm_api::rollout::{Ending, Outcome, Progress, Rollout};
-use fm_api::status::reasons;
+use fm_api::quantity::Span;
+use fm_api::rollout::{BothDown, Ending, Outcome, Progress, Rollout, Stage};
+use fm_api::status::{Impaired, reasons};
 use fm_api::verdict::Decision;
 use jiff::Timestamp;
 
 use super::draft::{Draft, after};
-use super::group;
+use super::{group, intake};
 
-/// So many tasks that fail before the revision ever serves are a crash loop.
+/// So many tasks that fail before the revision ever serves are a crash loop, and so many within [`WINDOW`] are one at any
+/// time.
 const CRASH_LOOP: u32 = 3;
+
+/// The time in which [`CRASH_LOOP`] failures of tasks are a restart loop.
+const WINDOW: Span = Span::secs(300);
 
 /// Keeps the time since tasks last made progress; time in which nothing could be seen does not count.
 pub(super) fn watch_progress(draft: &mut Draft<'_>) {
@@ -20,7 +25,7 @@ pub(super) fn watch_progress(draft: &mut Draft<'_>) {
         return;
     };
     let now = draft.now;
-    if blind(draft) {
+    if blind(draft) || rollout.both_down.is_some() {
         rollout.blind_since.get_or_insert(now);
         draft.target.rollout = Some(rollout);
         return;
@@ -130,8 +135,9 @@ fn overdue(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<Ending> {
     })
 }
 
-/// Tasks that fail again and again: before the revision ever serves, or at any time where no request tells of it.
-fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
+/// Tasks that fail again and again: so many before the revision ever serves, or so many in a short time whenever that is.
+/// Where stable's fail as often, what both work on is broken.
+fn crash_loop(draft: &mut Draft<'_>, rollout: &Rollout) -> Option<Ending> {
     let revision = &rollout.revision;
     let serves = draft
         .target
@@ -139,14 +145,125 @@ fn crash_loop(draft: &Draft<'_>, rollout: &Rollout) -> Option<Ending> {
         .as_ref()
         .is_some_and(|split| split.canary.as_ref() == Some(revision));
     let missing = draft.ready(revision) < draft.needed(rollout);
-    if serves || !missing || (!draft.routed() && stable_crashes_too(draft, rollout)) {
+    let ends = |outcome, why| Ending {
+        outcome,
+        reason: reasons::CRASH_LOOP.to_owned(),
+        why,
+    };
+    if (serves || !draft.routed()) && stable_crashes_too(draft, rollout) {
         return None;
     }
-    Some(Ending {
-        outcome: Outcome::Failed,
-        reason: reasons::CRASH_LOOP.to_owned(),
-        why: crashes(draft, revision, rollout.failed_before)?,
-    })
+    if !serves && missing {
+        let why = crashes(draft, revision, rollout.failed_before)?;
+        return Some(ends(Outcome::Failed, why));
+    }
+    if failed_tasks(draft, revision, rollout.failed_before) < CRASH_LOOP {
+        return None;
+    }
+    let says = restart_loop(draft, revision)?;
+    let outcome = if serves {
+        Outcome::RolledBack
+    } else {
+        Outcome::Failed
+    };
+    Some(ends(outcome, format!("its tasks {says}")))
+}
+
+/// Whether the revision's tasks die again and again now, traffic or not, in a sentence that follows "its tasks". Counted
+/// by Docker's own times of the newest failures, so that no restart of ours forgets one.
+pub(super) fn restart_loop(draft: &mut Draft<'_>, revision: &RevisionId) -> Option<String> {
+    if draft.swarm_problem().is_some() {
+        return None;
+    }
+    let seen = draft.service(revision)?;
+    let ended = |kind| match kind {
+        FailureKind::Crashed | FailureKind::Unhealthy => true,
+        FailureKind::ImageMissing | FailureKind::NoSuitableNode | FailureKind::Rejected => false,
+    };
+    let failures: Vec<_> = (seen.failures.iter())
+        .filter(|failure| ended(failure.kind))
+        .collect();
+    let first = failures.len().checked_sub(CRASH_LOOP as usize)?;
+    let until = after(failures.get(first)?.at, WINDOW);
+    let says = failures.last().map(|failure| failure.message.clone());
+    if draft.now >= until {
+        return None;
+    }
+    draft.wake(until);
+    Some(format!(
+        "die again and again ({CRASH_LOOP} or more within {WINDOW}); Docker says: {}",
+        says.unwrap_or_default()
+    ))
+}
+
+/// Keeps whether stable and the canary are both down. What was measured and counted meanwhile is no evidence.
+pub(super) fn watch_both(draft: &mut Draft<'_>) {
+    let (Some(mut rollout), Some(stable)) =
+        (draft.target.rollout.clone(), draft.target.stable.clone())
+    else {
+        return;
+    };
+    let now = draft.now;
+    let stable_down = down(draft, &stable);
+    // One that never came up beside a stable that does not serve either is its own fault, and may be stable's cure.
+    let split = draft.target.traffic.as_ref();
+    let was_up = if draft.routed() {
+        split.is_some_and(|split| split.canary.as_ref() == Some(&rollout.revision))
+    } else {
+        matches!(rollout.stage, Stage::Shifting | Stage::Holding)
+    };
+    let both = was_up && stable_down && down(draft, &rollout.revision);
+    let began = rollout.both_down.is_none() && both;
+    if began {
+        rollout.both_down = Some(BothDown {
+            since: now,
+            back_since: None,
+        });
+    }
+    let Some(both) = &mut rollout.both_down else {
+        return;
+    };
+    if stable_down {
+        both.back_since = None;
+        draft.target.rollout = Some(rollout);
+        return;
+    }
+    let over = after(*both.back_since.get_or_insert(now), Impaired::STEADY);
+    if now < over {
+        draft.wake(over);
+    } else {
+        rollout.both_down = None;
+        rollout.trials = rollout.trials.saturating_add(1);
+        rollout.failed_before = draft.failed_tasks(&rollout.revision);
+        rollout.stable_failed_before = draft.failed_tasks(&stable);
+        draft.target.rollout = Some(rollout);
+        intake::refresh_analysis(draft);
+        if let Some(analysis) = &mut draft.target.analysis {
+            analysis.since = analysis.since.map(|_| now);
+        }
+        return;
+    }
+    draft.target.rollout = Some(rollout);
+}
+
+/// Whether tasks are wanted of the revision and none serves anywhere, as far as can be seen.
+fn down(draft: &Draft<'_>, revision: &RevisionId) -> bool {
+    let wanted = draft.target.revisions.get(revision);
+    if wanted.is_none_or(|wanted| wanted.replicas == 0) || draft.swarm_problem().is_some() {
+        return false;
+    }
+    if draft.service(revision).is_some() && draft.ready(revision) == 0 {
+        return true;
+    }
+    let mut seen = draft
+        .live()
+        .filter_map(|(_, seen)| {
+            seen.filter(|seen| seen.problem.is_none())?
+                .revisions
+                .get(revision)
+        })
+        .peekable();
+    draft.routed() && seen.peek().is_some() && seen.all(|servers| servers.healthy == 0)
 }
 
 /// Whether stable's tasks have failed as often meanwhile, task by task: then what both work on is broken, not the canary.

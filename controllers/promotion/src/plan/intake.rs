@@ -198,7 +198,12 @@ pub(super) fn refresh_analysis(draft: &mut Draft<'_>) {
         draft.target.analysis = None;
         return;
     }
-    let fresh = AnalysisTarget::new(&old.canary, &old.stable, &rollout.seed, &settings.analysis);
+    let fresh = AnalysisTarget::new(
+        &old.canary,
+        &old.stable,
+        &rollout.trial_seed(),
+        &settings.analysis,
+    );
     let awaiting_since = old.awaiting_since.filter(|_| old.run == fresh.run);
     draft.target.analysis = Some(AnalysisTarget {
         worker: !draft.routed(),

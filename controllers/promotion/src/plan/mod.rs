@@ -38,6 +38,7 @@ mod surge;
 mod taking_back;
 mod texts;
 mod traffic;
+mod users;
 mod why;
 mod world;
 

@@ -65,12 +65,23 @@ fn one(draft: &mut Draft<'_>) -> Move {
         Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Holding => {}
     }
     keep_capacity(draft);
+    failing::watch_both(draft);
     failing::watch_progress(draft);
     if draft.target.stable.is_none() {
         return begin::first(draft);
     }
     let overruled = draft.target.rollout.as_ref().is_some_and(|r| r.overruled);
-    if let Some(ending) = failing::failure(draft)
+    let both = draft
+        .target
+        .rollout
+        .as_ref()
+        .is_some_and(|r| r.both_down.is_some());
+    let failure = if both {
+        group::failed(draft)
+    } else {
+        failing::failure(draft)
+    };
+    if let Some(ending) = failure
         && !overruled
     {
         return taking_back::fail(draft, ending, None);
@@ -94,6 +105,9 @@ fn one(draft: &mut Draft<'_>) -> Move {
             gate: pause.gate,
         });
     }
+    if both {
+        return Move::Wait(both_down(draft));
+    }
     if stage != Stage::Preparing
         && let Some(why) = routing::not_yet(draft)
     {
@@ -109,6 +123,14 @@ fn one(draft: &mut Draft<'_>) -> Move {
         // Nothing will come of waiting, and nothing takes it back: a person must know.
         Move::Wait(Why::Scaling(_)) if overruled => spared(draft, moves),
         Move::Wait(_) | Move::Again => moves,
+    }
+}
+
+fn both_down(draft: &Draft<'_>) -> Why {
+    let stable = draft.target.stable.as_ref();
+    Why::BothDown {
+        stable: stable.map(|id| draft.name(id)).unwrap_or_default(),
+        says: stable.and_then(|id| failing::says(draft, id)),
     }
 }
 
@@ -194,6 +216,12 @@ fn scaling(draft: &mut Draft<'_>) -> Move {
     if !draft.complete(&rollout.revision, needed) {
         return Move::Wait(missing(draft, &rollout));
     }
+    // A share means tasks that serve it: without one nothing was tried, and only a person's word stands for that.
+    if draft.replicas() == 0 && !rollout.full && !rollout.warm {
+        return Move::Wait(Why::NoReplicas {
+            revision: draft.name(&rollout.revision),
+        });
+    }
     let step = rollout.plan.steps.get(rollout.step);
     let weight = step.map(|step| step.weight);
     let now_in = draft
@@ -241,8 +269,12 @@ fn judge(draft: &mut Draft<'_>, rollout: &Rollout, stable: &RevisionId) {
     if settings.analysis.disabled {
         draft.target.analysis = None;
     } else if draft.target.analysis.is_none() {
-        let fresh =
-            AnalysisTarget::new(&rollout.revision, stable, &rollout.seed, &settings.analysis);
+        let fresh = AnalysisTarget::new(
+            &rollout.revision,
+            stable,
+            &rollout.trial_seed(),
+            &settings.analysis,
+        );
         draft.target.analysis = Some(AnalysisTarget {
             worker: !draft.routed(),
             request_timeout: intake::request_timeout(draft),

@@ -6,26 +6,28 @@ use fm_api::quantity::Weight;
 use fm_api::release::Approval;
 use fm_api::rollout::{PreviewTarget, Rollout, Settings, Stage};
 use fm_api::status::{
-    Condition, OperationAnswer, Phase, PreviewStatus, RevisionStatus, Status, StepStatus,
+    Condition, Impaired, OperationAnswer, Phase, PreviewStatus, RevisionStatus, Status, StepStatus,
     conditions, reasons,
 };
 
 use super::draft::Draft;
 use super::phrases::clock;
 use super::why::Why;
-use super::{edges, preview, traffic};
+use super::{edges, preview, traffic, users};
 
 /// So many answers of earlier looks are kept, for whoever asks again with the same id.
 const KEPT: usize = 8;
 
 /// The status that goes with this plan.
-pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
+pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -> Status {
     let old = draft
         .world
         .status
         .as_ref()
         .filter(|old| old.uid == draft.target.uid);
-    let phase = phase(draft, why);
+    let decided = phase(draft, why);
+    let said = users::said(draft, why, decided, impaired.as_ref());
+    let phase = said.phase;
     // The first revision has no steps: there is nothing to compare it with.
     let rollout = draft
         .target
@@ -40,8 +42,8 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         uid: draft.target.uid.clone(),
         observed_generation: draft.target.spec_generation,
         phase,
-        why: sentence(draft, why),
-        reason: why.reason(),
+        why: sentence(draft, said.why),
+        reason: said.reason,
         until: why.until(),
         waits_for_person: why.waits_for_person(),
         step: rollout.map_or(0, |r| (r.step + 1).min(r.plan.steps.len())),
@@ -60,7 +62,8 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
             .experiment
             .as_ref()
             .map(|e| experiment(draft, e)),
-        conditions: conditions(draft, why),
+        conditions: conditions(draft, why, impaired.as_ref()),
+        impaired,
         edges_gone: edges::gone(draft),
         last_operation,
         earlier_operations,
@@ -71,6 +74,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
         let before = old.and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind));
         if let Some(before) = before
             && before.status == condition.status
+            && before.reason == condition.reason
         {
             condition.since = before.since;
         }
@@ -79,8 +83,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why) -> Status {
 }
 
 /// Why it goes no further; and what stays for an edge that is gone, where that is not said yet.
-fn sentence(draft: &Draft<'_>, why: &Why) -> String {
-    let said = why.sentence();
+fn sentence(draft: &Draft<'_>, said: String) -> String {
     let kept = edges::kept(draft).filter(|_| !draft.target.deleting);
     kept.map_or(said.clone(), |kept| format!("{said}; {kept}"))
 }
@@ -172,6 +175,8 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::TakingBack { .. }
         | Why::Returning { .. }
         | Why::StableBroken { .. }
+        | Why::BothDown { .. }
+        | Why::NoReplicas { .. }
         | Why::Deleting { .. } => {}
     }
     let stage = draft.target.rollout.as_ref().map(|rollout| rollout.stage);
@@ -263,10 +268,10 @@ fn experiment(draft: &Draft<'_>, experiment: &ExperimentTarget) -> ExperimentSta
     }
 }
 
-fn conditions(draft: &Draft<'_>, why: &Why) -> Vec<Condition> {
+fn conditions(draft: &Draft<'_>, why: &Why, impaired: Option<&Impaired>) -> Vec<Condition> {
     let mut all = vec![
         valid(draft, why),
-        available(draft),
+        available(draft, impaired),
         progressing(draft, why),
         routed(draft),
         observed(draft),
@@ -362,7 +367,11 @@ fn valid(draft: &Draft<'_>, why: &Why) -> Condition {
     condition(draft, conditions::VALID, Some(!bad), &reason, message)
 }
 
-fn available(draft: &Draft<'_>) -> Condition {
+fn available(draft: &Draft<'_>, impaired: Option<&Impaired>) -> Condition {
+    if let Some(impaired) = impaired {
+        let (reason, text) = (&impaired.reason, &impaired.message);
+        return condition(draft, conditions::AVAILABLE, Some(false), reason, text);
+    }
     if draft.target.stable.is_none() && preview::asked_for(draft) {
         return available_previews(draft);
     }

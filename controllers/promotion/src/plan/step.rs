@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
 use super::{
-    delete, experiment, gates, hold, intake, operations, preview, removal, rollout, status,
+    delete, experiment, gates, hold, intake, operations, preview, removal, rollout, status, users,
 };
 
 /// What is to be written, in one transaction, and when to look again.
@@ -159,7 +159,8 @@ fn finish(mut draft: Draft<'_>, why: Why, remove: bool) -> Plan {
     gates::tidy(&mut draft);
     let forget = removal::forget(&mut draft);
     let world = draft.world;
-    let status = (!remove).then(|| status::derive(&draft, &why));
+    let impaired = users::steady(&mut draft);
+    let status = (!remove).then(|| status::derive(&draft, &why, impaired));
     // A release whose spec was never usable has no target.
     let real = world.target.is_some() || draft.target.settings.is_some();
     let changed = !remove && real && world.target.as_ref() != Some(&draft.target);

@@ -40,6 +40,8 @@ impl Why {
             Why::Switching { .. } => reasons::SWITCHING,
             Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
             Why::StableBroken { .. } => reasons::STABLE_BROKEN,
+            Why::BothDown { .. } => reasons::BOTH_DOWN,
+            Why::NoReplicas { .. } => reasons::NO_REPLICAS,
             Why::Serving {
                 ready: 0, replicas, ..
             } if *replicas > 0 => reasons::UNAVAILABLE,
@@ -94,6 +96,8 @@ impl Why {
             | Why::Paused { .. }
             | Why::FirstFails { .. }
             | Why::StableBroken { .. }
+            | Why::BothDown { .. }
+            | Why::NoReplicas { .. }
             | Why::Serving { .. }
             | Why::PreviewOver { .. }
             | Why::PreviewFails { .. }
@@ -117,6 +121,7 @@ impl Why {
             | Why::FirstFails { .. }
             | Why::PreviewFails { .. }
             | Why::Held { .. }
+            | Why::NoReplicas { .. }
             | Why::Behind { .. }
             | Why::TakenBackWithGroup { .. }
             | Why::Failed { .. } => true,
@@ -140,6 +145,7 @@ impl Why {
             | Why::TakingBack { .. }
             | Why::Returning { .. }
             | Why::StableBroken { .. }
+            | Why::BothDown { .. }
             | Why::Serving { .. }
             | Why::Preview(_)
             | Why::Experiment(_)
@@ -229,6 +235,10 @@ impl Why {
                 )
             }
             Why::StableBroken { why, canary } => broken(why, *canary),
+            Why::BothDown { stable, says } => both_down(stable, says.as_deref()),
+            Why::NoReplicas { revision } => format!(
+                "{revision} waits: `replicas` is 0, so no task of it can show that it works; scale it up, or `rollout promote --full` makes it stable untried"
+            ),
             Why::Serving {
                 revision,
                 ready,
@@ -336,6 +346,14 @@ fn broken(why: &str, canary: u32) -> String {
         "it should be taken back ({}), but stable has no ready task and the canary has {canary}: \
          the canary is kept until stable serves; retry makes it stable instead",
         plain(why)
+    )
+}
+
+fn both_down(stable: &str, says: Option<&str>) -> String {
+    let says = says.map_or_else(String::new, |says| format!(" ({})", plain(says)));
+    format!(
+        "neither {stable} nor the canary serves{says}: the canary is not blamed for what broke both; \
+         it goes on when stable has served for 30s, or abort"
     )
 }
 

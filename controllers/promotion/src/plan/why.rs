@@ -182,6 +182,18 @@ pub enum Why {
         /// Ready tasks of the canary.
         canary: u32,
     },
+    /// Stable and the canary are both down: stable is waited for, and nobody is blamed.
+    BothDown {
+        /// Stable.
+        stable: String,
+        /// What Docker or HAProxy say of it.
+        says: Option<String>,
+    },
+    /// No task is wanted of it, so nothing can show that it works.
+    NoReplicas {
+        /// The revision.
+        revision: String,
+    },
     /// The spec's revision serves everything.
     Serving {
         /// The revision.
@@ -245,6 +257,20 @@ pub enum Why {
         /// What is waited for.
         waits: String,
     },
+}
+
+impl Why {
+    /// The same, without what it says of stable: what users get was said before.
+    pub(super) fn without_stable(&self) -> Why {
+        let mut why = self.clone();
+        if let Why::Failed { stable, .. }
+        | Why::Behind { stable, .. }
+        | Why::TakenBackWithGroup { stable, .. } = &mut why
+        {
+            *stable = None;
+        }
+        why
+    }
 }
 
 /// How stable does.

@@ -31,6 +31,8 @@ pub struct World {
     pub live: BTreeSet<String>,
     /// Edges that are about to be taken out: nothing waits for them.
     pub draining: BTreeSet<String>,
+    /// Why the HAProxy of a live agent does not answer, where it does not.
+    pub troubles: BTreeMap<String, String>,
     /// What each haproxy agent saw, also those that are not alive now.
     pub haproxy: BTreeMap<String, HaproxyObserved>,
     /// What analysis concludes.

@@ -52,7 +52,7 @@ fn how_stable_does_is_told_before_what_was_taken_back() {
         (1, "stable serves with 3 of 4 tasks; revision 2"),
         (
             4,
-            "stable does not serve: none of its 4 tasks is ready; revision 2",
+            "revision 1 (good:1) does not serve: none of its 4 tasks is ready; revision 2",
         ),
     ] {
         sim.dead.insert(stable.clone(), dead);

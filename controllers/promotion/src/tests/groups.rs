@@ -444,6 +444,10 @@ proptest! {
             perform(group.sees(one), act);
             group.sees(one).promote();
         }
+        // With no task wanted nothing is tried, and it rightly waits for a person.
+        for sim in &mut group.0 {
+            sim.apply(|release| release.spec.replicas = release.spec.replicas.max(1));
+        }
         calm(&mut group);
         for (one, sim) in group.0.iter().enumerate() {
             let stands = sim.world.target.as_ref().map(|target| (&target.wanted, &target.stable));

@@ -355,6 +355,8 @@ fn rollback_comes_first(world: &World, old: &Target, new: &Target, _now: Timesta
         .is_some_and(|v| Some(&v.run) == run && v.decision == Decision::Rollback)
         && !rollout.overruled
         && new.rollout.as_ref().is_none_or(|r| !r.overruled)
+        // What broke stable, too, is no fault of the canary's.
+        && new.rollout.as_ref().is_none_or(|r| r.both_down.is_none())
         && new.held.is_none()
         && new
             .ran

@@ -20,6 +20,7 @@ mod sim;
 mod stopped;
 mod strategies;
 mod surge;
+mod users;
 mod waiting;
 mod words;
 mod workers;

@@ -208,7 +208,8 @@ async fn status(session: &Session, options: &RolloutStatus) -> Result<Exit> {
         }
     }
     let end = wait::ended(&view, wait::generation(&view));
-    Ok(end.unwrap_or(Exit::Done))
+    let impaired = view.status.is_some_and(|status| status.impaired.is_some());
+    Ok(end.unwrap_or(if impaired { Exit::Error } else { Exit::Done }))
 }
 
 /// Posts an operation and waits for its answer.
