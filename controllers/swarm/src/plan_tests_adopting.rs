@@ -84,7 +84,7 @@ fn what_was_there_before_is_labelled_and_its_tasks_are_left_as_they_are() {
     let none = BTreeMap::new();
     let settled = see(&world, &target, &records, &none);
     assert!(settled.actions.is_empty(), "{settled:?}");
-    target.orphan = Some(id(1));
+    target.orphans = [id(1)].into();
     let back = see(&world, &target, &records, &none);
     let [
         Action::Update {

@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 68] = [
+pub const REASONS: [&str; 69] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -70,6 +70,7 @@ pub const REASONS: [&str; 68] = [
     "FailedBefore",
     "FreezeOverridden",
     "GatePassed",
+    "GivingBack",
     "HaproxyRestarted",
     "HaproxyTrouble",
     "HoldEnded",

@@ -9,7 +9,7 @@ use fm_api::rollout::{Leaving, Ran};
 use fm_api::target::{RevisionRecord, Target};
 
 use super::draft::{Draft, after};
-use super::{preview, traffic};
+use super::{adoption, preview, traffic};
 
 /// Sends a revision on its way out.
 pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
@@ -45,6 +45,7 @@ pub(super) fn leave_inspected(draft: &mut Draft<'_>, revision: &RevisionId) {
 
 /// Moves everything that leaves one step on.
 pub(super) fn step(draft: &mut Draft<'_>) {
+    adoption::let_go(draft);
     let leaving: Vec<(RevisionId, Leaving)> = draft
         .target
         .leaving
@@ -126,7 +127,9 @@ pub(super) fn drained(draft: &Draft<'_>, revision: &RevisionId, generation: u64)
 }
 
 fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {
-    draft.target.revisions.remove(revision);
+    if !adoption::spared(draft, revision) {
+        draft.target.revisions.remove(revision);
+    }
     draft.target.leaving.remove(revision);
     draft.target.previews.remove(revision);
 }
