@@ -11,7 +11,9 @@ use crate::keys::RevisionId;
 use crate::target::Target;
 
 /// The revisions; a single one as it was stored when there was never more than one.
-pub(crate) fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<RevisionId>, D::Error> {
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeSet<RevisionId>, D::Error> {
     struct Either;
     impl<'de> Visitor<'de> for Either {
         type Value = BTreeSet<RevisionId>;

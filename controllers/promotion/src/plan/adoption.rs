@@ -140,9 +140,7 @@ pub(super) fn switched(draft: &mut Draft<'_>, old: Option<&RevisionId>, promoted
     };
     if new.as_ref() == Some(&adoption.revision) && adoption.state != AdoptionState::Gone {
         adoption.state = AdoptionState::Serves;
-    } else if old == Some(&adoption.revision)
-        && adoption.state == AdoptionState::Serves
-        && promoted
+    } else if old == Some(&adoption.revision) && adoption.state == AdoptionState::Serves && promoted
     {
         adoption.state = AdoptionState::Replaced;
     }
@@ -231,9 +229,10 @@ impl Adopted {
     pub(super) fn sentence(&self) -> String {
         let says = self.says.as_deref().map(plain);
         let says = says.map_or_else(String::new, |says| format!(" ({says})"));
-        let waits = self.waits.as_ref().map_or_else(String::new, |waits| {
-            format!("{waits} waits until it is; ")
-        });
+        let waits = self
+            .waits
+            .as_ref()
+            .map_or_else(String::new, |waits| format!("{waits} waits until it is; "));
         format!(
             "the adopted service {} runs on with {} of {} {}, and HAProxy does not find it healthy{says}: {waits}mend the routes' \
              healthCheck, or give it back (`frctl delete --orphan`)",

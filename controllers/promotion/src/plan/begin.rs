@@ -12,7 +12,8 @@ use super::gates::Moment;
 use super::rollout::{Move, missing, switch};
 use super::why::Why;
 use super::{
-    adoption, dependencies, experiment, failing, gates, group, preview, removal, routing, taking_back,
+    adoption, dependencies, experiment, failing, gates, group, preview, removal, routing,
+    taking_back,
 };
 
 /// No rollout runs: begins the one that the spec wants, if any.
@@ -252,7 +253,11 @@ fn make_room(draft: &mut Draft<'_>) {
 /// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
 pub(super) fn first(draft: &mut Draft<'_>) -> Move {
     // One that an earlier version has begun.
-    let adopted = draft.target.rollout.as_ref().map(|run| run.revision.clone());
+    let adopted = draft
+        .target
+        .rollout
+        .as_ref()
+        .map(|run| run.revision.clone());
     if let Some(adopted) = adopted.filter(|revision| adoption::is_first(draft, revision)) {
         adoption::begin(draft, &adopted);
         return Move::Again;

@@ -15,8 +15,8 @@ use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
 use super::{
-    adoption, begin, evidence, failing, gates, group, hold, intake, removal, routing, surge, taking_back,
-    traffic,
+    adoption, begin, evidence, failing, gates, group, hold, intake, removal, routing, surge,
+    taking_back, traffic,
 };
 
 /// Whether there is more to decide with what is seen now.

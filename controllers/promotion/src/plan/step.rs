@@ -11,7 +11,8 @@ use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
 use super::{
-    adoption, delete, experiment, gates, hold, intake, operations, preview, removal, rollout, status,
+    adoption, delete, experiment, gates, hold, intake, operations, preview, removal, rollout,
+    status,
 };
 
 /// What is to be written, in one transaction, and when to look again.

@@ -204,7 +204,9 @@ pub(super) async fn delete(
                 let message = if query.orphan {
                     format!("{who} asked for its deletion; stable's service stays")
                 } else if query.remove_adopted {
-                    format!("{who} asked for its deletion, and that of the service that was adopted")
+                    format!(
+                        "{who} asked for its deletion, and that of the service that was adopted"
+                    )
                 } else {
                     format!("{who} asked for its deletion")
                 };
@@ -236,9 +238,7 @@ fn marked(value: &[u8], now: &str, query: &DeleteQuery) -> Option<Value> {
     let mut value: Value = serde_json::from_slice(value).ok()?;
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
     // One that began before goes on; what becomes of the services may still be said.
-    metadata
-        .entry("deletedAt")
-        .or_insert_with(|| now.into());
+    metadata.entry("deletedAt").or_insert_with(|| now.into());
     if query.orphan {
         metadata.insert("orphan".to_owned(), true.into());
         metadata.remove("removeAdopted");
