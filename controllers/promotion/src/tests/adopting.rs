@@ -167,9 +167,11 @@ fn gives_back(sim: &mut Sim, id: &RevisionId) -> bool {
     given
 }
 
+type State = (&'static str, fn() -> Sim);
+
 #[test]
 fn whatever_state_it_is_in_a_deletion_gives_it_back_unless_somebody_says_remove() {
-    let states: [(&str, fn() -> Sim); 6] = [
+    let states: [State; 6] = [
         ("never healthy", sick),
         ("serving", || Sim::serving(adopted(release("good:1")))),
         ("a new one waits", || {
