@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 70] = [
+pub const REASONS: [&str; 81] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -53,6 +53,11 @@ pub const REASONS: [&str; 70] = [
     "CertificateRefused",
     "Changed",
     "ClientErrorsHarm",
+    "ClockAgrees",
+    "ClockDiffers",
+    "ClockJumped",
+    "ControlLossActed",
+    "ControlLossEnded",
     "CrashLoop",
     "Created",
     "DeadlinePassed",
@@ -61,6 +66,9 @@ pub const REASONS: [&str; 70] = [
     "DeletionRequested",
     "DriftFound",
     "DriftRepaired",
+    "EdgeDrains",
+    "EdgeForgotten",
+    "EdgeStays",
     "ErrorGuard",
     "ErrorsHarm",
     "ExperimentEnded",
@@ -70,6 +78,7 @@ pub const REASONS: [&str; 70] = [
     "FailedBefore",
     "FreezeOverridden",
     "GatePassed",
+    "GivingBack",
     "HaproxyRestarted",
     "HaproxyTrouble",
     "HoldEnded",
@@ -77,6 +86,7 @@ pub const REASONS: [&str; 70] = [
     "MetricFailed",
     "MetricInconclusive",
     "NameTaken",
+    "NobodyIsFit",
     "OperationAccepted",
     "OperationRefused",
     "Over",
@@ -102,6 +112,7 @@ pub const REASONS: [&str; 70] = [
     "ServiceUpdated",
     "StableReapplied",
     "StepReached",
+    "StoreWasLost",
     "TakenBackWithGroup",
     "TakingBack",
     "TaskFailed",

@@ -5,6 +5,7 @@
 //! whole time by this machine's own clock, which ends no later than the store's. What must never happen: two that both
 //! believe for longer than the fence can catch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fm_api::event::Severity;
@@ -45,6 +46,7 @@ pub(crate) async fn elect(
 ) -> Leadership {
     let key = keys::lease(name);
     let mut backoff = Backoff::for_store();
+    let mut said = Said::default();
     loop {
         ctx.fitness.fit(name, steady).await;
         match try_elect(ctx, &key, ttl).await {
@@ -55,10 +57,38 @@ pub(crate) async fn elect(
             Ok(None) => backoff.reset(),
             Err(error) => {
                 let pause = backoff.next();
-                tracing::warn!(controller = name, %error, ?pause, "cannot be elected");
+                if said.is_news(&error.to_string(), Instant::now()) {
+                    tracing::warn!(controller = name, %error, "cannot be elected; tries on");
+                }
                 tokio::time::sleep(pause).await;
             }
         }
+    }
+}
+
+/// The same words are said again after so long.
+const AGAIN: Duration = Duration::from_secs(300);
+/// So many different words are remembered.
+const MOST_WORDS: usize = 16;
+
+/// What was said of a candidate's trouble, and when: it tries every second or so, and nobody reads that.
+#[derive(Default)]
+struct Said(BTreeMap<String, Instant>);
+
+impl Said {
+    fn is_news(&mut self, words: &str, now: Instant) -> bool {
+        let known = self.0.get(words);
+        if known.is_some_and(|at| now.duration_since(*at) < AGAIN) {
+            return false;
+        }
+        if self.0.len() >= MOST_WORDS {
+            let oldest = self.0.iter().min_by_key(|(_, at)| **at);
+            if let Some(oldest) = oldest.map(|(words, _)| words.clone()) {
+                self.0.remove(&oldest);
+            }
+        }
+        self.0.insert(words.to_owned(), now);
+        true
     }
 }
 
@@ -245,5 +275,27 @@ where
             () = work(fence) => Duration::ZERO,
         };
         leadership.release(ctx, name).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidates_trouble_is_said_once_and_when_it_changes_and_every_few_minutes() {
+        let mut said = Said::default();
+        let start = Instant::now();
+        let told: Vec<u64> = (0..700)
+            .filter(|second| {
+                let words = if *second < 500 {
+                    "no leader"
+                } else {
+                    "timed out"
+                };
+                said.is_news(words, start + Duration::from_secs(*second))
+            })
+            .collect();
+        assert_eq!(told, [0, 300, 500]);
     }
 }
