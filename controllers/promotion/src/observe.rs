@@ -223,6 +223,7 @@ fn spec(cache: &Cache, key: &ReleaseKey, entry: &Entry) -> Spec {
                 generation: 0,
                 deleted: false,
                 orphan: false,
+                remove_adopted: false,
                 body: Err(vec![format!("it is no JSON: {error}")]),
             };
         }
@@ -233,6 +234,7 @@ fn spec(cache: &Cache, key: &ReleaseKey, entry: &Entry) -> Spec {
         generation: metadata["generation"].as_u64().unwrap_or(0),
         deleted: !metadata["deletedAt"].is_null(),
         orphan: metadata["orphan"] == true,
+        remove_adopted: metadata["removeAdopted"] == true,
         body: usable(cache, key, &value).map(Box::new),
     }
 }

@@ -165,7 +165,14 @@ pub(crate) fn plan(input: Input<'_>) -> Plan {
         let Some(reason) = superfluous(input.target, service) else {
             continue;
         };
-        if input.store_known {
+        // What was there before goes only where its own release, which is known, wants it no more.
+        let kept = match reason {
+            RemoveReason::NoRelease | RemoveReason::Namesake => service.is_adopted(),
+            RemoveReason::NotWanted => false,
+        };
+        if input.store_known && kept {
+            plan.actions.push(left_alone(service));
+        } else if input.store_known {
             plan.actions.push(Action::Remove {
                 id: service.id.clone(),
                 name: service.name.clone(),
@@ -186,7 +193,7 @@ pub(crate) fn plan(input: Input<'_>) -> Plan {
             .find(|service| service.name == name || service.is_revision(revision));
         match ours {
             // It was given back: it is nobody's, also under a name like ours.
-            None if target.orphan.as_ref() == Some(revision) => {}
+            None if target.orphans.contains(revision) => {}
             _ if input.world.foreign.contains(&name) => plan.why.push(Why::NameTaken {
                 revision: revision.clone(),
                 name,
@@ -198,6 +205,21 @@ pub(crate) fn plan(input: Input<'_>) -> Plan {
         }
     }
     plan
+}
+
+/// The service as it runs, without our labels.
+fn left_alone(service: &Service) -> Action {
+    let mut spec = service.spec.clone();
+    if let Some(labels) = spec["Labels"].as_object_mut() {
+        labels.retain(|name, _| !name.starts_with(label::PREFIX));
+    }
+    let post = Post {
+        revision: service.revision(),
+        name: service.name.clone(),
+        spec,
+        login: None,
+    };
+    update(service, post, UpdateReason::GiveBack)
 }
 
 fn superfluous(target: Option<&Target>, service: &Service) -> Option<RemoveReason> {
@@ -239,7 +261,7 @@ fn revise(
         adopted.is_some_and(|adopted| adopted.id == service.id)
     });
     let adopted = was_there.and(record.adopted.as_ref());
-    let gives_back = target.orphan.as_ref() == Some(revision);
+    let gives_back = target.orphans.contains(revision);
     let spec = if gives_back {
         given_back(
             identity,

@@ -84,7 +84,7 @@ fn what_was_there_before_is_labelled_and_its_tasks_are_left_as_they_are() {
     let none = BTreeMap::new();
     let settled = see(&world, &target, &records, &none);
     assert!(settled.actions.is_empty(), "{settled:?}");
-    target.orphan = Some(id(1));
+    target.orphans = [id(1)].into();
     let back = see(&world, &target, &records, &none);
     let [
         Action::Update {
@@ -98,6 +98,33 @@ fn what_was_there_before_is_labelled_and_its_tasks_are_left_as_they_are() {
     };
     assert_eq!(post.spec["Labels"], service.spec["Labels"]);
     assert_eq!(post.spec["TaskTemplate"], service.spec["TaskTemplate"]);
+    // Without its release, or under a namesake, it loses our labels and goes on as well.
+    let mut namesake = target.clone();
+    namesake.uid = "u2".to_owned();
+    namesake.revisions.clear();
+    for other in [None, Some(&namesake)] {
+        let left = plan(Input {
+            installation: STORE,
+            key: &key(),
+            target: other,
+            records: &BTreeMap::new(),
+            world: &world,
+            tolerated: &BTreeMap::new(),
+            adoptable: &none,
+            store_known: true,
+        });
+        let [
+            Action::Update {
+                post,
+                reason: UpdateReason::GiveBack,
+                ..
+            },
+        ] = left.actions.as_slice()
+        else {
+            panic!("{left:?}");
+        };
+        assert_eq!(post.spec["Labels"], json!({ "team": "shop" }));
+    }
     // And then it is not made anew.
     let gone = see(&empty, &target, &records, &adoptable);
     assert!(gone.actions.is_empty(), "{gone:?}");

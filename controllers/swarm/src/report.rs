@@ -85,7 +85,7 @@ fn one(
         let named = service.name == name || service.is_revision(id);
         named && service.label(label::UID) == uid
     });
-    if service.is_none() && seen.target.orphan.as_ref() == Some(id) {
+    if service.is_none() && seen.target.orphans.contains(id) {
         // It was given back: its tasks are not ours any more.
         return None;
     }

@@ -20,6 +20,8 @@ pub(crate) mod label {
     pub(crate) const RELEASE: &str = "fridaymorning.dev/release";
     /// The release's uid.
     pub(crate) const UID: &str = "fridaymorning.dev/uid";
+    /// All of ours begin with it.
+    pub(crate) const PREFIX: &str = "fridaymorning.dev/";
     /// The revision.
     pub(crate) const REVISION: &str = "fridaymorning.dev/revision";
     /// Hash of the spec that we posted.

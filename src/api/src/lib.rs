@@ -23,6 +23,7 @@
 //! | `nodes/<instance>` | [`observed::NodeAgent`] | each node agent |
 //! | `outliers/<ns>/<name>` | [`outlier::Outliers`] | analysis |
 
+pub mod adoption;
 pub mod branch;
 pub mod criteria;
 pub mod daemon;

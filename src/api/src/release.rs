@@ -83,6 +83,9 @@ pub struct Metadata {
     /// Set by the server: when it is deleted, stable's service stays, and is nobody's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub orphan: bool,
+    /// Set by the server: when it is deleted, the service that was there before it is removed as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_adopted: bool,
 }
 
 /// A Swarm service that was there before.

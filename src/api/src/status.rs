@@ -282,6 +282,8 @@ pub mod reasons {
     pub const PROMOTED: &str = "Promoted";
     /// A person took it back.
     pub const ABORTED: &str = "Aborted";
+    /// The service that was adopted is not healthy in HAProxy yet, or not any more: nothing takes its place until it is.
+    pub const ADOPTED_UNHEALTHY: &str = "AdoptedUnhealthy";
     /// The spec asks for stable again.
     pub const STABLE_REAPPLIED: &str = "StableReapplied";
     /// The spec asks for another revision.

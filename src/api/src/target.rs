@@ -3,12 +3,13 @@
 //! Writer: promotion, by compare-and-swap. Readers: swarm, haproxy, analysis. It is self-contained but for the
 //! revisions' workloads, which lie in [`RevisionRecord`]s that never change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::{Adoption, one_or_more};
 use crate::criteria::Analysis;
 use crate::experiment::ExperimentTarget;
 use crate::gates::Due;
@@ -122,9 +123,17 @@ pub struct Target {
     /// Deletion was asked for: traffic goes first, then services, then this target.
     #[serde(default)]
     pub deleting: bool,
-    /// This revision's service is given back: it loses our labels and goes on.
+    /// The service that was there before the release, and what has become of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orphan: Option<RevisionId>,
+    pub adoption: Option<Adoption>,
+    /// The services of these revisions are given back: they lose our labels and go on.
+    #[serde(
+        default,
+        alias = "orphan",
+        deserialize_with = "one_or_more",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    pub orphans: BTreeSet<RevisionId>,
 }
 
 impl Target {

@@ -118,6 +118,7 @@ pub(crate) fn portable(release: &Release) -> Release {
     meta.changed_why = None;
     meta.adopted = None;
     meta.orphan = false;
+    meta.remove_adopted = false;
     plain
 }
 

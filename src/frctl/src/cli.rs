@@ -286,9 +286,12 @@ pub(crate) struct Delete {
     /// Releases of branches that are gone: the file has those that are left, one a line
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["names", "branch"])]
     pub(crate) keep_branches: Option<PathBuf>,
-    /// The service of the stable revision stays, without labels of ours; HAProxy no longer leads to it
+    /// The service of the stable revision stays, without labels of ours, and one that was adopted; HAProxy no longer leads to it
     #[arg(long)]
     pub(crate) orphan: bool,
+    /// The service that was adopted goes as well: without this or --orphan such a release is not deleted
+    #[arg(long, conflicts_with = "orphan")]
+    pub(crate) remove_adopted: bool,
     /// Also while a job runs that is not reversible, which it stops in the middle
     #[arg(long)]
     pub(crate) force: bool,

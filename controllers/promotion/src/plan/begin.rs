@@ -12,7 +12,8 @@ use super::gates::Moment;
 use super::rollout::{Move, missing, switch};
 use super::why::Why;
 use super::{
-    dependencies, experiment, failing, gates, group, preview, removal, routing, taking_back,
+    adoption, dependencies, experiment, failing, gates, group, preview, removal, routing,
+    taking_back,
 };
 
 /// No rollout runs: begins the one that the spec wants, if any.
@@ -32,7 +33,7 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             // Nothing begins: what was asked for serves already.
             draft.target.words.clear();
         }
-        if let Some(why) = routing::not_yet(draft) {
+        if let Some(why) = adoption::unserved(draft, None).or_else(|| routing::not_yet(draft)) {
             return Move::Wait(why);
         }
         if let Some(why) = experiment::why(draft).filter(|_| draft.ready(&wanted) > 0) {
@@ -52,6 +53,11 @@ pub(super) fn idle(draft: &mut Draft<'_>) -> Move {
             stable: draft.stable(),
             unbegun: failed.unbegun,
         });
+    }
+    // It serves already, whatever the strategy is.
+    if adoption::is_first(draft, &wanted) {
+        adoption::begin(draft, &wanted);
+        return Move::Again;
     }
     if preview::asked_for(draft) {
         if preview::crowded(draft, &wanted) {
@@ -100,7 +106,15 @@ fn begin(draft: &mut Draft<'_>, wanted: &RevisionId) -> Move {
     else {
         return Move::Wait(Why::SpecMissing);
     };
+    if let Some(why) = adoption::unserved(draft, Some(wanted)) {
+        return Move::Wait(why);
+    }
     let warm = warm(draft, wanted);
+    if draft.target.orphans.contains(wanted) {
+        return Move::Wait(Why::StillLeaving {
+            revision: draft.name(wanted),
+        });
+    }
     let leaving = draft.target.leaving.get(wanted);
     let stands = |leaving: &Leaving| leaving.warm_until.is_some_and(|until| draft.now < until);
     if leaving.is_some_and(|leaving| !stands(leaving)) {
@@ -240,6 +254,16 @@ fn make_room(draft: &mut Draft<'_>) {
 
 /// The first revision: it becomes stable as soon as it can serve. It is never taken back, for there is nothing else.
 pub(super) fn first(draft: &mut Draft<'_>) -> Move {
+    // One that an earlier version has begun.
+    let adopted = draft
+        .target
+        .rollout
+        .as_ref()
+        .map(|run| run.revision.clone());
+    if let Some(adopted) = adopted.filter(|revision| adoption::is_first(draft, revision)) {
+        adoption::begin(draft, &adopted);
+        return Move::Again;
+    }
     let at_it = draft.target.rollout.as_ref().map(|run| &run.revision);
     let at_it = at_it.and_then(|revision| gates::under_way(draft, revision));
     if at_it.is_none() && (taking_back::superseded(draft).is_some() || preview::asked_for(draft)) {

@@ -8,7 +8,7 @@ use fm_api::rollout::Leaving;
 
 use super::draft::{Draft, after};
 use super::why::Why;
-use super::{edges, operations, preview};
+use super::{adoption, edges, operations, preview};
 
 /// Whether this release is to go: somebody deleted it, or a namesake has taken its name.
 pub(super) fn wanted(draft: &Draft<'_>) -> bool {
@@ -25,19 +25,17 @@ pub(super) fn step(draft: &mut Draft<'_>) -> (Why, bool) {
     if !draft.target.deleting {
         begin(draft);
     }
-    let before = draft.target.orphan.clone();
+    let before = draft.target.orphans.clone();
     if let Some(agents) = still_routed(draft) {
         return (waits(&agents), false);
     }
     let had = draft.target.revisions.len();
-    let orphan = draft.world.spec.as_ref().is_some_and(|spec| spec.orphan);
-    draft.target.orphan = draft.target.stable.clone().filter(|_| orphan);
-    let given_back = draft.target.orphan.clone();
+    let stays = adoption::stays(draft);
     draft
         .target
         .revisions
-        .retain(|revision, _| Some(revision) == given_back.as_ref());
-    let changed = had != draft.target.revisions.len() || given_back != before;
+        .retain(|revision, _| stays.contains(revision));
+    let changed = had != draft.target.revisions.len() || stays != before;
     draft.target.leaving.clear();
     draft.target.previews.clear();
     let generation = if changed {
@@ -97,7 +95,8 @@ fn begin(draft: &mut Draft<'_>) {
 /// Which edges may still route to it, or still have connections open within the time for that.
 fn still_routed(draft: &mut Draft<'_>) -> Option<String> {
     let reached = draft.routed() || !draft.target.previews.is_empty();
-    if !reached || draft.target.revisions.is_empty() || draft.target.orphan.is_some() {
+    // Nothing leaves any more once all of it has ended.
+    if !reached || draft.target.leaving.is_empty() {
         return None;
     }
     let agents: Vec<&str> = draft

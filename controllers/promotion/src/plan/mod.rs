@@ -12,6 +12,7 @@
 //! happen: traffic toward capacity that is not ready and healthy; a stable revision lost; a rise while an agent is
 //! unknown; a rollback that waits for anything but a stable that cannot serve.
 
+mod adoption;
 mod begin;
 mod delete;
 mod dependencies;

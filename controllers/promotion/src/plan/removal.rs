@@ -10,7 +10,7 @@ use fm_api::rollout::{Leaving, Ran};
 use fm_api::target::{RevisionRecord, Target};
 
 use super::draft::{Draft, after};
-use super::edges;
+use super::{adoption, edges};
 
 /// Sends a revision on its way out.
 pub(super) fn leave(draft: &mut Draft<'_>, revision: &RevisionId, warm: fm_api::quantity::Span) {
@@ -56,6 +56,7 @@ pub(super) fn leave_inspected(draft: &mut Draft<'_>, revision: &RevisionId) {
 
 /// Moves everything that leaves one step on.
 pub(super) fn step(draft: &mut Draft<'_>) {
+    adoption::let_go(draft);
     let leaving: Vec<(RevisionId, Leaving)> = draft
         .target
         .leaving
@@ -120,7 +121,9 @@ pub(super) fn drain(draft: &mut Draft<'_>, revision: &RevisionId) {
 }
 
 fn remove(draft: &mut Draft<'_>, revision: &RevisionId) {
-    draft.target.revisions.remove(revision);
+    if !adoption::spared(draft, revision) {
+        draft.target.revisions.remove(revision);
+    }
     draft.target.leaving.remove(revision);
     draft.target.previews.remove(revision);
 }

@@ -15,8 +15,8 @@ use super::draft::{Draft, after};
 use super::gates::Moment;
 use super::why::{At, Scaling, Why};
 use super::{
-    begin, evidence, failing, gates, group, hold, intake, removal, routing, surge, taking_back,
-    traffic,
+    adoption, begin, evidence, failing, gates, group, hold, intake, removal, routing, surge,
+    taking_back, traffic,
 };
 
 /// Whether there is more to decide with what is seen now.
@@ -408,6 +408,8 @@ pub(super) fn switch(draft: &mut Draft<'_>) {
     };
     let new = rollout.revision;
     let old = draft.target.stable.replace(new.clone());
+    // What takes stable's place on its own way back was promoted by nobody.
+    adoption::switched(draft, old.as_ref(), rollout.stage != Stage::RollingBack);
     draft.target.canary = None;
     draft.target.analysis = None;
     if let Some(rollout) = &mut draft.target.rollout {

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::gates::Moment;
 use super::rollout::{Move, missing, switch};
 use super::why::{Scaling, Why};
-use super::{failing, gates, traffic};
+use super::{adoption, failing, gates, traffic};
 
 /// Routes that a worker was given: what of stable's tasks is waited for before they lead to it.
 pub(super) fn not_yet(draft: &Draft<'_>) -> Option<Why> {
@@ -58,6 +58,8 @@ pub(super) fn outdoes(draft: &Draft<'_>, rollout: &Rollout) -> bool {
     let room = rollout.plan.max_surge.is_none();
     let unserved = draft.routed() && draft.target.traffic.is_none();
     room && unserved
-        && stable.is_some_and(|stable| draft.healthy_somewhere(stable) == 0)
+        && stable.is_some_and(|stable| {
+            draft.healthy_somewhere(stable) == 0 && !adoption::reached(draft, stable)
+        })
         && draft.healthy(&rollout.revision).is_some_and(|n| n > 0)
 }

@@ -139,6 +139,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         Why::Unresolved {
             transient: false, ..
         } => return Phase::Degraded,
+        Why::Adopted(adopted) if adopted.overdue => return Phase::Degraded,
         Why::Serving {
             ready: 0, replicas, ..
         } if *replicas > 0 => return Phase::Degraded,
@@ -171,6 +172,7 @@ fn phase(draft: &Draft<'_>, why: &Why) -> Phase {
         | Why::Frozen { .. }
         | Why::Depends { .. }
         | Why::Group { .. }
+        | Why::Adopted(_)
         | Why::Switching { .. }
         | Why::TakingBack { .. }
         | Why::Returning { .. }

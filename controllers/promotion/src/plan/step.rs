@@ -11,7 +11,8 @@ use super::draft::Draft;
 use super::why::Why;
 use super::world::World;
 use super::{
-    delete, experiment, gates, hold, intake, operations, preview, removal, rollout, status, users,
+    adoption, delete, experiment, gates, hold, intake, operations, preview, removal, rollout,
+    status, users,
 };
 
 /// What is to be written, in one transaction, and when to look again.
@@ -55,6 +56,7 @@ pub fn step(world: &World, now: Timestamp) -> Plan {
         return nothing(world);
     };
     let mut draft = Draft::new(world, before, now);
+    adoption::remember(&mut draft);
     let (why, remove) = if delete::wanted(&draft) {
         delete::step(&mut draft)
     } else {

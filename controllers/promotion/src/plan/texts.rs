@@ -37,6 +37,7 @@ impl Why {
             Why::Group { .. } => reasons::GROUP,
             Why::TakenBackWithGroup { .. } => reasons::TAKEN_BACK_WITH_GROUP,
             Why::Paused { .. } => reasons::PAUSED,
+            Why::Adopted(_) => reasons::ADOPTED_UNHEALTHY,
             Why::Switching { .. } => reasons::SWITCHING,
             Why::TakingBack { .. } | Why::Returning { .. } => reasons::TAKING_BACK,
             Why::StableBroken { .. } => reasons::STABLE_BROKEN,
@@ -95,6 +96,7 @@ impl Why {
             | Why::Approval { .. }
             | Why::Paused { .. }
             | Why::FirstFails { .. }
+            | Why::Adopted(_)
             | Why::StableBroken { .. }
             | Why::BothDown { .. }
             | Why::NoReplicas { .. }
@@ -126,6 +128,7 @@ impl Why {
             | Why::TakenBackWithGroup { .. }
             | Why::Failed { .. } => true,
             Why::Unresolved { transient, .. } => !transient,
+            Why::Adopted(adopted) => adopted.overdue,
             Why::Nothing
             | Why::Resolving { .. }
             | Why::NoSlot { .. }
@@ -217,6 +220,7 @@ impl Why {
             } => sentence_of_freeze(*until, message.as_deref(), role.as_deref()),
             Why::Paused { by, why, gate } => paused(by.as_deref(), why, gate.as_ref()),
             Why::FirstFails { why, asked, .. } => first_fails(why, *asked),
+            Why::Adopted(adopted) => adopted.sentence(),
             Why::Switching { revision, cause } => {
                 format!("{revision} is stable now: {}", cause.sentence())
             }

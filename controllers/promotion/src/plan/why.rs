@@ -151,6 +151,8 @@ pub enum Why {
         /// A gate failed, which is not asked again by itself.
         asked: bool,
     },
+    /// Stable was there before, and HAProxy has not found it well yet.
+    Adopted(Adopted),
     /// The canary is stable now, and not yet on every live agent.
     Switching {
         /// The revision.
@@ -271,6 +273,23 @@ impl Why {
         }
         why
     }
+}
+
+/// A service that was there before, and is not healthy in HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The service.
+    pub service: String,
+    /// The revision that waits for it.
+    pub waits: Option<String>,
+    /// Its ready tasks.
+    pub ready: u32,
+    /// … of so many.
+    pub replicas: u32,
+    /// Docker's or HAProxy's own words.
+    pub says: Option<String>,
+    /// It takes too long: somebody must look.
+    pub overdue: bool,
 }
 
 /// How stable does.

@@ -66,6 +66,8 @@ pub struct Spec {
     pub deleted: bool,
     /// What serves is to stay when it is deleted.
     pub orphan: bool,
+    /// What was there before it is to go, too, when it is deleted.
+    pub remove_adopted: bool,
     /// The release, or why it cannot be used.
     pub body: Result<Box<Release>, Vec<String>>,
 }

@@ -96,8 +96,10 @@ pub(super) fn comes_to_rest(from: &Sim) {
         let Some(status) = &sim.world.status else {
             return;
         };
-        // A worker that is given routes and never answers on them is no well world.
-        let sick = |stable: &RevisionStatus| stable.image.starts_with("sick");
+        // A stable that crashes (one that was adopted), or a worker that never answers on its new routes, is no well world.
+        let sick = |stable: &RevisionStatus| {
+            stable.image.starts_with("sick") || stable.image.starts_with("crash")
+        };
         let rests = status.phase == Phase::Over
             || (status.canary.is_none() && status.stable.as_ref().is_some_and(sick))
             || (status.phase == Phase::Healthy && status.reason != reasons::EXPERIMENT);

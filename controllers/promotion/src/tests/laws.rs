@@ -18,11 +18,12 @@ use super::chaos::{act, calm, perform, strategy};
 use super::every::comes_to_rest;
 use super::sim::Sim;
 use super::surge;
-use super::{experiments, groups, previews};
+use super::{adopting, experiments, groups, previews};
 use crate::plan::{Notice, Plan, World};
 
 /// Every law that one plan can break.
 pub(super) fn check(before: &World, plan: &Plan, now: Timestamp) {
+    adopting::law(before, plan);
     let Some(new) = &plan.target else {
         return;
     };
@@ -312,7 +313,10 @@ fn stable_keeps_its_capacity(world: &World, old: &Target, new: &Target) {
             .flatten()
             .any(|r| r == revision);
         assert!(
-            named || new.leaving.contains_key(revision) || new.previews.contains_key(revision),
+            named
+                || new.leaving.contains_key(revision)
+                || new.previews.contains_key(revision)
+                || new.orphans.contains(revision),
             "nothing is forgotten"
         );
     }

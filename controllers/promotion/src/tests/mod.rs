@@ -1,5 +1,6 @@
 //! Promotion against a simulated world: rules one by one, each strategy, the sentences, and the laws under anything that can happen.
 
+mod adopting;
 mod chaos;
 mod dependencies;
 mod edges;

@@ -107,6 +107,7 @@ impl Sim {
             generation: release.metadata.generation.unwrap(),
             deleted: release.metadata.deleted_at.is_some(),
             orphan: false,
+            remove_adopted: false,
             body: Ok(Box::new(release)),
         });
     }
@@ -231,7 +232,7 @@ impl Sim {
             ..SwarmObserved::default()
         };
         for (revision, wanted) in &target.revisions {
-            if target.orphan.as_ref() == Some(revision) {
+            if target.orphans.contains(revision) {
                 // Given back: it is none of ours any more.
                 continue;
             }

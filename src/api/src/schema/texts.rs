@@ -282,6 +282,7 @@ pub(super) fn constrain(schema: &mut Value) {
         "changedWhy",
         "adopted",
         "orphan",
+        "removeAdopted",
     ] {
         if let Some(property) = property(schema, "Metadata", field) {
             property.insert("readOnly".to_owned(), json!(true));

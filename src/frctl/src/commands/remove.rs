@@ -56,7 +56,11 @@ pub(super) async fn run(session: &Session, options: &Delete) -> Result<Exit> {
 }
 
 fn query(options: &Delete) -> String {
-    let asked = [("orphan", options.orphan), ("force", options.force)];
+    let asked = [
+        ("orphan", options.orphan),
+        ("removeAdopted", options.remove_adopted),
+        ("force", options.force),
+    ];
     let asked: Vec<String> = asked
         .iter()
         .filter(|(_, given)| *given)

@@ -104,6 +104,13 @@ pub(crate) fn plan(
     }
     let stable = target.and_then(|target| target.stable.as_ref());
     all.extend(rolled_out(spec, stable.is_none()));
+    let adopted = target.and_then(|target| target.keeps_adopted());
+    if let Some(adopted) = adopted.filter(|adopted| Some(&adopted.revision) == stable) {
+        all.push(planned("the adopted service", vec![format!(
+            "{} serves beside it until HAProxy finds it healthy and the new revision is promoted; then it is drained and removed",
+            adopted.service
+        )]));
+    }
     all
 }
 

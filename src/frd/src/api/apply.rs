@@ -89,6 +89,9 @@ impl Api {
             check_today(&decision, before.as_ref(), &self.here.freeze)?;
             check_routes(&decision, before.as_ref(), &all)?;
             check_dependencies(&decision, &all)?;
+            if let Some(before) = &before {
+                self.check_adopting(&decision.release, before).await?;
+            }
             if let Some(before) = &before
                 && !wish.force
             {
@@ -140,6 +143,26 @@ impl Api {
     /// Every release as it is stored.
     async fn all_releases(&self) -> Result<Listing, ApiError> {
         Ok(self.ctx.store.list(&keys::releases_prefix()).await?)
+    }
+
+    /// A service that is being adopted is read as it runs: until it is the first revision, no other takes its name.
+    async fn check_adopting(&self, after: &Release, before: &ReleaseSpec) -> Result<(), ApiError> {
+        let Some(adopted) = &after.metadata.adopted else {
+            return Ok(());
+        };
+        if same_revision(before, &after.spec) {
+            return Ok(());
+        }
+        let key = after.key();
+        let target = self.target(&key).await?;
+        if target.is_some_and(|target| target.stable.is_some()) {
+            return Ok(());
+        }
+        Err(ApiError::conflict(format!(
+            "{key} is adopting the service {}, which is not its first revision yet: apply this again when `frctl get {key}` \
+             shows that one",
+            adopted.name
+        )))
     }
 
     /// `onNewRevision: reject`: while a rollout runs, only the way back to stable is open.

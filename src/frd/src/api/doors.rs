@@ -71,7 +71,11 @@ const PUT: &[(&str, &str)] = &[
 const DELETE: &[(&str, &str)] = &[
     (
         "orphan",
-        "`true`: the service of the stable revision stays, and is nobody's",
+        "`true`: the service of the stable revision stays, and is nobody's; so does one that was adopted",
+    ),
+    (
+        "removeAdopted",
+        "`true`: the service that was adopted is removed, too; without this or `orphan` such a release is not deleted",
     ),
     (
         "force",

@@ -122,6 +122,7 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
             "changedWhy",
             "adopted",
             "orphan",
+            "removeAdopted",
         ] {
             metadata.remove(field);
         }
@@ -159,6 +160,7 @@ fn without_content(release: &Release) -> Vec<Problem> {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct DeleteQuery {
     orphan: bool,
+    remove_adopted: bool,
     force: bool,
 }
 
@@ -168,6 +170,10 @@ pub(super) async fn delete(
     Params(query): Params<DeleteQuery>,
     Who(who): Who,
 ) -> Result<(StatusCode, Json<DeleteResult>), ApiError> {
+    if query.orphan && query.remove_adopted {
+        let words = "`orphan` gives the adopted service back, and `removeAdopted` removes it: say one of them";
+        return Err(ApiError::request(words));
+    }
     let _one_at_a_time = api.changes.lock().await;
     for _ in 0..ATTEMPTS {
         let entry = api
@@ -176,18 +182,17 @@ pub(super) async fn delete(
             .get(&key.release())
             .await?
             .ok_or_else(|| no_release(&key))?;
-        if Stored::read(&entry).deleted_at.is_some() {
+        let stored = Stored::read(&entry);
+        if stored.deleted_at.is_some() && !query.orphan {
             return Ok(deleting());
         }
         let expect = Expect::Unchanged(key.release(), entry.revision);
-        if query.orphan {
-            api.check_orphan(&key).await?;
-        }
+        api.check_adopted(&key, &query, &stored).await?;
         if !query.force {
             api.check_jobs(&key).await?;
         }
         let now = api.ctx.clock.now().to_string();
-        let txn = match marked(&entry.value, &now, query.orphan) {
+        let txn = match marked(&entry.value, &now, &query) {
             Some(value) => Txn::new()
                 .expect(expect)
                 .put(key.release(), encode(&value)?),
@@ -198,6 +203,10 @@ pub(super) async fn delete(
             Ok(_) => {
                 let message = if query.orphan {
                     format!("{who} asked for its deletion; stable's service stays")
+                } else if query.remove_adopted {
+                    format!(
+                        "{who} asked for its deletion, and that of the service that was adopted"
+                    )
                 } else {
                     format!("{who} asked for its deletion")
                 };
@@ -225,17 +234,51 @@ fn deleting() -> (StatusCode, Json<DeleteResult>) {
 }
 
 /// The stored object with the time of its deletion, also when the rest of it does not parse.
-fn marked(value: &[u8], now: &str, orphan: bool) -> Option<Value> {
+fn marked(value: &[u8], now: &str, query: &DeleteQuery) -> Option<Value> {
     let mut value: Value = serde_json::from_slice(value).ok()?;
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
-    metadata.insert("deletedAt".to_owned(), now.into());
-    if orphan {
+    // One that began before goes on; what becomes of the services may still be said.
+    metadata.entry("deletedAt").or_insert_with(|| now.into());
+    if query.orphan {
         metadata.insert("orphan".to_owned(), true.into());
+        metadata.remove("removeAdopted");
+    }
+    if query.remove_adopted {
+        metadata.insert("removeAdopted".to_owned(), true.into());
     }
     Some(value)
 }
 
 impl Api {
+    /// What was there before goes only where somebody says so, and can always be given back.
+    async fn check_adopted(
+        &self,
+        key: &ReleaseKey,
+        query: &DeleteQuery,
+        stored: &Stored,
+    ) -> Result<(), ApiError> {
+        let target = self.target(key).await?;
+        let kept = target.as_ref().and_then(|target| target.keeps_adopted());
+        if query.orphan {
+            // Not taken in yet: then there is nothing to give back, and nothing goes.
+            let untouched = target.as_ref().is_none_or(|t| t.revisions.is_empty());
+            let release = stored.release.as_ref();
+            let adopts = release.is_some_and(|release| release.metadata.adopted.is_some());
+            if kept.is_some() || (adopts && untouched && stored.deleted_at.is_none()) {
+                return Ok(());
+            }
+            return self.check_orphan(key).await;
+        }
+        match kept {
+            Some(adoption) if !query.remove_adopted => Err(ApiError::refused(format!(
+                "{key} runs the service {}, which was there before it: `frctl delete {key} --orphan` gives it back and its \
+                 tasks run on, `frctl delete {key} --remove-adopted` removes it as well",
+                adoption.service
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A deletion would stop it in the middle.
     async fn check_jobs(&self, key: &ReleaseKey) -> Result<(), ApiError> {
         let Some(target) = self.target(key).await? else {

@@ -102,7 +102,8 @@ async fn a_running_service_is_adopted_and_given_back_without_a_task_restarting()
     assert_eq!(code, 0, "{text}");
     let view = world
         .wait(&plan, "the service to be stable", 60, |view| {
-            stable_is(view, "v1")
+            // Stable from the start; HAProxy must have found it, too.
+            stable_is(view, "v1") && view["status"]["phase"] == "Healthy"
         })
         .await?;
     assert_eq!(tasks(&service).await?, before, "no task was replaced");
@@ -136,6 +137,14 @@ async fn a_running_service_is_adopted_and_given_back_without_a_task_restarting()
     world.stack.spawn()?;
     world.stack.ready().await?;
 
+    // Nothing but a word that says what becomes of it deletes it.
+    let (code, text) = world.frctl(&["delete", "legacy"]).await?;
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("--orphan") && text.contains("--remove-adopted"),
+        "{text}"
+    );
+
     // Given back: the same tasks, its own labels, no route.
     let (code, text) = world
         .frctl(&["delete", "legacy", "--orphan", "--wait", "--timeout", "60s"])
@@ -151,7 +160,8 @@ async fn a_running_service_is_adopted_and_given_back_without_a_task_restarting()
     assert_eq!(code, 0, "{text}");
     world
         .wait(&plan, "the service to be stable again", 60, |view| {
-            stable_is(view, "v1")
+            // Stable from the start; HAProxy must have found it, too.
+            stable_is(view, "v1") && view["status"]["phase"] == "Healthy"
         })
         .await?;
     world.apply(&plan, "v2").await?;
