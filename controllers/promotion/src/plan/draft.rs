@@ -17,6 +17,9 @@ use super::step::Notice;
 use super::why::Stable;
 use super::world::World;
 
+/// So long a task's end explains what is seen of a revision that has all its tasks.
+const EXPLAINS: Span = Span::secs(300);
+
 /// The plan in the making.
 pub(super) struct Draft<'a> {
     pub(super) world: &'a World,
@@ -237,10 +240,25 @@ impl<'a> Draft<'a> {
             .filter(|verdict| verdict.uid == self.target.uid && verdict.run == analysis.run)
     }
 
-    /// The newest failure of the revision's tasks in Docker's own words.
+    /// The newest failure of the revision's tasks in Docker's own words, as long as it explains anything: Docker remembers a
+    /// task that ended long ago, and that says nothing about what happens now.
     pub(super) fn docker_says(&self, revision: &RevisionId) -> Option<String> {
         let failure = self.service(revision)?.failures.last()?;
-        Some(failure.message.clone())
+        let target = self.target.revisions.get(revision)?;
+        let short = !target.draining && self.ready(revision) < target.replicas;
+        let fresh = self.now < after(failure.at, EXPLAINS);
+        (short || fresh).then(|| failure.message.clone())
+    }
+
+    /// Looks again when what Docker said stops to explain anything.
+    pub(super) fn wake_for_words(&mut self) {
+        let services = self.target.revisions.keys();
+        let last = services.filter_map(|revision| self.service(revision)?.failures.last());
+        let ends: Vec<Timestamp> = last.map(|failure| after(failure.at, EXPLAINS)).collect();
+        let now = self.now;
+        for end in ends.into_iter().filter(|end| *end > now) {
+            self.wake(end);
+        }
     }
 
     /// A backend that no revision has.

@@ -62,6 +62,7 @@ pub fn step(world: &World, now: Timestamp) -> Plan {
     } else {
         (decide(&mut draft), false)
     };
+    draft.wake_for_words();
     finish(draft, why, remove)
 }
 

@@ -1,5 +1,6 @@
 //! What takes a canary back, and what must not.
 
+use fm_api::observed::{FailureKind, TaskFailure};
 use fm_api::operation::Verb;
 use fm_api::quantity::Span;
 use fm_api::rollout::Outcome;
@@ -40,6 +41,30 @@ fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_some
         sim.world.verdict.clone().map(|v| v.run),
         "with a new seed"
     );
+}
+
+#[test]
+fn a_task_that_ended_long_ago_explains_nothing_of_a_revision_that_has_all_its_tasks() {
+    let mut sim = at_first_step();
+    let canary = sim.rollout().revision.clone();
+    let failure = TaskFailure {
+        kind: FailureKind::Crashed,
+        message: "task: non-zero exit (3)".to_owned(),
+        task: None,
+        exit_code: Some(3),
+        at: sim.now,
+    };
+    let last = |sim: &Sim| sim.status().canary.clone().and_then(|side| side.last_failure);
+    let seen = sim.world.swarm.as_mut().unwrap();
+    seen.revisions.get_mut(&canary).unwrap().failures = vec![failure];
+    sim.promote();
+    assert_eq!(last(&sim).as_deref(), Some("task: non-zero exit (3)"));
+    sim.pass(300);
+    sim.promote();
+    assert_eq!(last(&sim), None, "{:?}", sim.status());
+    sim.dead.insert(canary, 1);
+    sim.settle();
+    assert!(last(&sim).is_some(), "a task is missing");
 }
 
 #[test]
