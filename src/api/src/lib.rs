@@ -25,6 +25,7 @@
 
 pub mod adoption;
 pub mod branch;
+pub mod cluster;
 pub mod criteria;
 pub mod daemon;
 pub mod defaults;

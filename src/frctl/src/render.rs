@@ -23,7 +23,7 @@ pub(crate) use estimate::estimate;
 pub(crate) use frame::{Frame, frame};
 pub(crate) use logs::{last_words, log_line, revision_of_old};
 pub(crate) use person::person;
-pub(crate) use problems::{is_problem, problems};
+pub(crate) use problems::{cluster, is_problem, problems};
 pub(crate) use releases::{history, releases};
 pub(crate) use top::top;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+use fm_api::cluster::{ClusterProblems, Subject};
 use fm_api::http::{ReadyBody, ReadyCheck, VersionBody};
 use reqwest::Method;
 use serde_json::json;
@@ -100,6 +101,15 @@ async fn look(session: &Session) -> Result<Vec<Finding>> {
             format!("frd does not say how its parts are: {error:#}"),
             "look at frd's log",
         )),
+    }
+    if let Ok(value) = client.get("/v1/problems").await {
+        let cluster: ClusterProblems = shown(value)?;
+        // The store is what this daemon itself says of it: it stands above.
+        let elsewhere = (cluster.items.iter()).filter(|problem| problem.subject != Subject::Store);
+        findings.extend(elsewhere.map(|problem| {
+            let name = format!("{} {}", problem.subject.word(), problem.name);
+            Finding::bad(&name, &problem.message, &problem.next)
+        }));
     }
     Ok(findings)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fm_api::cluster::ClusterProblems;
 use fm_api::event::Event;
 use fm_api::http::{ErrorKind, ListBody, View};
 use fm_api::signals::Top;
@@ -20,10 +21,12 @@ pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
         return watch(session, &client, options).await;
     }
     let (values, missing) = fetch(session, &client, options).await?;
+    let cluster = cluster(&client, options).await?;
     match session.output() {
         Output::Json => {
             let object = match (&values[..], options.names.len()) {
                 ([only], 1) => only.clone(),
+                _ if options.problems => json!({ "items": values, "cluster": cluster.items }),
                 _ => json!({ "items": values }),
             };
             session.object(&object)?;
@@ -32,18 +35,46 @@ pub(super) async fn run(session: &Session, options: &Get) -> Result<Exit> {
         Output::Name => term::print(&names(&values, options)?)?,
         Output::Table | Output::Wide => {
             let views = views(values)?;
-            if views.is_empty() && missing.is_empty() {
-                if options.problems {
-                    term::line("nothing needs you")?;
-                } else {
-                    term::complain(&nothing(session, options));
-                }
+            if options.problems {
+                term::print(&problems(session, &cluster, &views, &missing))?;
             } else if !views.is_empty() {
                 term::print(&table(session, &views, options))?;
+            } else if missing.is_empty() {
+                term::complain(&nothing(session, options));
             }
         }
     }
     Ok(complain(&missing))
+}
+
+/// What is wrong with the whole, where problems are asked for and no release is named. An older frd knows of none.
+async fn cluster(client: &Client, options: &Get) -> Result<ClusterProblems> {
+    if !options.problems || !options.names.is_empty() {
+        return Ok(ClusterProblems::default());
+    }
+    match client.get("/v1/problems").await {
+        Ok(value) => shown(value),
+        Err(error) if error.is(ErrorKind::NotFound) => Ok(ClusterProblems::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn problems(
+    session: &Session,
+    cluster: &ClusterProblems,
+    views: &[View],
+    missing: &[Error],
+) -> String {
+    let look = session.look();
+    let mut text = render::cluster(&cluster.items, &look);
+    if !text.is_empty() && !views.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&render::problems(views, &look));
+    if text.is_empty() && missing.is_empty() {
+        text.push_str("nothing needs you\n");
+    }
+    text
 }
 
 fn complain(missing: &[Error]) -> Exit {
@@ -115,13 +146,6 @@ fn views(values: Vec<Value>) -> Result<Vec<View>> {
 }
 
 fn table(session: &Session, views: &[View], options: &Get) -> String {
-    if options.problems {
-        return if views.is_empty() {
-            "nothing needs you\n".to_owned()
-        } else {
-            render::problems(views, &session.look())
-        };
-    }
     let wide = session.output() == Output::Wide;
     let spread = options.all_namespaces || options.names.iter().any(|name| name.contains('/'));
     render::releases(views, &session.look(), wide, spread)
@@ -169,7 +193,12 @@ async fn watch(session: &Session, client: &Client, options: &Get) -> Result<Exit
     }
     live::show(async || {
         let (values, _) = fetch(session, client, options).await?;
-        Ok(table(session, &views(values)?, options))
+        let views = views(values)?;
+        if options.problems {
+            let cluster = cluster(client, options).await?;
+            return Ok(problems(session, &cluster, &views, &[]));
+        }
+        Ok(table(session, &views, options))
     })
     .await
 }
@@ -188,7 +217,12 @@ async fn changed_rows(session: &Session, client: &Client, options: &Get) -> Resu
                         release.metadata.created_at = None;
                     }
                 }
-                let text = table(session, &views, options);
+                let text = if options.problems {
+                    let cluster = cluster(client, options).await?;
+                    problems(session, &cluster, &views, &[])
+                } else {
+                    table(session, &views, options)
+                };
                 let rows: Vec<String> = text.lines().map(str::to_owned).collect();
                 for row in rows.iter().filter(|row| !before.contains(row)) {
                     term::line(row)?;

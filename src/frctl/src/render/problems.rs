@@ -1,5 +1,6 @@
 //! What needs somebody: for the one on call, who has no time to read of what is well. Pure.
 
+use fm_api::cluster::ClusterProblem;
 use fm_api::http::View;
 use fm_api::status::{Condition, Phase, Status, conditions};
 use jiff::SignedDuration;
@@ -58,6 +59,29 @@ pub(crate) fn problems(views: &[View], look: &Look) -> String {
         out.push_str(&one(view, look));
     }
     out
+}
+
+/// What is wrong with the whole: before any release, for it may be why they stand still.
+pub(crate) fn cluster(problems: &[ClusterProblem], look: &Look) -> String {
+    let each = problems.iter().map(|problem| {
+        let name = format!("{} {}", problem.subject.word(), problem.name);
+        let mut out = look.paint.bold(&name);
+        if let Some(since) = problem.since {
+            out.push_str(&format!(
+                "  since {} ({})",
+                look.clock(since),
+                look.age(since)
+            ));
+        }
+        out.push('\n');
+        for text in [problem.message.clone(), format!("next: {}", problem.next)] {
+            for line in wrap(&text, look.columns().saturating_sub(2)) {
+                out.push_str(&format!("  {line}\n"));
+            }
+        }
+        out
+    });
+    each.collect::<Vec<String>>().join("\n")
 }
 
 fn one(view: &View, look: &Look) -> String {

@@ -222,6 +222,28 @@ fn only_what_needs_somebody_is_a_problem_and_says_the_next_command() {
 }
 
 #[test]
+fn what_is_wrong_with_the_whole_has_its_next_command() {
+    let problem = fm_api::cluster::ClusterProblem {
+        subject: fm_api::cluster::Subject::Edge,
+        name: "edge-2".to_owned(),
+        message: "its agent is gone, and its HAProxy may still serve: no share of default/shop rises, and what it may lead to stays"
+            .to_owned(),
+        next: "start its frd again; is it gone for good, `frctl edge forget edge-2`".to_owned(),
+        since: Some("2026-03-06T08:30:00Z".parse().unwrap()),
+    };
+    let store = fm_api::cluster::ClusterProblem {
+        subject: fm_api::cluster::Subject::Store,
+        name: "etcd".to_owned(),
+        since: None,
+        ..problem.clone()
+    };
+    assert_data_eq!(
+        cluster(&[store, problem], &look(Some(100), false)),
+        file!["../../tests/golden/problems-cluster.txt"]
+    );
+}
+
+#[test]
 fn what_a_person_is_told_to_do_can_be_done() {
     let mut view = view("canary");
     let said = |phase, reason: &str| {

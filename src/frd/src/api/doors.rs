@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
+use fm_api::cluster::ClusterProblems;
 use fm_api::edge::{Edge, Edges};
 use fm_api::event::Event;
 use fm_api::http::{
@@ -23,8 +24,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, read,
-    releases, signals, traffic, undo,
+    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, problems,
+    read, releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -173,6 +174,15 @@ pub(super) fn all() -> Vec<Door> {
     doors.extend(of_one_release());
     doors.extend(of_edges());
     doors.extend(of_the_daemon());
+    doors.push(
+        door(
+            Method::GET,
+            "/v1/problems",
+            "What blocks or endangers every release: the store, daemons, controllers, edges",
+            get(problems::list),
+        )
+        .answers::<ClusterProblems>(),
+    );
     doors
 }
 

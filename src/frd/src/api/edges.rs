@@ -134,7 +134,7 @@ impl Api {
     }
 
     /// Every edge that lives, has reported, or was spoken of.
-    async fn edges(&self) -> Result<Vec<Edge>, ApiError> {
+    pub(super) async fn edges(&self) -> Result<Vec<Edge>, ApiError> {
         let store = &self.ctx.store;
         let agents = store.list(&keys::prefix("agents")).await?;
         let words = store.list(&keys::prefix("edges")).await?;
@@ -190,7 +190,7 @@ impl Api {
 }
 
 /// Entries by the last part of their keys.
-fn named<T: serde::de::DeserializeOwned>(entries: &[Entry]) -> BTreeMap<String, T> {
+pub(super) fn named<T: serde::de::DeserializeOwned>(entries: &[Entry]) -> BTreeMap<String, T> {
     let each = entries.iter();
     each.filter_map(|entry| Some((entry.key.rsplit('/').next()?.to_owned(), decode(entry)?)))
         .collect()

@@ -74,7 +74,7 @@ impl Api {
         checks
     }
 
-    async fn store_problem(&self) -> Option<String> {
+    pub(super) async fn store_problem(&self) -> Option<String> {
         let key = keys::lease("api");
         match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
             // One that is only read is lost as well.

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod operations;
+mod problems;
 mod read;
 mod releases;
 pub(crate) mod signals;
