@@ -212,7 +212,7 @@ pub struct ErrorDetail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorKind {
-    /// The request or the object in it is wrong (400, 413, 415, 422).
+    /// The request or the object in it is wrong (400, 408, 413, 415, 422).
     Invalid,
     /// There is no such thing (404, 405).
     NotFound,

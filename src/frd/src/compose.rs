@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
+use crate::door::{self, Limits};
 use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
 use crate::source::{LocalTelemetry, Sources};
@@ -287,10 +288,15 @@ async fn serve_agents(
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("telemetry.listen: {address}"))?;
-    let ended = ctx.shutdown.clone().cancelled_owned();
-    Ok(axum::serve(listener, router)
-        .with_graceful_shutdown(ended)
-        .await?)
+    door::serve(
+        "telemetry",
+        listener,
+        router,
+        Limits::agents(),
+        ctx.shutdown,
+    )
+    .await;
+    Ok(())
 }
 
 /// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         eprintln!("frd: {error}");
         return ExitCode::from(2);
     }
+    // Each connection takes one, and each of HAProxy's and Docker's too.
+    frd_daemon::door::raise();
     // Two workers: HAProxy's log and the controllers do not hold each other up, and memory stays small.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -217,6 +217,15 @@ impl Api {
             answers.get_or_create(&labels).inc_by(*count);
         }
         drop(counts);
+        let closed = counters(
+            registry,
+            "connections_closed",
+            "Connections that found no place (caller, door, descriptors), made room for others (made-room), asked nothing in time (idle) or took no answer (stalled)",
+        );
+        for (reason, count) in crate::door::counts() {
+            let labels = vec![("reason", reason.to_owned())];
+            closed.get_or_create(&labels).inc_by(count);
+        }
         let refused = Counter::<u64>::default();
         refused.inc_by(self.sources.signals.refused());
         registry.register(
