@@ -147,6 +147,13 @@ pub struct ListBody<T> {
     /// The store's revision that they show; watch from the next one to miss nothing.
     #[serde(default)]
     pub revision: u64,
+    /// There is more: the next list's `continue`.
+    #[serde(
+        rename = "continue",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub more: Option<String>,
 }
 
 /// Everything about one release, for people. A part that does not exist is null.

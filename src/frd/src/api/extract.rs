@@ -81,15 +81,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
+/// Whose connection it is.
+pub(super) struct From(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ConnectInfo(caller) = ConnectInfo::<Caller>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(Self(caller))
+    }
+}
+
 /// The id of who asks.
 pub(super) struct Uid(pub(super) Option<u32>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Uid {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let ConnectInfo(caller) = ConnectInfo::<Caller>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let From(caller) = From::from_request_parts(parts, state).await?;
         Ok(Self(match caller {
             Caller::User(uid) => Some(uid),
             Caller::Address(_) | Caller::Unknown => None,

@@ -233,6 +233,10 @@ impl Api {
             "Samples that were not kept, as there were too many revisions",
             refused,
         );
+        let watches = Gauge::<f64, AtomicU64>::default();
+        watches.set(self.watchers.count() as f64);
+        let help = "Watches that somebody reads";
+        registry.register("watches_open", help, watches);
         let open = self.requests.open.load(Ordering::Relaxed);
         let gauge = Gauge::<f64, AtomicU64>::default();
         gauge.set(open as f64);
