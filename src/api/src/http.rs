@@ -147,6 +147,13 @@ pub struct ListBody<T> {
     /// The store's revision that they show; watch from the next one to miss nothing.
     #[serde(default)]
     pub revision: u64,
+    /// There is more: the next list's `continue`.
+    #[serde(
+        rename = "continue",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub more: Option<String>,
 }
 
 /// Everything about one release, for people. A part that does not exist is null.
@@ -212,7 +219,7 @@ pub struct ErrorDetail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorKind {
-    /// The request or the object in it is wrong (400, 413, 415, 422).
+    /// The request or the object in it is wrong (400, 408, 413, 415, 422).
     Invalid,
     /// There is no such thing (404, 405).
     NotFound,

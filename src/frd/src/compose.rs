@@ -15,6 +15,7 @@ use fm_store::{Proven, SharedStore, StoreError};
 use fm_telemetry::Handle;
 use fm_telemetry::intake::Intake;
 use fm_telemetry::outflow::Outflow;
+use tokio::runtime::Handle as Threads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
+use crate::door::{self, Limits};
 use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
 use crate::source::{LocalTelemetry, Sources};
@@ -33,11 +35,11 @@ const RESYNC: Duration = Duration::from_secs(10);
 const LAST_WORK: Duration = Duration::from_secs(10);
 const STORE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT. The API is answered on threads of its own.
 ///
 /// # Errors
 /// When it cannot start: the store is another's, the socket is taken.
-pub async fn run(settings: Settings) -> Result<()> {
+pub async fn run(settings: Settings, answers: Threads) -> Result<()> {
     let mut end = End::listen()?;
     let shutdown = CancellationToken::new();
     let store = tokio::select! {
@@ -65,7 +67,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         "frd starts"
     );
     let tasks = TaskTracker::new();
-    let serving = start(&ctx, &settings, socket, &tasks);
+    let serving = start(&ctx, &settings, socket, &tasks, &answers);
     let outcome = tokio::select! {
         outcome = serving => outcome.context("the API stopped").and_then(|served| served.context("the API's socket failed")),
         name = end.asked() => {
@@ -91,6 +93,7 @@ fn start(
     settings: &Settings,
     socket: Socket,
     tasks: &TaskTracker,
+    answers: &Threads,
 ) -> tokio::task::JoinHandle<std::io::Result<()>> {
     let health = Health::default();
     let runs = |controller| settings.controllers.contains(&controller);
@@ -217,7 +220,7 @@ fn start(
     tasks.spawn(supervise(name, context, known, move |ctx: Context| {
         fm_signals::run(ctx, Arc::clone(&sources.pulls), sources.signals.clone())
     }));
-    tasks.spawn(socket.serve(api.router(), ctx.shutdown.clone()))
+    tasks.spawn_on(socket.serve(api.router(), ctx.shutdown.clone()), answers)
 }
 
 /// Where configs and secrets are kept; an address of Docker that cannot be read is the swarm controller's to tell.
@@ -287,10 +290,15 @@ async fn serve_agents(
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("telemetry.listen: {address}"))?;
-    let ended = ctx.shutdown.clone().cancelled_owned();
-    Ok(axum::serve(listener, router)
-        .with_graceful_shutdown(ended)
-        .await?)
+    door::serve(
+        "telemetry",
+        listener,
+        router,
+        Limits::agents(),
+        ctx.shutdown,
+    )
+    .await;
+    Ok(())
 }
 
 /// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.

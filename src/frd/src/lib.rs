@@ -8,6 +8,7 @@ pub mod api;
 pub mod cli;
 pub mod compose;
 mod config;
+pub mod door;
 pub mod logging;
 pub mod roles;
 pub mod settings;

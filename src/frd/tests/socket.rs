@@ -48,3 +48,16 @@ async fn a_second_daemon_on_the_same_data_is_refused() {
         .to_string();
     assert!(error.contains("in use by another process"), "{error}");
 }
+
+#[tokio::test]
+async fn the_lock_file_is_never_a_link_to_another_file() {
+    use frd_daemon::api::listen::Socket;
+    let folder = tempfile::tempdir().unwrap();
+    let precious = folder.path().join("precious");
+    std::fs::write(&precious, "mine").unwrap();
+    std::os::unix::fs::symlink(&precious, folder.path().join("frd.sock.lock")).unwrap();
+    let socket = folder.path().join("frd.sock");
+    let error = Socket::bind(&socket, None).await.unwrap_err();
+    assert!(format!("{error:#}").contains("cannot open"), "{error:#}");
+    assert!(!socket.exists());
+}

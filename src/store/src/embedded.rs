@@ -219,6 +219,12 @@ impl Store for Embedded {
         self.read(move |read| tables::list(read, &prefix)).await
     }
 
+    async fn range(&self, from: &str, to: &str, most: usize) -> Result<Listing, StoreError> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.read(move |read| tables::range(read, &from, &to, most))
+            .await
+    }
+
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
         limits::check(&txn)?;
         self.ask(Request::Commit(txn)).await

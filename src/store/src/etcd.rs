@@ -183,6 +183,25 @@ impl Store for Etcd {
         }
     }
 
+    async fn range(&self, from: &str, to: &str, most: usize) -> Result<Listing, StoreError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let options = GetOptions::new().with_range(to).with_limit(most);
+        let mut page = self
+            .connection
+            .call(|client| {
+                let mut kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
+                let options = options.clone();
+                async move { kv.get(from, Some(options)).await }
+            })
+            .await?;
+        let read_at = page.header().map(|header| header.revision());
+        let found = page.take_kvs();
+        Ok(Listing {
+            revision: revision(read_at),
+            entries: found.iter().map(entry).collect::<Result<_, _>>()?,
+        })
+    }
+
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
         limits::check(&txn)?;
         txn::commit(&self.connection, &txn).await

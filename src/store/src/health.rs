@@ -204,6 +204,10 @@ impl Store for Proven {
         let asked = Instant::now();
         self.read(asked, self.store.list(prefix).await)
     }
+    async fn range(&self, from: &str, to: &str, most: usize) -> Result<Listing, StoreError> {
+        let asked = Instant::now();
+        self.read(asked, self.store.range(from, to, most).await)
+    }
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError> {
         // A full store still takes a transaction that only deletes.
         let puts = |write: &Write| matches!(write, Write::Put { .. });

@@ -236,6 +236,18 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
     /// All keys below a prefix, at one revision.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
+    /// At most so many keys from `from` (inclusive) to `to` (exclusive), and the store's revision: one page of a long list.
+    async fn range(&self, from: &str, to: &str, most: usize) -> Result<Listing, StoreError> {
+        let same = from.bytes().zip(to.bytes()).take_while(|(a, b)| a == b);
+        // Keys are ASCII; where one is not, everything is read.
+        let prefix = from.get(..same.count()).unwrap_or_default();
+        let mut listing = self.list(prefix).await?;
+        listing
+            .entries
+            .retain(|entry| (from..to).contains(&entry.key.as_str()));
+        listing.entries.truncate(most);
+        Ok(listing)
+    }
     /// Does a transaction and returns the store's new revision. After [`StoreError::Unavailable`] it may have happened.
     async fn commit(&self, txn: Txn) -> Result<u64, StoreError>;
     /// Changes below a prefix, from this revision on (inclusive). It resumes by itself after a disconnect. That the

@@ -40,7 +40,7 @@ async fn bytes(body: Body) -> Result<Vec<u8>, ApiError> {
     tokio::time::timeout(TIME, collect(body))
         .await
         .unwrap_or_else(|_| {
-            Err(ApiError::request(format!(
+            Err(ApiError::too_slow(format!(
                 "the body did not come within {} s",
                 TIME.as_secs()
             )))

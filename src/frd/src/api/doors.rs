@@ -1,5 +1,7 @@
 //! Every address that is answered, in one table: the router and the OpenAPI document are both made from it.
 
+mod query;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,9 +24,10 @@ use fm_api::target::{RevisionRecord, Target};
 use fm_api::verdict::Verdict;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use self::query::{ALL_SIGNALS, DELETE, EVENTS, Known, LIST, LOGS, PUT, SIGNALS, WATCH};
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, problems,
+    Api, adopt, agents, contents, edges, events, health, list, logs, metrics, openapi, operations, problems,
     read, releases, signals, traffic, undo,
 };
 
@@ -39,99 +42,17 @@ pub(super) struct Door {
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
     /// Name and meaning of each parameter of the query.
-    pub(super) query: &'static [(&'static str, &'static str)],
+    pub(super) query: Known,
     pub(super) request: Option<Describe>,
     /// The body of a success; `None`: text, or a free object.
     pub(super) response: Option<Describe>,
     handler: MethodRouter<Shared>,
+    /// It takes long where there is much: it is answered apart from the rest.
+    long: bool,
 }
 
 const TELEMETRY: &str = "/v1/agent/telemetry";
 const USAGE: &str = "/v1/agent/usage";
-const WATCH: &[(&str, &str)] = &[
-    (
-        "watch",
-        "`true`: server-sent events `put` and `delete`, each with the store's revision as its id",
-    ),
-    (
-        "revision",
-        "With `watch`: only what changed after this revision; Last-Event-ID says the same",
-    ),
-];
-const PUT: &[(&str, &str)] = &[
-    (
-        "dryRun",
-        "`server`: say what would come of it, and store nothing",
-    ),
-    (
-        "force",
-        "`true`: go on where `onNewRevision: reject` says no",
-    ),
-    ("why", "Why, for the record; up to 1000 bytes"),
-];
-const DELETE: &[(&str, &str)] = &[
-    (
-        "orphan",
-        "`true`: the service of the stable revision stays, and is nobody's; so does one that was adopted",
-    ),
-    (
-        "removeAdopted",
-        "`true`: the service that was adopted is removed, too; without this or `orphan` such a release is not deleted",
-    ),
-    (
-        "force",
-        "`true`: also while a job runs that is not reversible, which it stops in the middle",
-    ),
-];
-const SIGNALS: &[(&str, &str)] = &[
-    (
-        "since",
-        "How long ago (`90s`, `1h`, `7d`) or a time; default `1h`",
-    ),
-    ("until", "The same; default: now"),
-    (
-        "step",
-        "The time between two points; default: some 300 points. Seconds are kept for an hour, ten for 6 hours, minutes for 2 days, ten minutes for 30 days",
-    ),
-    ("endpoints", "`true`: each task too, not only revisions"),
-];
-const LOGS: &[(&str, &str)] = &[
-    (
-        "follow",
-        "`true`: go on with what comes, also of revisions that come",
-    ),
-    ("tail", "The last lines of each task; default 100"),
-    ("since", "How long ago (`90s`, `1h`) or a time"),
-    (
-        "side",
-        "`stable` or `canary`; default: every revision that has tasks",
-    ),
-    (
-        "revision",
-        "A revision's id, a unique beginning of one, or its number; of one that failed the last lines are kept when its tasks are gone",
-    ),
-];
-const ALL_SIGNALS: &[(&str, &str)] = &[
-    ("namespace", "Only releases of this namespace"),
-    ("since", "How long ago, or a time; default `1h`"),
-    ("until", "The same; default: now"),
-    ("step", "The time between two points"),
-    ("endpoints", "`true`: each task too"),
-];
-const EVENTS: &[(&str, &str)] = &[
-    ("namespace", "Only events of this namespace"),
-    ("name", "Only events of releases with this name"),
-    ("limit", "Only so many, the newest"),
-    (
-        "watch",
-        "`true`: server-sent events, first what is there, then what comes",
-    ),
-    (
-        "revision",
-        "With `watch`: only what came after this revision; Last-Event-ID says the same",
-    ),
-];
-
 fn of<T: JsonSchema>() -> Option<Describe> {
     Some(|generator| generator.subschema_for::<T>())
 }
@@ -150,6 +71,7 @@ fn door(
         request: None,
         response: None,
         handler,
+        long: false,
     }
 }
 
@@ -162,7 +84,11 @@ impl Door {
         self.request = of::<T>();
         self
     }
-    fn asks(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+    fn long(mut self) -> Self {
+        self.long = true;
+        self
+    }
+    fn asks(mut self, query: Known) -> Self {
         self.query = query;
         self
     }
@@ -221,14 +147,16 @@ fn of_edges() -> Vec<Door> {
 
 fn of_releases() -> Vec<Door> {
     vec![
-        door(Method::GET, "/v1/releases", "Every release", get(read::all))
+        door(Method::GET, "/v1/releases", "Every release", get(list::all))
+            .asks(LIST)
             .answers::<ListBody<View>>(),
         door(
             Method::GET,
             "/v1/namespaces/{namespace}/releases",
             "The releases of a namespace",
-            get(read::in_namespace),
+            get(list::in_namespace),
         )
+        .asks(LIST)
         .answers::<ListBody<View>>(),
         door(
             Method::GET,
@@ -240,7 +168,8 @@ fn of_releases() -> Vec<Door> {
             ("namespace", "Only releases of this namespace"),
             ("name", "Only this release, and each of its tasks"),
         ])
-        .answers::<Top>(),
+        .answers::<Top>()
+        .long(),
         door(
             Method::GET,
             "/v1/signals",
@@ -248,7 +177,8 @@ fn of_releases() -> Vec<Door> {
             get(signals::all),
         )
         .asks(ALL_SIGNALS)
-        .answers::<SignalList>(),
+        .answers::<SignalList>()
+        .long(),
         door(
             Method::GET,
             "/v1/events",
@@ -256,7 +186,8 @@ fn of_releases() -> Vec<Door> {
             get(events::list),
         )
         .asks(EVENTS)
-        .answers::<ListBody<Event>>(),
+        .answers::<ListBody<Event>>()
+        .long(),
     ]
 }
 
@@ -353,7 +284,8 @@ fn of_one_release() -> Vec<Door> {
             get(signals::of_release),
         )
         .asks(SIGNALS)
-        .answers::<SignalList>(),
+        .answers::<SignalList>()
+        .long(),
         door(
             Method::GET,
             below!("/logs"),
@@ -433,7 +365,8 @@ fn of_the_daemon() -> Vec<Door> {
             "/metrics",
             "Metrics in the text format of Prometheus",
             get(metrics::metrics),
-        ),
+        )
+        .long(),
         door(
             Method::GET,
             "/healthz",
@@ -468,7 +401,15 @@ pub(super) fn agents(api: Shared) -> Router {
 pub(super) fn router(api: Shared) -> Router {
     let mut router = Router::new();
     for door in all() {
-        router = router.route(door.path, door.handler);
+        let known = door.query;
+        let handler = if door.long {
+            let apart = middleware::from_fn_with_state(Arc::clone(&api), list::apart);
+            door.handler.layer(apart)
+        } else {
+            door.handler
+        };
+        let checked = middleware::from_fn(move |request, next| query::check(known, request, next));
+        router = router.route(door.path, handler.layer(checked));
     }
     router
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

@@ -8,7 +8,7 @@ use fm_api::problem::Problem;
 use fm_store::StoreError;
 
 /// An answer that is no success.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
     detail: Box<ErrorDetail>,
@@ -31,6 +31,9 @@ impl ApiError {
     /// The request itself cannot be read.
     pub(super) fn request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::Invalid, message)
+    }
+    pub(super) fn too_slow(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Invalid, message)
     }
     pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::Invalid, message)
@@ -60,6 +63,18 @@ impl ApiError {
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, ErrorKind::Conflict, message)
     }
+    /// It asks for what is not, or no longer, to be had.
+    pub(super) fn gone(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, ErrorKind::Invalid, message)
+    }
+    /// The caller has too many open.
+    pub(super) fn too_many(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Unavailable,
+            message,
+        )
+    }
     /// The same, naming the fields.
     pub(super) fn conflicting(message: impl Into<String>, problems: Vec<Problem>) -> Self {
         let mut error = Self::conflict(message);
@@ -86,6 +101,14 @@ impl ApiError {
         )
     }
 }
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
 
 fn fields(problems: Vec<Problem>) -> Vec<FieldProblem> {
     problems

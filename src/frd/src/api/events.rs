@@ -1,6 +1,9 @@
 //! `/v1/events`: what happened, for people; listed or followed.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -8,16 +11,20 @@ use fm_api::event::Event;
 use fm_api::http::ListBody;
 use fm_api::keys;
 use fm_store::{Change, Entry, StoreError};
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
 use super::doors::Shared;
 use super::error::ApiError;
-use super::extract::Params;
+use super::extract::{From, Params};
+use super::feed::{Frame, Gone, Pen, Topic};
 use super::stored::decode;
-use super::watch::{Gone, Sink, WatchQuery};
+use super::watch::{self, Place, WatchQuery};
 
 /// The most events of one answer.
 const LIMIT: usize = 10_000;
+/// So many are read at a time for who follows them.
+const PAGE: usize = 200;
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,10 +39,13 @@ pub(super) struct EventQuery {
 
 impl EventQuery {
     fn asks_for(&self, event: &Event) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == event.namespace)
-            && self.name.as_ref().is_none_or(|name| *name == event.name)
+        self.is_about(&event.namespace, &event.name)
+    }
+
+    fn is_about(&self, namespace: &str, name: &str) -> bool {
+        let fits =
+            |asked: &Option<String>, found| asked.as_ref().is_none_or(|asked| asked == found);
+        fits(&self.namespace, namespace) && fits(&self.name, name)
     }
 
     /// The newest events that are asked for, the newest last.
@@ -55,20 +65,14 @@ impl EventQuery {
 pub(super) async fn list(
     State(api): State<Shared>,
     Params(query): Params<EventQuery>,
+    From(caller): From,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if query.watch {
         let watched = WatchQuery::from_revision(query.revision);
         let resume = watched.resume(&headers)?;
-        return Ok(Sink::stream(api, move |api, sink| async move {
-            let mut seen = resume;
-            loop {
-                if let Err(Gone) = follow(&api, &query, &mut seen, &sink).await {
-                    return Gone;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        }));
+        let place = api.watchers.enter(caller)?;
+        return follow(api, query, place, resume).await;
     }
     let listing = api.ctx.store.list(&keys::prefix("events")).await?;
     let items = query
@@ -79,41 +83,113 @@ pub(super) async fn list(
     Ok(Json(ListBody {
         items,
         revision: listing.revision,
+        more: None,
     })
     .into_response())
 }
 
-/// Sends events after `seen`. Returns when the store cannot be read just now.
+/// First what is there, page by page as its reader takes it, then what comes.
 async fn follow(
-    api: &Shared,
-    query: &EventQuery,
-    seen: &mut Option<u64>,
-    sink: &Sink,
-) -> Result<(), Gone> {
+    api: Shared,
+    query: EventQuery,
+    place: Place,
+    resume: Option<u64>,
+) -> Result<Response, ApiError> {
     let prefix = keys::prefix("events");
-    if seen.is_none() {
-        list_since(api, query, 0, seen, sink).await?;
-    }
-    let Some(from) = *seen else { return Ok(()) };
-    let Ok(mut watch) = api.ctx.store.watch(&prefix, from + 1).await else {
+    // One key more than none: it is the revision that is asked for.
+    let now = api.ctx.store.range(&prefix, &end(), 1).await?.revision;
+    watch::check_past(resume.unwrap_or_default(), now)?;
+    // What a feed still has needs no look into the store.
+    let after = resume.filter(|after| api.feeds.reaches(&Topic::Events, *after));
+    let first = match (after, query.limit) {
+        (Some(_), _) => None,
+        (None, None) => Some(prefix),
+        (None, Some(_)) => {
+            let listing = api.ctx.store.list(&prefix).await?;
+            let chosen = query.select(&listing.entries);
+            chosen.first().map(|(_, event)| keys::event(&event.id))
+        }
+    };
+    let after = after.unwrap_or(now);
+    let reader = api
+        .feeds
+        .read(&api, Topic::Events, after, |api, pen| async move {
+            let mut seen = after;
+            loop {
+                if let Err(Gone) = write(&api, &mut seen, &pen).await {
+                    return Gone;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    let (store, asked) = (Arc::clone(&api.ctx.store), query.clone());
+    let since = resume.unwrap_or_default();
+    let there = stream::unfold(first, move |from| {
+        let (store, asked) = (Arc::clone(&store), asked.clone());
+        async move {
+            let from = from?;
+            // A store that does not answer ends the stream: its reader comes again, and misses nothing.
+            let page = store.range(&from, &end(), PAGE).await.ok()?;
+            let next = page.entries.last().filter(|_| page.entries.len() == PAGE);
+            // The smallest key after this one.
+            let next = next.map(|entry| format!("{}\0", entry.key));
+            let mut bytes = Vec::new();
+            for entry in &page.entries {
+                if entry.revision > since
+                    && entry.revision <= now
+                    && let Some(event) = decode::<Event>(entry)
+                    && asked.asks_for(&event)
+                {
+                    bytes.extend_from_slice(&Frame::put(entry.revision, &event).bytes);
+                }
+            }
+            Some((Bytes::from(bytes), next))
+        }
+    });
+    let there = there.filter(|bytes| std::future::ready(!bytes.is_empty()));
+    let coming = watch::frames(reader, true, move |frame| {
+        frame
+            .about
+            .as_ref()
+            .is_some_and(|(namespace, name)| query.is_about(namespace, name))
+    });
+    Ok(watch::response(&api, place, there.chain(coming)))
+}
+
+/// The first key that is no event's.
+fn end() -> String {
+    format!("{}events0", keys::ROOT)
+}
+
+/// Writes events after `seen`. Returns when the store cannot be read just now.
+async fn write(api: &Shared, seen: &mut u64, pen: &Pen) -> Result<(), Gone> {
+    let prefix = keys::prefix("events");
+    let Ok(mut watch) = api.ctx.store.watch(&prefix, *seen + 1).await else {
         return Ok(());
     };
     loop {
         match watch.next().await {
             Some(Ok(changes)) => {
+                // That an event is forgotten in time is no news.
                 for change in &changes {
-                    // That an event is forgotten in time is no news.
-                    if let Change::Put(entry) = change
-                        && let Some(event) = decode::<Event>(entry)
-                        && query.asks_for(&event)
-                    {
-                        sink.put(entry.revision, &event).await?;
+                    if let Change::Put(entry) = change {
+                        pen_down(pen, entry)?;
                     }
                 }
-                *seen = changes.last().map(Change::revision).or(*seen);
+                *seen = changes.last().map_or(*seen, Change::revision);
             }
             Some(Err(StoreError::Compacted { .. })) => {
-                list_since(api, query, from, seen, sink).await?;
+                let Ok(listing) = api.ctx.store.list(&prefix).await else {
+                    return Ok(());
+                };
+                for entry in listing
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.revision > *seen)
+                {
+                    pen_down(pen, entry)?;
+                }
+                *seen = listing.revision;
                 return Ok(());
             }
             Some(Err(_)) | None => return Ok(()),
@@ -121,21 +197,11 @@ async fn follow(
     }
 }
 
-async fn list_since(
-    api: &Shared,
-    query: &EventQuery,
-    after: u64,
-    seen: &mut Option<u64>,
-    sink: &Sink,
-) -> Result<(), Gone> {
-    let Ok(listing) = api.ctx.store.list(&keys::prefix("events")).await else {
+fn pen_down(pen: &Pen, entry: &Entry) -> Result<(), Gone> {
+    let Some(event) = decode::<Event>(entry) else {
         return Ok(());
     };
-    for (revision, event) in query.select(&listing.entries) {
-        if revision > after {
-            sink.put(revision, &event).await?;
-        }
-    }
-    *seen = Some(listing.revision);
-    Ok(())
+    let mut frame = Frame::put(entry.revision, &event);
+    frame.about = Some((event.namespace, event.name));
+    pen.write(frame)
 }

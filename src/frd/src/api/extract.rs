@@ -1,16 +1,14 @@
 //! What requests say in their path, query, headers and by who sends them.
 
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Path, Query};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
 use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixListener;
 
 use super::error::ApiError;
+use crate::door::Caller;
 use crate::users;
 
 /// The release that the path names. Its parts hold nothing that could lead to another key of the store.
@@ -70,37 +68,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The process at the other end of the socket, as the kernel knows it.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self {
-            uid: stream
-                .io()
-                .peer_cred()
-                .ok()
-                .map(|credentials| credentials.uid()),
-        }
-    }
-}
-
 /// The name of who asks.
 pub(super) struct Who(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
+        let Uid(uid) = Uid::from_request_parts(parts, state).await?;
+        Ok(Self(
+            uid.map_or_else(|| "unknown".to_owned(), users::user_name),
+        ))
+    }
+}
+
+/// Whose connection it is.
+pub(super) struct From(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ConnectInfo(caller) = ConnectInfo::<Caller>::from_request_parts(parts, state)
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok(Self(
-            peer.uid
-                .map_or_else(|| "unknown".to_owned(), users::user_name),
-        ))
+        Ok(Self(caller))
     }
 }
 
@@ -110,10 +100,11 @@ pub(super) struct Uid(pub(super) Option<u32>);
 impl<S: Send + Sync> FromRequestParts<S> for Uid {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok(Self(peer.uid))
+        let From(caller) = From::from_request_parts(parts, state).await?;
+        Ok(Self(match caller {
+            Caller::User(uid) => Some(uid),
+            Caller::Address(_) | Caller::Unknown => None,
+        }))
     }
 }
 

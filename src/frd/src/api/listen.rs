@@ -4,24 +4,22 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use rustix::fs::OFlags;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::extract::Peer;
+use crate::door::{self, Limits};
 use crate::users;
-
-/// How long open requests may take after the end was asked for.
-const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// A socket that is ours alone.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    limits: Limits,
     // Held for as long as the socket is: a second daemon cannot take its path over.
     _lock: File,
 }
@@ -59,8 +57,16 @@ impl Socket {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            limits: Limits::api(),
             _lock: lock,
         })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn bearing(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Answers requests until the token is cancelled; then open requests have a moment to end.
@@ -71,18 +77,13 @@ impl Socket {
         let Self {
             listener,
             path,
+            limits,
             _lock,
         } = self;
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        let serve = axum::serve(listener, service)
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let outcome = tokio::select! {
-            outcome = serve.into_future() => outcome,
-            () = async { shutdown.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
-        };
+        door::serve("api", listener, router, limits, shutdown).await;
         // The lock is still held: nobody else's socket can lie there.
         let _ = std::fs::remove_file(path);
-        outcome
+        Ok(())
     }
 }
 
@@ -94,6 +95,8 @@ fn lock(path: &Path) -> Result<File> {
         .write(true)
         .truncate(false)
         .mode(0o600)
+        // A link that somebody put there would lead to a file of theirs, or to one of ours.
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(&name)
         .with_context(|| format!("cannot open {}", Path::new(&name).display()))?;
     match file.try_lock() {

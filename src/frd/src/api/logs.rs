@@ -25,10 +25,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Api;
 use super::doors::Shared;
 use super::error::ApiError;
-use super::extract::{Key, Params};
+use super::extract::{From, Key, Params};
 use super::signals::moment;
 use super::stored::decode;
 use super::undo::named;
+use super::watch::Place;
 
 /// Lines of each task, unless more or fewer are asked for.
 const TAIL: u32 = 100;
@@ -76,6 +77,7 @@ pub(super) async fn logs(
     State(api): State<Shared>,
     Key(key): Key,
     Params(query): Params<LogQuery>,
+    From(caller): From,
 ) -> Result<Response, ApiError> {
     let docker = api.here.logs.clone().ok_or_else(|| {
         ApiError::refused("this frd has no Docker to ask; ask one at a manager of the Swarm")
@@ -122,6 +124,7 @@ pub(super) async fn logs(
     let nodes = docker.nodes().await.map_err(unavailable)?;
     if query.follow {
         let reader = Following {
+            _place: api.watchers.enter(caller)?,
             api: Arc::clone(&api),
             key,
             whose,
@@ -276,6 +279,8 @@ fn after(at: Timestamp) -> Timestamp {
 
 /// Somebody who follows.
 struct Following {
+    /// Held until nobody reads any more.
+    _place: Place,
     api: Shared,
     key: ReleaseKey,
     whose: Whose,

@@ -233,6 +233,15 @@ impl Api {
             answers.get_or_create(&labels).inc_by(*count);
         }
         drop(counts);
+        let closed = counters(
+            registry,
+            "connections_closed",
+            "Connections that found no place (caller, door, descriptors), made room for others (made-room), asked nothing in time (idle) or took no answer (stalled)",
+        );
+        for (reason, count) in crate::door::counts() {
+            let labels = vec![("reason", reason.to_owned())];
+            closed.get_or_create(&labels).inc_by(count);
+        }
         let refused = Counter::<u64>::default();
         refused.inc_by(self.sources.signals.refused());
         registry.register(
@@ -240,6 +249,10 @@ impl Api {
             "Samples that were not kept, as there were too many revisions",
             refused,
         );
+        let watches = Gauge::<f64, AtomicU64>::default();
+        watches.set(self.watchers.count() as f64);
+        let help = "Watches that somebody reads";
+        registry.register("watches_open", help, watches);
         let open = self.requests.open.load(Ordering::Relaxed);
         let gauge = Gauge::<f64, AtomicU64>::default();
         gauge.set(open as f64);

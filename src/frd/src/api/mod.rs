@@ -16,8 +16,10 @@ mod error;
 mod events;
 mod exposition;
 mod extract;
+mod feed;
 mod finalize;
 mod health;
+mod list;
 pub mod listen;
 mod logs;
 mod metrics;
@@ -61,6 +63,9 @@ pub struct Api {
     requests: metrics::Requests,
     /// Where signals are written to, for `/metrics`.
     outlets: Outlets,
+    feeds: feed::Feeds,
+    lists: list::Lists,
+    watchers: watch::Watchers,
 }
 
 /// What of this process and its machine requests may need.
@@ -113,6 +118,9 @@ impl Api {
             changes: Mutex::new(()),
             requests: metrics::Requests::default(),
             outlets,
+            feeds: feed::Feeds::default(),
+            lists: list::Lists::default(),
+            watchers: watch::Watchers::default(),
         })
     }
 

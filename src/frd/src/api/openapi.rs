@@ -65,6 +65,12 @@ fn operation(generator: &mut SchemaGenerator, door: &Door, error: &Value) -> Val
             "default": { "description": "Not done, and why", "content": { "application/json": { "schema": error } } },
         },
     });
+    if door.path == "/readyz" {
+        // Which part is not well is told in the same form.
+        let same = operation["responses"]["2XX"]["content"].clone();
+        operation["responses"]["503"] =
+            json!({ "description": "Some part is not well", "content": same });
+    }
     if let (Some(describe), Some(object)) = (door.request, operation.as_object_mut()) {
         let schema = describe(generator);
         object.insert(

@@ -38,6 +38,7 @@ pub(super) async fn pending(
     Ok(Json(ListBody {
         items,
         revision: listing.revision,
+        more: None,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! Reading: lists, and everything about one release in one picture.
+//! Reading: everything about one release in one picture, and its parts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use fm_api::http::{ListBody, View};
-use fm_api::job::{JobObserved, of_revision};
+use fm_api::job::JobObserved;
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_api::log::KeptLog;
 use fm_api::observed::HaproxyObserved;
@@ -18,61 +18,13 @@ use serde_json::{Value, json};
 use super::Api;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
-use super::extract::{Key, Namespace, Params};
+use super::extract::{From, Key, Params};
 use super::releases::part;
 use super::stored::{decode, no_release};
 use super::watch::{self, WatchQuery};
 
 /// The folders of the store that make up a [`View`].
 pub(super) const VIEWED: [&str; 5] = ["releases", "targets", "status", "verdicts", "observed"];
-
-pub(super) async fn all(State(api): State<Shared>) -> Answer<ListBody<View>> {
-    list(&api, "").await
-}
-
-pub(super) async fn in_namespace(
-    State(api): State<Shared>,
-    Namespace(namespace): Namespace,
-) -> Answer<ListBody<View>> {
-    list(&api, &format!("{namespace}/")).await
-}
-
-async fn list(api: &Api, below: &str) -> Answer<ListBody<View>> {
-    let mut views: BTreeMap<ReleaseKey, View> = BTreeMap::new();
-    let mut revision = u64::MAX;
-    for kind in VIEWED {
-        let listing = api
-            .ctx
-            .store
-            .list(&format!("{}{below}", keys::prefix(kind)))
-            .await?;
-        revision = revision.min(listing.revision);
-        for entry in &listing.entries {
-            let Some(key) = ReleaseKey::of(&entry.key) else {
-                continue;
-            };
-            // Many releases with all they wrote would be much, and whoever lists them does not read that.
-            let job = entry.key.strip_prefix(&key.observed_jobs_prefix());
-            if entry.key.starts_with(&key.observed_logs_prefix())
-                || job.and_then(of_revision).is_some()
-            {
-                continue;
-            }
-            // Leftovers of a release that has gone are no release.
-            if kind == "releases" || kind == "targets" || views.contains_key(&key) {
-                fill(
-                    views.entry(key.clone()).or_insert_with(|| empty(&key)),
-                    &key,
-                    entry,
-                );
-            }
-        }
-    }
-    Ok(Json(ListBody {
-        items: views.into_values().collect(),
-        revision,
-    }))
-}
 
 impl Api {
     /// Everything about one release, and the revision of the store from which a watch misses nothing; `None`: there is none.
@@ -104,7 +56,15 @@ impl Api {
     }
 }
 
-fn empty(key: &ReleaseKey) -> View {
+impl Api {
+    /// Whether there is anything to show of it.
+    pub(super) async fn is_there(&self, key: &ReleaseKey) -> Result<bool, ApiError> {
+        let store = &self.ctx.store;
+        Ok(store.get(&key.release()).await?.is_some() || store.get(&key.target()).await?.is_some())
+    }
+}
+
+pub(super) fn empty(key: &ReleaseKey) -> View {
     View {
         namespace: key.namespace().to_owned(),
         name: key.name().to_owned(),
@@ -121,7 +81,7 @@ fn empty(key: &ReleaseKey) -> View {
 }
 
 /// Puts a stored object into its place; `false` when it cannot be read.
-fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
+pub(super) fn fill(view: &mut View, key: &ReleaseKey, entry: &Entry) -> bool {
     fn take<T: serde::de::DeserializeOwned>(place: &mut Option<T>, entry: &Entry) -> bool {
         *place = decode(entry);
         place.is_some()
@@ -168,10 +128,12 @@ pub(super) async fn view(
     State(api): State<Shared>,
     Key(key): Key,
     Params(query): Params<WatchQuery>,
+    From(caller): From,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if query.watch {
-        return watch::view(api, key, query.resume(&headers)?).await;
+        let place = api.watchers.enter(caller)?;
+        return watch::view(api, key, place, query.resume(&headers)?).await;
     }
     let (_, view) = api.view(&key).await?.ok_or_else(|| no_release(&key))?;
     Ok(Json(view).into_response())
@@ -181,10 +143,12 @@ pub(super) async fn status(
     State(api): State<Shared>,
     Key(key): Key,
     Params(query): Params<WatchQuery>,
+    From(caller): From,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if query.watch {
-        return watch::status(api, key, query.resume(&headers)?).await;
+        let place = api.watchers.enter(caller)?;
+        return watch::status(api, key, place, query.resume(&headers)?).await;
     }
     Ok(part(&api, &key, &key.status(), "status")
         .await?
@@ -214,5 +178,9 @@ pub(super) async fn revisions(
     if items.is_empty() {
         api.must_exist(&key).await?;
     }
-    Ok(Json(ListBody { items, revision }))
+    Ok(Json(ListBody {
+        items,
+        revision,
+        more: None,
+    }))
 }

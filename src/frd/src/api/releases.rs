@@ -22,7 +22,7 @@ use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
-use super::extract::{Key, Params, Who, if_match};
+use super::extract::{From, Key, Params, Who, if_match};
 use super::operations::LONGEST_WHY;
 use super::stored::{Stored, decode, encode, no_release};
 use super::watch::{self, WatchQuery};
@@ -48,10 +48,12 @@ pub(super) async fn get(
     State(api): State<Shared>,
     Key(key): Key,
     Params(query): Params<WatchQuery>,
+    From(caller): From,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if query.watch {
-        return watch::release(api, key, query.resume(&headers)?).await;
+        let place = api.watchers.enter(caller)?;
+        return watch::release(api, key, place, query.resume(&headers)?).await;
     }
     let entry = api
         .ctx

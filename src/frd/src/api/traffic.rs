@@ -24,9 +24,10 @@ use serde::Serialize;
 use super::Api;
 use super::doors::Shared;
 use super::error::ApiError;
-use super::extract::{Key, Params};
+use super::extract::{From, Key, Params};
+use super::feed::Gone;
 use super::stored::decode;
-use super::watch::{Gone, Sink, WatchQuery};
+use super::watch::{Sink, WatchQuery};
 
 /// One line a second.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,6 +61,7 @@ pub(super) async fn traffic(
     State(api): State<Shared>,
     Key(key): Key,
     Params(query): Params<WatchQuery>,
+    From(caller): From,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // A second that has passed is not kept: there is nothing to resume from.
@@ -69,7 +71,8 @@ pub(super) async fn traffic(
         return Err(ApiError::request(text));
     }
     api.must_exist(&key).await?;
-    Ok(Sink::stream(api, move |api, sink| async move {
+    let place = api.watchers.enter(caller)?;
+    Ok(Sink::stream(api, place, move |api, sink| async move {
         let mut ticks = tokio::time::interval(TICK);
         let mut reader = Reader::default();
         loop {

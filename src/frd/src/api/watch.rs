@@ -1,13 +1,17 @@
 //! `?watch=true`: server-sent events. Each carries the store's revision as its id, from which a reader resumes.
 //!
 //! A picture of many keys (`view`) is made anew at each change, so that resuming it is reading it again; single objects and
-//! events are replayed from the revision asked for, or listed again when the store no longer keeps it.
+//! events are replayed from the revision asked for, or listed again when the store no longer keeps it. What several watch is
+//! made once, see [`feed`](super::feed).
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use fm_api::keys::{self, ReleaseKey};
 use fm_store::{Change, StoreError, Watch};
@@ -16,18 +20,22 @@ use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::doors::Shared;
 use super::error::ApiError;
+use super::feed::{Frame, Gone, Next, Pen, Reader, Topic};
 use super::read::VIEWED;
 use super::stored::no_release;
+use crate::door::Caller;
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Changes come in bursts: one picture for all of them.
 const BURST: Duration = Duration::from_millis(20);
 /// How long after a failed read of the store it is read again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Watches at once: each holds a connection and some memory for as long as its reader likes.
+const MOST: usize = 512;
+const MOST_OF_A_CALLER: usize = 128;
 
 /// The query of what can be watched.
 #[derive(Debug, Default, Deserialize)]
@@ -59,182 +67,287 @@ impl WatchQuery {
     }
 }
 
-/// Where a stream's events go.
-pub(super) struct Sink {
-    sender: mpsc::Sender<Event>,
+/// Who watches, and how often.
+#[derive(Default)]
+pub(super) struct Watchers {
+    open: Arc<Mutex<HashMap<Caller, usize>>>,
 }
 
-/// The reader has gone, or the daemon stops.
-pub(super) struct Gone;
+impl Watchers {
+    /// One more watch of this caller, until what is given is dropped.
+    pub(super) fn enter(&self, caller: Caller) -> Result<Place, ApiError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let theirs = open.entry(caller).or_default();
+        if *theirs >= MOST_OF_A_CALLER {
+            return Err(ApiError::too_many(format!(
+                "you have {theirs} watches open, and that is the most: end some of them"
+            )));
+        }
+        if all >= MOST {
+            return Err(ApiError::unavailable(format!(
+                "{all} watches are open, and that is the most: come again later"
+            )));
+        }
+        *theirs += 1;
+        Ok(Place {
+            open: Arc::clone(&self.open),
+            caller,
+        })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().sum()
+    }
+}
+
+/// One open watch.
+pub(super) struct Place {
+    open: Arc<Mutex<HashMap<Caller, usize>>>,
+    caller: Caller,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// A stream of server-sent events, with a sign of life where nothing happens. It ends with the daemon.
+pub(super) fn response<S>(api: &Shared, place: Place, events: S) -> Response
+where
+    S: stream::Stream<Item = Bytes> + Send + 'static,
+{
+    let (shutdown, events) = (api.ctx.shutdown.clone(), Box::pin(events));
+    let pieces = stream::unfold((events, place), move |(mut events, place)| {
+        let shutdown = shutdown.clone();
+        async move {
+            let piece = tokio::select! {
+                piece = events.next() => piece?,
+                () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b":\n\n"),
+                // An open stream would hold up the daemon's end.
+                () = shutdown.cancelled() => return None,
+            };
+            Some((Ok::<_, Infallible>(piece), (events, place)))
+        }
+    });
+    let head = [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-cache"),
+    ];
+    (head, Body::from_stream(pieces)).into_response()
+}
+
+/// What a reader of a feed gets. One of single changes that was too slow hears so, and has to begin anew.
+pub(super) fn frames(
+    reader: Reader,
+    lossless: bool,
+    wanted: impl Fn(&Frame) -> bool + Send + 'static,
+) -> impl stream::Stream<Item = Bytes> + Send {
+    stream::unfold(Some((reader, wanted)), move |state| async move {
+        let (mut reader, wanted) = state?;
+        loop {
+            match reader.next().await {
+                Next::Frame(frame) if wanted(&frame) => {
+                    return Some((frame.bytes.clone(), Some((reader, wanted))));
+                }
+                Next::Missed(count) if lossless => {
+                    tracing::info!(
+                        "a watcher read too slowly and missed {count} events: it is sent away"
+                    );
+                    let words = format!(
+                        "event: error\ndata: {{\"message\":\"you read too slowly: {count} events are no longer kept here; watch again from the last id you have\"}}\n\n"
+                    );
+                    return Some((words.into(), None));
+                }
+                Next::Frame(_) | Next::Missed(_) => {}
+            }
+        }
+    })
+}
+
+/// What is told to one reader alone.
+pub(super) struct Sink {
+    sender: mpsc::Sender<Bytes>,
+}
 
 impl Sink {
     /// A stream that this task feeds, until the reader goes or the daemon stops.
-    pub(super) fn stream<F, Fut>(api: Shared, feed: F) -> Response
+    pub(super) fn stream<F, Fut>(api: Shared, place: Place, feed: F) -> Response
     where
         F: FnOnce(Shared, Sink) -> Fut + Send + 'static,
         Fut: Future<Output = Gone> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(16);
         let (closed, shutdown) = (sender.clone(), api.ctx.shutdown.clone());
+        let shared = Arc::clone(&api);
         tokio::spawn(async move {
-            // Dropping the sink ends the stream, and with it the connection: an open one would hold up the daemon's end.
             tokio::select! {
-                _ = feed(api, Sink { sender }) => {}
+                Gone = feed(shared, Sink { sender }) => {}
                 () = closed.closed() => {}
                 () = shutdown.cancelled() => {}
             }
         });
-        let stream = ReceiverStream::new(receiver).map(Ok::<Event, Infallible>);
-        Sse::new(stream)
-            .keep_alive(KeepAlive::new().interval(HEARTBEAT).text(""))
-            .into_response()
+        let events = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        response(&api, place, events)
     }
 
     pub(super) async fn put<T: Serialize>(&self, revision: u64, value: &T) -> Result<(), Gone> {
-        // Our own objects serialize without failing.
-        let data = serde_json::to_string(value).unwrap_or_default();
-        self.send(
-            Event::default()
-                .event("put")
-                .id(revision.to_string())
-                .data(data),
-        )
-        .await
+        let bytes = Frame::put(revision, value).bytes;
+        self.sender.send(bytes).await.map_err(|_| Gone)
     }
+}
 
-    async fn delete(&self, revision: u64) -> Result<(), Gone> {
-        self.send(
-            Event::default()
-                .event("delete")
-                .id(revision.to_string())
-                .data("{}"),
-        )
-        .await
+/// A revision that the store has not come to yet names no place to go on from: another store, or a slip of the pen.
+pub(super) fn check_past(resume: u64, now: u64) -> Result<(), ApiError> {
+    if resume <= now {
+        return Ok(());
     }
-
-    async fn send(&self, event: Event) -> Result<(), Gone> {
-        self.sender.send(event).await.map_err(|_| Gone)
-    }
+    Err(ApiError::gone(format!(
+        "revision {resume} has not been yet, the store is at {now}: watch without a revision"
+    )))
 }
 
 pub(super) async fn release(
     api: Shared,
     key: ReleaseKey,
+    place: Place,
     resume: Option<u64>,
 ) -> Result<Response, ApiError> {
     let path = key.release();
-    object(api, key, path, resume).await
+    object(api, key, path, place, resume).await
 }
 
 pub(super) async fn status(
     api: Shared,
     key: ReleaseKey,
+    place: Place,
     resume: Option<u64>,
 ) -> Result<Response, ApiError> {
     let path = key.status();
-    object(api, key, path, resume).await
+    object(api, key, path, place, resume).await
 }
 
 async fn object(
     api: Shared,
     key: ReleaseKey,
     path: String,
+    place: Place,
     resume: Option<u64>,
 ) -> Result<Response, ApiError> {
-    if resume.is_none() && api.ctx.store.get(&path).await?.is_none() {
-        api.must_exist(&key).await?;
-    }
-    Ok(Sink::stream(api, move |api, sink| async move {
-        let mut seen = resume;
+    let listing = api.ctx.store.list(&path).await?;
+    let (first, after) = if let Some(resume) = resume {
+        check_past(resume, listing.revision)?;
+        (None, resume)
+    } else {
+        let mut entries = listing.entries.iter();
+        let entry = entries.find(|entry| entry.key == path);
+        if entry.is_none() {
+            api.must_exist(&key).await?;
+        }
+        let shown = entry.map(|entry| Frame::put(entry.revision, &stored(&entry.value)).bytes);
+        (shown, listing.revision)
+    };
+    let topic = Topic::Object(path.clone());
+    let reader = api.feeds.read(&api, topic, after, |api, pen| async move {
+        let mut seen = after;
         loop {
-            if let Err(Gone) = follow_object(&api, &path, &mut seen, &sink).await {
+            if let Err(Gone) = follow_object(&api, &path, &mut seen, &pen).await {
                 return Gone;
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }))
+    });
+    let events = stream::iter(first).chain(frames(reader, false, |_| true));
+    Ok(response(&api, place, events))
 }
 
-/// Sends one key's changes after `seen`. Returns when the store cannot be read just now.
-async fn follow_object(
-    api: &Shared,
-    path: &str,
-    seen: &mut Option<u64>,
-    sink: &Sink,
-) -> Result<(), Gone> {
-    let store = &api.ctx.store;
-    let from = match *seen {
-        Some(revision) => revision,
-        None => {
-            let Ok(listing) = store.list(path).await else {
-                return Ok(());
-            };
-            if let Some(entry) = listing.entries.iter().find(|entry| entry.key == path) {
-                let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
-                sink.put(entry.revision, &value).await?;
-            }
-            *seen = Some(listing.revision);
-            listing.revision
-        }
-    };
-    let Ok(mut watch) = store.watch(path, from + 1).await else {
+/// As it is stored: also what this version cannot read.
+fn stored(value: &[u8]) -> Value {
+    serde_json::from_slice(value).unwrap_or_default()
+}
+
+/// Writes one key's changes after `seen`. Returns when the store cannot be read just now.
+async fn follow_object(api: &Shared, path: &str, seen: &mut u64, pen: &Pen) -> Result<(), Gone> {
+    let Ok(mut watch) = api.ctx.store.watch(path, *seen + 1).await else {
         return Ok(());
     };
     loop {
         match watch.next().await {
             Some(Ok(changes)) => {
                 for change in changes.iter().filter(|change| change.key() == path) {
-                    match change {
-                        Change::Put(entry) => {
-                            let value: Value =
-                                serde_json::from_slice(&entry.value).unwrap_or_default();
-                            sink.put(entry.revision, &value).await?;
-                        }
-                        Change::Deleted { revision, .. } => sink.delete(*revision).await?,
-                    }
+                    pen.write(match change {
+                        Change::Put(entry) => Frame::put(entry.revision, &stored(&entry.value)),
+                        Change::Deleted { revision, .. } => Frame::delete(*revision),
+                    })?;
                 }
-                *seen = changes.last().map(Change::revision).or(*seen);
+                *seen = changes.last().map_or(*seen, Change::revision);
             }
-            Some(Err(StoreError::Compacted { .. })) => return relist(api, path, seen, sink).await,
+            Some(Err(StoreError::Compacted { .. })) => return relist(api, path, seen, pen).await,
             Some(Err(_)) | None => return Ok(()),
         }
     }
 }
 
 /// What happened since is no longer kept: the object as it is now, or that it has gone.
-async fn relist(api: &Shared, path: &str, seen: &mut Option<u64>, sink: &Sink) -> Result<(), Gone> {
+async fn relist(api: &Shared, path: &str, seen: &mut u64, pen: &Pen) -> Result<(), Gone> {
     let Ok(listing) = api.ctx.store.list(path).await else {
         return Ok(());
     };
-    if listing.entries.iter().all(|entry| entry.key != path) {
-        sink.delete(listing.revision).await?;
-        *seen = Some(listing.revision);
-    } else {
-        *seen = None;
+    let mut entries = listing.entries.iter();
+    match entries.find(|entry| entry.key == path) {
+        None => pen.write(Frame::delete(listing.revision))?,
+        Some(entry) if entry.revision > *seen => {
+            pen.write(Frame::put(entry.revision, &stored(&entry.value)))?;
+        }
+        Some(_) => {}
     }
+    *seen = listing.revision;
     Ok(())
 }
 
 pub(super) async fn view(
     api: Shared,
     key: ReleaseKey,
+    place: Place,
     resume: Option<u64>,
 ) -> Result<Response, ApiError> {
-    if resume.is_none() && api.view(&key).await?.is_none() {
-        return Err(no_release(&key));
-    }
-    Ok(Sink::stream(api, move |api, sink| async move {
-        loop {
-            if let Err(Gone) = follow_view(&api, &key, &sink).await {
-                return Gone;
+    match resume {
+        None => {
+            if !api.is_there(&key).await? {
+                return Err(no_release(&key));
             }
-            tokio::time::sleep(PAUSE).await;
         }
-    }))
+        Some(resume) => check_past(resume, api.ctx.store.list(&key.release()).await?.revision)?,
+    }
+    // The feed may still say that a namesake has gone.
+    let there = AtomicBool::new(resume.is_some());
+    let about = key.clone();
+    let reader = api
+        .feeds
+        .read(&api, Topic::View(key), 0, |api, pen| async move {
+            loop {
+                if let Err(Gone) = follow_view(&api, &about, &pen).await {
+                    return Gone;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    let events = frames(reader, false, move |frame| {
+        there.fetch_or(frame.put, Ordering::Relaxed) || frame.put
+    });
+    Ok(response(&api, place, events))
 }
 
-async fn follow_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<(), Gone> {
-    let Ok(from) = send_view(api, key, sink).await? else {
+async fn follow_view(api: &Shared, key: &ReleaseKey, pen: &Pen) -> Result<(), Gone> {
+    let Ok(from) = send_view(api, key, pen).await? else {
         return Ok(());
     };
     let mut watches: Vec<BoxStream<'static, bool>> = Vec::new();
@@ -266,7 +379,7 @@ async fn follow_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<(), 
         tokio::time::sleep(BURST).await;
         // What came meanwhile is in the picture that is made now.
         while let Some(Some(_)) = futures_util::FutureExt::now_or_never(changes.next()) {}
-        if send_view(api, key, sink).await?.is_err() {
+        if send_view(api, key, pen).await?.is_err() {
             return Ok(());
         }
     }
@@ -284,18 +397,18 @@ fn touches(watch: Watch, key: ReleaseKey) -> impl futures_util::Stream<Item = bo
     })
 }
 
-/// Sends the picture as it is now; the inner error: the store cannot be read just now.
-async fn send_view(api: &Shared, key: &ReleaseKey, sink: &Sink) -> Result<Result<u64, ()>, Gone> {
+/// Writes the picture as it is now; the inner error: the store cannot be read just now.
+async fn send_view(api: &Shared, key: &ReleaseKey, pen: &Pen) -> Result<Result<u64, ()>, Gone> {
     match api.view(key).await {
         Ok(Some((revision, view))) => {
-            sink.put(revision, &view).await?;
+            pen.write(Frame::put(revision, &view))?;
             Ok(Ok(revision))
         }
         Ok(None) => {
             let Ok(listing) = api.ctx.store.list(&key.release()).await else {
                 return Ok(Err(()));
             };
-            sink.delete(listing.revision).await?;
+            pen.write(Frame::delete(listing.revision))?;
             Ok(Ok(listing.revision))
         }
         Err(_) => Ok(Err(())),

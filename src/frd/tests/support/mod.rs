@@ -209,7 +209,7 @@ impl Events {
                 };
                 let event = field("event").map(|kind| Event {
                     kind,
-                    id: field("id").unwrap().parse().unwrap(),
+                    id: field("id").map_or(0, |id| id.parse().unwrap()),
                     data: serde_json::from_str(&field("data").unwrap()).unwrap(),
                 });
                 self.text = rest.to_owned();

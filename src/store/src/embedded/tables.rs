@@ -213,6 +213,31 @@ pub(super) fn list(read: &ReadTransaction, prefix: &str) -> Result<Listing, Erro
     })
 }
 
+pub(super) fn range(
+    read: &ReadTransaction,
+    from: &str,
+    to: &str,
+    most: usize,
+) -> Result<Listing, Error> {
+    let mut entries = Vec::new();
+    // redb panics at a range that ends before it begins.
+    if from < to {
+        for found in read.open_table(ENTRIES)?.range(from..to)?.take(most) {
+            let (key, value) = found?;
+            let (revision, _, value) = value.value();
+            entries.push(Entry {
+                key: key.value().to_owned(),
+                value: value.to_vec(),
+                revision,
+            });
+        }
+    }
+    Ok(Listing {
+        revision: read_revision(read)?,
+        entries,
+    })
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

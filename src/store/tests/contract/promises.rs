@@ -73,6 +73,7 @@ promises! {
     a_transaction_happens_whole_or_not_at_all
     a_deposed_leader_cannot_write
     a_list_shows_one_revision_in_the_order_of_keys
+    a_range_is_one_page_of_a_list
     a_watch_from_a_list_misses_nothing_and_repeats_nothing
     a_watch_shows_its_prefix_alone_and_transactions_whole
     old_changes_are_given_or_the_watch_says_that_they_are_gone
@@ -204,6 +205,36 @@ async fn a_list_shows_one_revision_in_the_order_of_keys(subject: &Subject) {
         );
     }
     writer.await.unwrap();
+}
+
+async fn a_range_is_one_page_of_a_list(subject: &Subject) {
+    let store = subject.store();
+    let keys = ["/a/x", "/a/x-y", "/a/x/1", "/a/x0", "/b"];
+    let put = |txn: Txn, key: &&str| txn.put(*key, key.as_bytes().to_vec());
+    let written = store.commit(keys.iter().fold(Txn::new(), put)).await;
+    let revision = written.unwrap();
+    let pages = [
+        ("/a/", "/a0", 2, &keys[..2]),
+        ("/a/x-y\0", "/a0", 2, &keys[2..4]),
+        ("/a/x0\0", "/a0", 2, &[]),
+        ("/a/x", "/a/x0", 9, &keys[..3]),
+        ("/b", "/a", 9, &[]),
+    ];
+    for (from, to, most, expected) in pages {
+        let page = store.range(from, to, most).await.unwrap();
+        let found: Vec<&str> = page
+            .entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .collect();
+        assert_eq!(found, expected, "{from} to {to}");
+        assert!(
+            page.entries
+                .iter()
+                .all(|entry| entry.value == entry.key.as_bytes())
+        );
+        assert!(page.revision >= revision);
+    }
 }
 
 async fn a_watch_from_a_list_misses_nothing_and_repeats_nothing(subject: &Subject) {
