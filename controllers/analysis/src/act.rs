@@ -6,6 +6,8 @@ use fm_api::verdict::Verdict;
 use fm_runtime::{Context, decode};
 use fm_store::{Expect, Fence, StoreError, Txn};
 
+use crate::reach::Views;
+
 /// The verdict stored at a key, if there is a readable one, and its revision, if there is any.
 ///
 /// # Errors
@@ -52,6 +54,23 @@ pub(crate) async fn outliers(
 ) -> Result<Option<Outliers>, StoreError> {
     let entry = ctx.store.get(&key.outliers()).await?;
     Ok(entry.as_ref().and_then(|entry| decode(entry).ok()))
+}
+
+/// What others see of a release's tasks. What cannot be read is not known.
+pub(crate) async fn views(ctx: &Context, key: &ReleaseKey) -> Views {
+    let prefix = key.observed_haproxy_prefix();
+    let seen = ctx.store.list(&prefix).await;
+    let entries = seen.map(|listing| listing.entries).unwrap_or_default();
+    let edges = entries.iter().filter_map(|entry| {
+        let instance = entry.key.strip_prefix(&prefix)?;
+        Some((instance.to_owned(), decode(entry).ok()?))
+    });
+    let swarm = ctx.store.get(&key.observed_swarm()).await;
+    let swarm = swarm.ok().flatten();
+    Views {
+        edges: edges.collect(),
+        swarm: swarm.and_then(|entry| decode(&entry).ok()),
+    }
 }
 
 /// Writes which tasks are outliers, or that none is, as long as the release's target is there.

@@ -18,6 +18,7 @@ pub mod pmix;
 pub mod power;
 pub mod proportion;
 pub mod quantile;
+pub mod reach;
 pub mod recording;
 pub mod replay;
 pub mod run;
@@ -41,6 +42,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::flight::Flights;
 use crate::metrics::{Measure, Question};
+use crate::reach::Views;
 use crate::run::{Identity, Run};
 use crate::watch::Watches;
 
@@ -171,17 +173,17 @@ impl Analyst {
         Ok(resumed.unwrap_or_else(|| Run::new(identity, judged, revision, now)))
     }
 
-    /// Counts what the agents have counted, if it is time for that; whether it was.
+    /// Counts what the agents have counted, if it is time for that: `None` before. Whether there is news of an edge.
     async fn pull(
         &self,
         key: &ReleaseKey,
         (target, analysis): (&Target, &AnalysisTarget),
         run: &mut Run,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<bool> {
         let shifted = run.shifted(target, analysis);
         if now < run.next_tick && !shifted {
-            return false;
+            return None;
         }
         // At a change of shares the batch ends now, not a tenth of a second ago.
         let age = if shifted {
@@ -190,9 +192,14 @@ impl Analyst {
             SHARED
         };
         let pulled = self.pulls.get(now, age).await;
-        run.count(key, analysis, &pulled, now);
+        // Mostly every request gets an answer, and nobody need be asked about it.
+        let views = match run.asks(key, analysis, &pulled) {
+            true => act::views(&self.ctx, key).await,
+            false => Views::default(),
+        };
+        let news = run.count(key, analysis, &pulled, &views, now);
         run.next_tick = next_tick(run.next_tick, now);
-        true
+        Some(news)
     }
 
     /// Writes a run's verdict to a key; returns its revision there.
@@ -217,13 +224,13 @@ impl Analyst {
         run: &mut Run,
     ) -> Result<(), StoreError> {
         let now = self.ctx.clock.now();
-        if !self.pull(key, (target, analysis), run, now).await {
+        let Some(edges) = self.pull(key, (target, analysis), run, now).await else {
             return Ok(());
-        }
+        };
         let measured = self.measure((key, fence), analysis, run, now).await;
         let mut verdict = match run.tick(target, analysis, now) {
             Some(verdict) => verdict,
-            None if run.told() && measured => run.between(target, analysis, now),
+            None if run.told() && (measured || edges) => run.between(target, analysis, now),
             None if run.told() => return Ok(()),
             None => run.begin(target, analysis, now),
         };

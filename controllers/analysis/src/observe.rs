@@ -11,6 +11,7 @@ use fm_telemetry::counters::{Counters, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Lines, Tally};
+use crate::reach::{Asked, Both, Take};
 
 /// What was last read of each agent, for one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,13 +58,14 @@ impl Readings {
     ///
     /// An agent seen for the first time in a run only sets the mark: what it counted before belongs to no batch. An agent
     /// that began a new epoch has counted everything since then within the run, so all of it is new. `mirrored`: of each
-    /// side only the requests that both were asked.
+    /// side only the requests that both were asked. `takes`: how each agent's counters are taken in, whole where it does not say.
     pub fn take(
         &mut self,
         release: &str,
         target: &AnalysisTarget,
         pulled: &Pulled,
         mirrored: bool,
+        takes: &BTreeMap<String, Take>,
     ) -> Seen {
         let bad = &target.criteria.errors.bad;
         let (mut canary, mut stable) = (Tally::default(), Tally::default());
@@ -79,14 +81,27 @@ impl Readings {
                     unseen = Some(format!("two agents call themselves {}", snapshot.instance));
                 }
                 Ok(snapshot) => {
+                    let take = takes.get(&snapshot.instance).copied();
+                    let without = match take.unwrap_or(Take::Whole) {
+                        Take::Whole => [false, false],
+                        Take::Without(sides) => sides,
+                        Take::Later => continue,
+                    };
                     let (c, s, log) = self.difference(release, target, snapshot);
                     // Each by itself: one of them may know no kinds.
-                    let tally = |counters: Counters| match mirrored {
-                        true => Tally::of_mirrored(&counters, bad),
-                        false => Tally::of(counters, bad),
+                    let tally = |counters: Counters, without| match (mirrored, without) {
+                        (true, false) => Tally::of_mirrored(&counters, bad),
+                        (true, true) => Tally::of_mirrored(&counters, bad)
+                            .without_unanswered(&counters.mirrored, bad),
+                        (false, false) => Tally::of(counters, bad),
+                        (false, true) => {
+                            let outcomes = counters.outcomes.clone();
+                            Tally::of(counters, bad).without_unanswered(&outcomes, bad)
+                        }
                     };
-                    canary.merge(&tally(c));
-                    stable.merge(&tally(s));
+                    let [canary_without, stable_without] = without;
+                    canary.merge(&tally(c, canary_without));
+                    stable.merge(&tally(s, stable_without));
                     lines.add(log);
                 }
                 Err(error) => unseen = Some(error.to_string()),
@@ -98,6 +113,48 @@ impl Readings {
             lines,
             unseen,
         }
+    }
+
+    /// What each agent has counted since the last look, as far as it tells of who was reached. One that is seen for the first
+    /// time in the run has counted nothing yet.
+    #[must_use]
+    pub fn asked(
+        &self,
+        release: &str,
+        target: &AnalysisTarget,
+        pulled: &Pulled,
+        mirrored: bool,
+    ) -> BTreeMap<String, Both> {
+        let nothing = Counters::default();
+        // Of two of one name the first counts.
+        let answers = pulled.answers.iter().rev().flatten();
+        let asked = answers.map(|snapshot| {
+            let last = self.instances.get(&snapshot.instance);
+            let side = |revision: &str, of: fn(&Reading) -> &Counters| {
+                let Some(last) = last else {
+                    return Asked::default();
+                };
+                let revisions = snapshot.releases.get(release);
+                let now = revisions.and_then(|all| all.get(revision));
+                let now = now.unwrap_or(&nothing);
+                let last = match last.epoch == snapshot.epoch {
+                    true => of(last),
+                    false => &nothing,
+                };
+                let (now, last) = match mirrored {
+                    true => (&now.mirrored, &last.mirrored),
+                    false => (&now.outcomes, &last.outcomes),
+                };
+                now.since(last)
+                    .map_or_else(|| Asked::of(now), |since| Asked::of(&since))
+            };
+            let both = [
+                side(target.canary.as_str(), |reading| &reading.canary),
+                side(target.stable.as_str(), |reading| &reading.stable),
+            ];
+            (snapshot.instance.clone(), both)
+        });
+        asked.collect()
     }
 
     fn difference(

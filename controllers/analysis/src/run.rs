@@ -16,6 +16,7 @@ use crate::judge::{Findings, Judge, Tick};
 use crate::metrics::standings::Standings;
 use crate::observe::Readings;
 use crate::plan::Plan;
+use crate::reach::{Look, Reach, Views};
 use crate::saturation::{Resource, Saturation};
 
 mod lately;
@@ -79,6 +80,8 @@ pub struct Run {
     /// What both sides' tasks use of their limits.
     saturation: Saturation,
     unseen: Option<String>,
+    /// Whether each edge reaches the tasks.
+    reach: Reach,
     lately: Lately,
     told: bool,
     /// The verdict's revision in the store, this run's or an older one's; absent: there is none.
@@ -154,6 +157,7 @@ impl Run {
             traffic_generation: share(target, analysis).1,
             saturation: Saturation::default(),
             unseen: None,
+            reach: Reach::default(),
             lately: Lately::default(),
             told: false,
             revision,
@@ -187,6 +191,7 @@ impl Run {
             traffic_generation: stored.traffic_generation,
             saturation: Saturation::default(),
             unseen: None,
+            reach: Reach::default(),
             lately: Lately::default(),
             told: true,
             revision: Some(revision),
@@ -220,20 +225,40 @@ impl Run {
         self.revision = Some(revision);
     }
 
-    /// Counts what was pulled.
+    /// Whether it must be known for this pull what others see of the tasks.
+    #[must_use]
+    pub fn asks(&self, key: &ReleaseKey, analysis: &AnalysisTarget, pulled: &Pulled) -> bool {
+        let asked = self
+            .readings
+            .asked(&key.to_string(), analysis, pulled, self.judge.mirrored);
+        self.reach.asks(&asked)
+    }
+
+    /// Counts what was pulled; whether there is news of an edge that does not reach the tasks.
     pub fn count(
         &mut self,
         key: &ReleaseKey,
         analysis: &AnalysisTarget,
         pulled: &Pulled,
+        views: &Views,
         now: Timestamp,
-    ) {
-        let seen = (self.readings).take(&key.to_string(), analysis, pulled, self.judge.mirrored);
-        self.unseen = seen.unseen;
+    ) -> bool {
+        let (release, mirrored) = (key.to_string(), self.judge.mirrored);
+        let asked = self.readings.asked(&release, analysis, pulled, mirrored);
+        let before = self.reach.cut_off();
+        let takes = self.reach.look(&Look {
+            asked: &asked,
+            revisions: [&analysis.canary, &analysis.stable],
+            views,
+            silent: pulled.answers.iter().any(Result::is_err),
+            now,
+        });
+        let seen = (self.readings).take(&release, analysis, pulled, mirrored, &takes);
+        self.unseen = seen.unseen.or_else(|| self.reach.problem());
         self.judge.count(&seen.canary, &seen.stable, now);
         self.judge.count_lines(seen.lines);
-        let release = key.to_string();
         self.saturation.take(&release, analysis, &pulled.usage, now);
+        self.reach.cut_off() != before
     }
 
     /// A tick; the verdict, if a batch closed.
@@ -314,6 +339,7 @@ impl Run {
             metrics: plan.metrics,
             measured: self.metrics.tell(analysis),
             outliers: Vec::new(),
+            cut_off: self.reach.says(),
             canary: self.side(analysis, &analysis.canary, &self.lately.canary),
             stable: self.side(analysis, &analysis.stable, &self.lately.stable),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),

@@ -75,7 +75,8 @@ impl Analyst {
         run: &mut Run,
     ) -> Result<(), StoreError> {
         let now = self.ctx.clock.now();
-        if !self.pull(key, (target, analysis), run, now).await {
+        let pulled = self.pull(key, (target, analysis), run, now).await;
+        if pulled.is_none() {
             return Ok(());
         }
         let mut verdict = match run.tick(target, analysis, now) {

@@ -308,6 +308,8 @@ pub mod reasons {
     pub const USERS_GET_503: &str = "UsersGet503";
     /// A HAProxy does not answer, or cannot take its configuration or its port.
     pub const HAPROXY_DOWN: &str = "HaproxyDown";
+    /// An edge's HAProxy does not reach tasks that others reach.
+    pub const EDGE_CUT_OFF: &str = "EdgeCutOff";
     /// Tasks of what serves die again and again.
     pub const RESTART_LOOP: &str = "RestartLoop";
     /// Stable and the canary are both down: nobody is blamed, and stable is waited for.

@@ -1,5 +1,7 @@
 //! The verdict: what analysis concludes of a canary, with the evidence. Writer: analysis, once per closed batch.
 
+use std::collections::BTreeMap;
+
 pub use crate::measured::{Comparison, Measured, Measurement, Outcome, Standing};
 use crate::outlier::Outlier;
 use jiff::Timestamp;
@@ -37,6 +39,10 @@ pub struct Verdict {
     /// Tasks of both sides that do worse than their siblings: one bad replica among good ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<Outlier>,
+    /// Edges whose HAProxy does not reach tasks that others reach, each with a sentence: what no task answered there counts
+    /// against nobody.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cut_off: BTreeMap<String, String>,
     /// Both sides lately, for people.
     pub canary: Side,
     /// Both sides lately, for people.

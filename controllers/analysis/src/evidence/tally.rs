@@ -6,6 +6,8 @@ use fm_telemetry::counters::Counters;
 use fm_telemetry::histogram::Histogram;
 use fm_telemetry::outcomes::{End, Kind, Outcomes};
 
+use crate::reach;
+
 /// What one side did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
@@ -75,6 +77,27 @@ impl Tally {
             client_errors: Some(refused),
             latency: Some(counters.latency),
         }
+    }
+}
+
+impl Tally {
+    /// The same without those of these requests that no task answered.
+    #[must_use]
+    pub fn without_unanswered(mut self, outcomes: &Outcomes, bad: &BadRequests) -> Self {
+        let mut unanswered = Outcomes::default();
+        for (kind, count) in outcomes
+            .kinds()
+            .filter(|(kind, _)| reach::unanswered(*kind))
+        {
+            unanswered.add(kind, count);
+        }
+        let (counted, refused) = sums(&unanswered, bad);
+        self.take_away(&Tally {
+            counted,
+            client_errors: Some(refused),
+            latency: None,
+        });
+        self
     }
 }
 

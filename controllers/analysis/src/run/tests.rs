@@ -118,6 +118,7 @@ fn play(traffic: &[(u64, u64, u64)], kills: impl Fn(usize) -> bool, restart: boo
         &key,
         first.analysis.as_ref().unwrap(),
         &pulled("1", [&canary, &stable], 0),
+        &Views::default(),
         at(0),
     );
     let mut last = run.begin(&first, first.analysis.as_ref().unwrap(), at(0));
@@ -139,6 +140,7 @@ fn play(traffic: &[(u64, u64, u64)], kills: impl Fn(usize) -> bool, restart: boo
             &key,
             analysis,
             &pulled(epoch, [&canary, &stable], second),
+            &Views::default(),
             at(second),
         );
         if let Some(verdict) = run.tick(&target, analysis, at(second)) {
@@ -251,6 +253,7 @@ fn agents_that_cannot_be_read_are_told_and_hold_everything() {
             answers,
             usage: std::sync::Arc::default(),
         },
+        &Views::default(),
         at(0),
     );
     let verdict = run.tick(&target, analysis, at(10)).unwrap();
@@ -272,7 +275,7 @@ fn two_agents_of_one_name_are_told_and_count_once() {
         let mut both = pulled("1", [&canary, &stable], second);
         both.answers
             .extend(pulled("2", [&canary, &stable], second).answers);
-        let seen = readings.take("default/shop", analysis, &both, false);
+        let seen = readings.take("default/shop", analysis, &both, false, &BTreeMap::new());
         let wanted = if second == 0 { 0 } else { 10 };
         assert_eq!(seen.canary.counted.requests, wanted);
         assert!(seen.unseen.is_some_and(|problem| problem.contains("edge")));
@@ -291,6 +294,7 @@ fn what_is_bad_is_read_out_of_the_outcomes() {
             target,
             &pulled("1", [canary, &stable], second),
             false,
+            &BTreeMap::new(),
         );
         let counted = seen.canary.counted;
         (counted.requests, counted.bad, seen.canary.client_errors)
@@ -332,10 +336,22 @@ fn a_reading_of_an_earlier_version_counts_by_the_counters_own_definition() {
         both
     };
     let mut readings = Readings::default();
-    readings.take("default/shop", &target, &pulled(&old, &new, 0), false);
+    readings.take(
+        "default/shop",
+        &target,
+        &pulled(&old, &new, 0),
+        false,
+        &BTreeMap::new(),
+    );
     grow(&mut new, 100, 20, 20.0);
     // The agents are of this version: only what was stored knows no kinds.
-    let seen = readings.take("default/shop", &target, &pulled(&new, &new, 1), false);
+    let seen = readings.take(
+        "default/shop",
+        &target,
+        &pulled(&new, &new, 1),
+        false,
+        &BTreeMap::new(),
+    );
     assert_eq!(
         (seen.canary.counted.requests, seen.canary.counted.bad),
         (200, 40)
@@ -382,7 +398,7 @@ fn many_agents(script: &[(usize, u64, bool, bool)]) -> (u64, u64) {
         };
         let text = serde_json::to_string(&readings).unwrap();
         readings = serde_json::from_str(&text).unwrap();
-        let seen = readings.take("default/shop", analysis, &pulled, false);
+        let seen = readings.take("default/shop", analysis, &pulled, false, &BTreeMap::new());
         assert_eq!(seen.unseen.is_some(), *silent);
         assert_eq!(seen.canary.counted, seen.stable.counted);
         counted += seen.canary.counted.requests;
@@ -409,7 +425,13 @@ fn mirrored(bad: u64, own: u64) -> Run {
     let analysis = mirroring.analysis.clone().unwrap();
     let (mut canary, mut stable) = (Counters::default(), Counters::default());
     let mut run = Run::new(identity(&mirroring), (&mirroring, &analysis), None, at(0));
-    run.count(&key, &analysis, &pulled("e", [&canary, &stable], 0), at(0));
+    run.count(
+        &key,
+        &analysis,
+        &pulled("e", [&canary, &stable], 0),
+        &Views::default(),
+        at(0),
+    );
     for second in 1..=60 {
         // What stable answers besides is in no comparison.
         grow(&mut stable, 90, 0, 20.0);
@@ -418,12 +440,8 @@ fn mirrored(bad: u64, own: u64) -> Run {
         canary.mirrored.add(answered(503), bad);
         canary.mirrored.add(answered(200), 10 - bad);
         let now = at(second);
-        run.count(
-            &key,
-            &analysis,
-            &pulled("e", [&canary, &stable], second),
-            now,
-        );
+        let pulled = pulled("e", [&canary, &stable], second);
+        run.count(&key, &analysis, &pulled, &Views::default(), now);
         run.tick(&mirroring, &analysis, now);
     }
     let sharing = target(10, 2);
@@ -431,12 +449,8 @@ fn mirrored(bad: u64, own: u64) -> Run {
         grow(&mut canary, 10, 0, 20.0);
         grow(&mut stable, 90, 0, 20.0);
         let now = at(second);
-        run.count(
-            &key,
-            &analysis,
-            &pulled("e", [&canary, &stable], second),
-            now,
-        );
+        let pulled = pulled("e", [&canary, &stable], second);
+        run.count(&key, &analysis, &pulled, &Views::default(), now);
         run.tick(&sharing, &analysis, now);
     }
     run

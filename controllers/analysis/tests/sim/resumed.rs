@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fm_analysis::reach::Views;
 use fm_analysis::run::{Identity, Run};
 use fm_api::criteria::Analysis;
 use fm_api::keys::{ReleaseKey, RevisionId};
@@ -89,7 +90,13 @@ fn play(killed_after: impl Fn(u64) -> bool) -> Verdict {
         at(0),
     );
     let analysis = first.analysis.as_ref().unwrap();
-    run.count(&key, analysis, &pulled(0, &canary, &stable), at(0));
+    run.count(
+        &key,
+        analysis,
+        &pulled(0, &canary, &stable),
+        &Views::default(),
+        at(0),
+    );
     let begun = run.begin(&first, analysis, at(0));
     let mut written = run.stored(&begun).unwrap();
     for second in 1..=SECONDS {
@@ -99,7 +106,7 @@ fn play(killed_after: impl Fn(u64) -> bool) -> Verdict {
         grow(&mut canary, &c);
         grow(&mut stable, &s);
         let pulled = pulled(second, &canary, &stable);
-        run.count(&key, analysis, &pulled, at(second));
+        run.count(&key, analysis, &pulled, &Views::default(), at(second));
         if let Some(verdict) = run.tick(&target, analysis, at(second)) {
             written = run.stored(&verdict).unwrap();
         }

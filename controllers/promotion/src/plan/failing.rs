@@ -81,7 +81,21 @@ fn blind(draft: &Draft<'_>) -> bool {
             && (draft.no_agent()
                 || draft
                     .live()
-                    .any(|(_, seen)| seen.is_some_and(|seen| seen.problem.is_some()))))
+                    .any(|(_, seen)| seen.is_some_and(|seen| seen.problem.is_some()))
+                || edges_differ(draft)))
+}
+
+/// Whether an edge finds none of the revision's tasks healthy and another finds all that are needed: that says something about
+/// the edge, and nothing about the tasks.
+fn edges_differ(draft: &Draft<'_>) -> bool {
+    let Some(rollout) = &draft.target.rollout else {
+        return false;
+    };
+    let needed = draft.needed(rollout);
+    needed > 0
+        && draft.ready(&rollout.revision) >= needed
+        && draft.healthy(&rollout.revision) == Some(0)
+        && draft.healthy_somewhere(&rollout.revision) >= needed
 }
 
 /// What shows that the revision must not serve, if anything does.
@@ -309,10 +323,20 @@ pub(super) fn says(draft: &Draft<'_>, revision: &RevisionId) -> Option<String> {
     if let Some(says) = draft.docker_says(revision) {
         return Some(format!("Docker says: {says}"));
     }
-    let down: Vec<&str> = draft
+    let seen: Vec<_> = draft
         .live()
-        .filter_map(|(_, seen)| seen?.revisions.get(revision))
-        .flat_map(|servers| servers.down.iter().map(String::as_str))
+        .filter_map(|(instance, seen)| Some((instance, seen?.revisions.get(revision)?)))
+        .collect();
+    // Where one edge finds them healthy, it matters which one does not.
+    let differ = seen.iter().any(|(_, servers)| servers.down.is_empty());
+    let says = seen.iter().filter(|(_, servers)| !servers.down.is_empty());
+    let down: Vec<String> = says
+        .map(
+            |(instance, servers)| match (differ, servers.down.join(", ")) {
+                (true, words) => format!("{words} (at {instance} alone)"),
+                (false, words) => words,
+            },
+        )
         .collect();
     (!down.is_empty()).then(|| format!("HAProxy says: {}", down.join(", ")))
 }

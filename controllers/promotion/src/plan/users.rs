@@ -65,6 +65,7 @@ fn wrong(draft: &mut Draft<'_>) -> Option<Wrong> {
         .or_else(|| no_task(draft, &stable))
         .or_else(|| edges(draft, &stable))
         .or_else(|| haproxys(draft))
+        .or_else(|| cut_off(draft))
         .or_else(|| restarts(draft, &stable))
 }
 
@@ -174,6 +175,16 @@ fn haproxys(draft: &Draft<'_>) -> Option<Wrong> {
     (!silent.is_empty()).then(|| Wrong {
         reason: reasons::HAPROXY_DOWN,
         message: format!("a HAProxy is in trouble ({})", silent.join("; ")),
+    })
+}
+
+/// Edges that analysis finds cut off from tasks that others reach.
+fn cut_off(draft: &Draft<'_>) -> Option<Wrong> {
+    let says = &draft.verdict()?.cut_off;
+    let all: Vec<&str> = says.values().map(String::as_str).collect();
+    (!all.is_empty()).then(|| Wrong {
+        reason: reasons::EDGE_CUT_OFF,
+        message: all.join("; "),
     })
 }
 

@@ -388,6 +388,7 @@ impl Sim {
             lost_lines: 0,
             measured: Vec::new(),
             outliers: Vec::new(),
+            cut_off: Default::default(),
             state: serde_json::Value::Null,
         });
     }

@@ -113,6 +113,48 @@ fn an_outage_at_one_edge_names_it_and_a_haproxy_in_trouble_too() {
 }
 
 #[test]
+fn an_edge_that_is_cut_off_from_the_canary_is_named_and_the_rollout_waits() {
+    let mut sim = at_first_step();
+    sim.world.live.insert("west".to_owned());
+    sim.settle();
+    sim.verdict(Decision::Wait);
+    let says = "the HAProxy of west does not reach the tasks of the canary, and edge does";
+    let verdict = sim.world.verdict.as_mut().unwrap();
+    verdict.cut_off = [("west".to_owned(), says.to_owned())].into();
+    sim.promote();
+    let status = sim.status().clone();
+    assert_eq!(
+        (status.phase, status.reason.as_str()),
+        (Phase::Degraded, reasons::EDGE_CUT_OFF)
+    );
+    assert!(status.why.starts_with(says), "{}", status.why);
+    assert!(sim.told("ServiceImpaired"));
+    // Its checks do not find them healthy either, for longer than tasks may take to come up.
+    let canary = sim.target().canary.clone().unwrap();
+    for _ in 0..40 {
+        sim.pass(60);
+        unhealthy(&mut sim, "west", &canary);
+        sim.promote();
+        assert_eq!(sim.weight(), 1000, "{}", sim.status().why);
+    }
+    let why = sim.status().why.clone();
+    assert!(why.contains("(at west alone)"), "{why}");
+    assert!(
+        !why.contains("fails at"),
+        "nothing ends because of it: {why}"
+    );
+    // No edge finds them healthy: that is the tasks.
+    for _ in 0..40 {
+        sim.pass(60);
+        unhealthy(&mut sim, "west", &canary);
+        unhealthy(&mut sim, "edge", &canary);
+        sim.promote();
+    }
+    let why = sim.status().why.clone();
+    assert!(why.contains("no progress of tasks"), "{why}");
+}
+
+#[test]
 fn no_live_agent_is_an_outage_only_when_it_is_no_mere_restart() {
     let mut sim = Sim::serving(release("good:1"));
     sim.world.live.clear();
