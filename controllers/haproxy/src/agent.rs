@@ -71,7 +71,8 @@ impl Agent {
         let settings = Settings {
             dir: options.dir.display().to_string(),
             admin_socket: options.admin().display().to_string(),
-            binds: options.config_binds(),
+            // Known once the certificates were looked at.
+            binds: Vec::new(),
             log: receiver.address().clone(),
             maxconn: max_connections(),
         };
@@ -126,6 +127,7 @@ impl Agent {
             telemetry: options.telemetry_address.clone(),
             haproxy: String::new(),
             problem: None,
+            troubles: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: ctx.clock.now(),
         });
@@ -136,7 +138,11 @@ impl Agent {
         keeper.start_if_configured();
         let cache = Cache::start(
             &ctx,
-            vec![keys::prefix("targets"), keys::prefix("observed")],
+            vec![
+                keys::prefix("targets"),
+                keys::prefix("observed"),
+                keys::prefix("accepted"),
+            ],
         );
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
@@ -267,6 +273,12 @@ async fn run_loop(
             turn.take_processes(seen).await;
         }
         let look = turn.turn(wake).await;
+        let troubles = turn.troubles();
+        say.send_if_modified(|alive| {
+            let other = alive.troubles != troubles;
+            alive.troubles = troubles;
+            other
+        });
         keeper.start_if_configured();
         let pause = match look {
             Look::Soon => (SOON * 2u32.saturating_pow(turn.failures.min(16))).min(LONGEST),

@@ -23,34 +23,12 @@ macro_rules! line {
     }};
 }
 
+mod binds;
 mod mirrored;
 mod relay;
 
-/// What does not come from releases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The folder of configuration, maps and sockets.
-    pub dir: String,
-    /// The runtime socket.
-    pub admin_socket: String,
-    /// Where requests come in.
-    pub binds: Vec<Bind>,
-    /// Where the log goes.
-    pub log: fm_telemetry::Address,
-    /// Connections at once, from the limit of file descriptors.
-    pub maxconn: u32,
-}
-
-/// Where requests come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bind {
-    /// `host:port`, `*:port` or `:port`.
-    pub address: String,
-    /// A PEM file or a folder of them: TLS.
-    pub crt: Option<String>,
-    /// Protocols offered under TLS.
-    pub alpn: Vec<String>,
-}
+pub(crate) use binds::certificate_trial;
+pub use binds::{Bind, Certificates, Settings};
 
 /// How long a node may acknowledge nothing until its connections are given up: a node that is gone is known by the silence of
 /// its kernel, however long its tasks may take for an answer.
@@ -123,18 +101,7 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
     line!(out, "frontend fm");
     // A request may pass three of our frontends: what the public one takes in must find room in the others.
     line!(out, "  maxconn {}", settings.maxconn / 3);
-    for bind in &settings.binds {
-        let mut tls = String::new();
-        if let Some(crt) = &bind.crt {
-            let alpn = if bind.alpn.is_empty() {
-                "h2,http/1.1".to_owned()
-            } else {
-                bind.alpn.join(",")
-            };
-            tls = format!(" ssl crt {crt} alpn {alpn} ssl-min-ver TLSv1.2");
-        }
-        line!(out, "  bind {}{tls}", bind.address);
-    }
+    binds::lines(out, &settings.binds);
     if desired.mirrors {
         let (dir, file) = (&settings.dir, mirror::SPOE_FILE);
         line!(out, "  filter spoe engine mirror config {dir}/{file}");

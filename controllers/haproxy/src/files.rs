@@ -19,14 +19,22 @@ pub(crate) fn config(dir: &Path) -> PathBuf {
 /// # Errors
 /// When they cannot be made.
 pub(crate) fn make_folders(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    for folder in [dir.to_owned(), dir.join("maps")] {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+    for folder in [dir.to_owned(), dir.join("maps"), dir.join("certs")] {
+        make_folder(&folder)?;
     }
     Ok(())
+}
+
+/// Makes one folder, open to nobody else.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 /// What is on disk now; `None` when there is no configuration.
@@ -60,7 +68,7 @@ pub(crate) fn write_maps(dir: &Path, files: &Files, before: Option<&Files>) -> i
 ///
 /// # Errors
 /// When the disk refuses.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut beside = path.as_os_str().to_owned();
@@ -72,6 +80,6 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(content.as_ref())?;
     std::fs::rename(&beside, path)
 }

@@ -50,7 +50,7 @@ impl Mirror {
     /// When the folder cannot be written.
     pub(crate) fn new(dir: &Path) -> std::io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
-        crate::files::replace(&dir.join(SPOE_FILE), SPOE)?;
+        Self::write_filter(dir)?;
         let socket = Self::socket(dir);
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -62,6 +62,18 @@ impl Mirror {
             listener,
             sender: Arc::new(Sender::new(dir.join(COPIES_AT))),
         })
+    }
+
+    /// Writes the filter's file where it does not lie as it should.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(crate) fn write_filter(dir: &Path) -> std::io::Result<()> {
+        let path = dir.join(SPOE_FILE);
+        if std::fs::read_to_string(&path).is_ok_and(|text| text == SPOE) {
+            return Ok(());
+        }
+        crate::files::replace(&path, SPOE)
     }
 
     /// Where it listens.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::config;
 use crate::names;
 
 /// How an agent is set up.
@@ -148,19 +147,6 @@ impl Options {
             Mode::Owned { binary } => Some(binary.clone()),
             Mode::External { binary, .. } => binary.clone(),
         }
-    }
-
-    /// The binds as the configuration writes them.
-    #[must_use]
-    pub(crate) fn config_binds(&self) -> Vec<config::Bind> {
-        self.binds
-            .iter()
-            .map(|bind| config::Bind {
-                address: bind.address.clone(),
-                crt: bind.crt.as_ref().map(|crt| crt.display().to_string()),
-                alpn: bind.alpn.clone(),
-            })
-            .collect()
     }
 }
 

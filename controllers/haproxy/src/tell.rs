@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fm_api::edge::Accepted;
 use fm_api::event::Severity;
-use fm_api::keys::ReleaseKey;
-use fm_api::observed::HaproxyObserved;
+use fm_api::keys::{self, ReleaseKey};
+use fm_api::observed::{HaproxyObserved, Trouble, TroubleKind};
 use fm_api::target::Target;
+use fm_runtime::decode;
 use fm_store::Txn;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -23,6 +25,9 @@ const OPEN_EVERY: Duration = Duration::from_millis(500);
 
 /// How long reports of one turn may keep the agent from looking again, where the store does not answer.
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// How many troubles of one kind are told.
+const MOST_TOLD: usize = 8;
 
 impl Turn {
     /// Notes what was done without the store; tells it once the store is back and HAProxy has what it says.
@@ -104,6 +109,41 @@ impl Turn {
         };
         // What was not acknowledged is written again.
         let _ = tokio::time::timeout(LONGEST, written).await;
+    }
+
+    /// What is wrong although HAProxy answers: of each kind a few, so that what is told stays small.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let (certificates, left_out) = self.certificate_troubles();
+        let of = [
+            (TroubleKind::NoCertificate, left_out, None),
+            (
+                TroubleKind::Certificate,
+                certificates,
+                self.kept.keeps_the_gone(),
+            ),
+        ];
+        let mut all = Vec::new();
+        for (kind, mut messages, keeps) in of {
+            let more = messages.len().saturating_sub(MOST_TOLD);
+            messages.truncate(MOST_TOLD);
+            if more > 0 {
+                messages.push(format!("and {more} more of the kind; frd's log names each"));
+            }
+            all.extend(messages.into_iter().map(|message| Trouble {
+                kind,
+                message,
+                keeps: keeps.clone(),
+            }));
+        }
+        all
+    }
+
+    /// What a person has said may be given up.
+    pub(crate) fn follow_accepted(&mut self) {
+        let entry = self.cache.get(&keys::accepted(&self.instance));
+        if let Some(word) = entry.and_then(|entry| decode::<Accepted>(&entry).ok()) {
+            self.give_up_certificates(&word.kept);
+        }
     }
 
     /// Somebody forgot this edge while it was cut off: it tells everything again.

@@ -23,12 +23,13 @@ use crate::certs::Certs;
 use crate::config::Settings;
 use crate::desired::Desired;
 use crate::inputs::Inputs;
+use crate::kept::Kept;
 use crate::logs::Logs;
 use crate::mirror::Sender;
 use crate::options::Options;
 use crate::plan::{self, Files, Look, Plan};
 use crate::report::Down;
-use crate::state::{Action, Running};
+use crate::state::Running;
 use crate::supervise::Runner;
 use crate::{files, master, observe, runtime, tunnels};
 
@@ -65,6 +66,7 @@ pub(crate) struct Turn {
     pub(crate) dir: PathBuf,
     pub(crate) observe_only: bool,
     pub(crate) certs: Certs,
+    pub(crate) kept: Kept,
     pub(crate) on_disk: Option<Files>,
     /// HAProxy's processes, or why they are not known.
     pub(crate) processes: Option<Result<master::Processes, String>>,
@@ -99,11 +101,13 @@ impl Turn {
         ctx: Context,
         cache: Cache,
         options: &Options,
-        settings: Settings,
+        mut settings: Settings,
         checker: Option<Runner>,
         logs: Logs,
         mirror: Result<Arc<Sender>, String>,
     ) -> Self {
+        let kept = Kept::new(options, checker.clone());
+        settings.binds = kept.binds();
         Self {
             recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
             inputs: Inputs::new(&options.dir),
@@ -112,6 +116,7 @@ impl Turn {
             checker,
             on_disk: files::read(&options.dir),
             certs: Certs::default(),
+            kept,
             settings,
             cache,
             ctx,
@@ -173,6 +178,7 @@ impl Turn {
             && words != NOT_STARTED
         {
             self.trouble(words.clone()).await;
+            self.mend_files();
         }
         self.processes = Some(seen);
     }
@@ -193,6 +199,8 @@ impl Turn {
         if wake == Wake::Inputs {
             self.settled = false;
         }
+        self.follow_accepted();
+        self.take_in_certificates().await;
         let lost_since = self.cache.lost_since();
         let now = self.ctx.clock.now();
         if lost_since.is_none() && self.alone.stands() {
@@ -432,60 +440,6 @@ impl Turn {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Somebody changed HAProxy beside us: it is put back, and told.
-    async fn tell_of_drift(&self, plan: &Plan, desired: &Desired) {
-        if !self.settled || self.cache.lost_since().is_some() {
-            return;
-        }
-        for action in &plan.actions {
-            let (group, what) = match action {
-                Action::SetMap(map, key, _)
-                | Action::AddMap(map, key, _)
-                | Action::DelMap(map, key) => (
-                    key.as_str(),
-                    format!("{} in {} was changed", key, map.file()),
-                ),
-                Action::Add(at, ..) => (at.backend.as_str(), format!("server {at} was taken out")),
-                Action::Resume(at) => {
-                    (at.backend.as_str(), format!("server {at} was set to drain"))
-                }
-                Action::Reweight(at) => (
-                    at.backend.as_str(),
-                    format!("server {at} was given another weight"),
-                ),
-                Action::Drain(at) => (at.backend.as_str(), format!("server {at} was put to work")),
-                Action::Reload(why) => ("", format!("HAProxy runs another configuration ({why})")),
-                Action::WriteFiles
-                | Action::Arm(_)
-                | Action::Fill(..)
-                | Action::Know(..)
-                | Action::Maint(_) => continue,
-            };
-            let release = desired
-                .groups
-                .get(group.get(..11).unwrap_or(""))
-                .map(|g| &g.release);
-            let message = format!("{what} by somebody else and is put back");
-            self.recorder
-                .record(release, Severity::Warning, "DriftRepaired", message)
-                .await;
-        }
-    }
-
-    async fn trouble(&mut self, words: String) {
-        if self.told.as_ref() != Some(&words) {
-            tracing::warn!(problem = %words, "HAProxy");
-            note(
-                &self.recorder,
-                Severity::Warning,
-                "HaproxyTrouble",
-                words.clone(),
-            )
-            .await;
-            self.told = Some(words);
         }
     }
 }

@@ -76,7 +76,9 @@ pub(crate) fn world(
             .iter()
             .filter_map(|entry| {
                 let agent: Agent = decode(entry).ok()?;
-                Some((last_part(&entry.key)?, agent.problem?))
+                let hurts = agent.troubles.into_iter().find(|one| one.kind.hurts());
+                let words = agent.problem.or(hurts.map(|one| one.message))?;
+                Some((last_part(&entry.key)?, words))
             })
             .collect(),
         haproxy: cache

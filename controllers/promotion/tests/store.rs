@@ -150,6 +150,7 @@ mod on_a_real_store {
                 telemetry: "unix:/none".to_owned(),
                 haproxy: String::new(),
                 problem: None,
+                troubles: Vec::new(),
                 version: String::new(),
                 since: jiff::Timestamp::UNIX_EPOCH,
             };

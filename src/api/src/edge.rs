@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::RevisionId;
+use crate::observed::Trouble;
 
 /// A person's word on an edge, as it is stored.
 ///
@@ -16,6 +17,18 @@ use crate::keys::RevisionId;
 pub struct EdgeRecord {
     /// When it was told to drain.
     pub draining_since: Timestamp,
+    /// By whom.
+    pub by: String,
+}
+
+/// A person's word that an edge may give up what it keeps, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    /// What was kept when the person said so: what is kept later needs a word of its own.
+    pub kept: Vec<String>,
+    /// When.
+    pub at: Timestamp,
     /// By whom.
     pub by: String,
 }
@@ -45,6 +58,9 @@ pub struct Edge {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What else is wrong with it, although its HAProxy answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
 }
 
 /// What an edge last reported of one release.

@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 81] = [
+pub const REASONS: [&str; 83] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -49,6 +49,7 @@ pub const REASONS: [&str; 81] = [
     "CandidateGood",
     "CandidateHarms",
     "CandidateInconclusive",
+    "CertificateExpired",
     "CertificateInForce",
     "CertificateRefused",
     "Changed",
@@ -66,6 +67,7 @@ pub const REASONS: [&str; 81] = [
     "DeletionRequested",
     "DriftFound",
     "DriftRepaired",
+    "EdgeAccepted",
     "EdgeDrains",
     "EdgeForgotten",
     "EdgeStays",

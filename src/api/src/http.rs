@@ -279,6 +279,9 @@ pub struct ReadyCheck {
     pub name: String,
     /// Whether it is well.
     pub ok: bool,
+    /// Whether it works and something is wrong all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warns: bool,
     /// One sentence for people.
     pub message: String,
 }

@@ -202,6 +202,11 @@ pub fn prefix(kind: &str) -> String {
 pub fn edge(instance: &str) -> String {
     format!("{ROOT}edges/{instance}")
 }
+/// Where a person's word is stored that an edge may give up what it keeps. Writer: the API.
+#[must_use]
+pub fn accepted(instance: &str) -> String {
+    format!("{ROOT}accepted/{instance}")
+}
 /// Where an event is stored; ids sort by time.
 #[must_use]
 pub fn event(id: &str) -> String {

@@ -213,8 +213,53 @@ pub struct Agent {
     /// Why HAProxy does not answer now, in its own words where it said any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What else is wrong with this edge, although HAProxy answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
     /// frd's version.
     pub version: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// What is wrong with an edge whose HAProxy answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// What it is about.
+    pub kind: TroubleKind,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+    /// What this edge keeps against the state of the world, until a person accepts this very word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<String>,
+}
+
+/// What a trouble of an edge is about.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum TroubleKind {
+    /// A certificate's file cannot be used, or its time is over; an earlier one serves.
+    Certificate,
+    /// An address has no certificate at all, so nothing is served there.
+    NoCertificate,
+    /// Another version wrote one that this one does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl TroubleKind {
+    /// Each that this version knows.
+    pub const ALL: [Self; 2] = [Self::Certificate, Self::NoCertificate];
+
+    /// Whether requests suffer from it now.
+    #[must_use]
+    pub fn hurts(self) -> bool {
+        match self {
+            Self::NoCertificate => true,
+            Self::Certificate | Self::Other => false,
+        }
+    }
 }

@@ -194,11 +194,44 @@ impl World {
     }
 
     pub(crate) async fn master(&self, command: &str) -> String {
+        self.try_master(command).await.unwrap()
+    }
+
+    pub(crate) async fn try_master(&self, command: &str) -> std::io::Result<String> {
         talk(&self.dir.join("master.sock"), command).await
     }
 
+    /// Ends HAProxy's master and workers, and waits until another one serves.
+    pub(crate) async fn kill_haproxy(&self) {
+        let all = self.master("show proc").await;
+        let firsts = all
+            .lines()
+            .filter_map(|line| line.split_ascii_whitespace().next());
+        let pids: Vec<&str> = firsts.filter(|pid| pid.parse::<u32>().is_ok()).collect();
+        let kill = format!("kill -9 {}", pids.join(" "));
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let begin = Instant::now();
+        loop {
+            let now = self.try_master("show proc").await.unwrap_or_default();
+            if now.contains("worker ") && !pids.iter().any(|pid| now.contains(pid)) {
+                return;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "HAProxy is not back"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) async fn admin(&self, command: &str) -> String {
-        talk(&self.dir.join("admin.sock"), command).await
+        talk(&self.dir.join("admin.sock"), command).await.unwrap()
     }
 
     /// Master process and its count of reloads.
@@ -239,16 +272,13 @@ impl Drop for World {
     }
 }
 
-async fn talk(socket: &Path, command: &str) -> String {
-    let mut stream = UnixStream::connect(socket).await.unwrap();
-    stream
-        .write_all(format!("{command}\n").as_bytes())
-        .await
-        .unwrap();
-    stream.shutdown().await.unwrap();
+async fn talk(socket: &Path, command: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(format!("{command}\n").as_bytes()).await?;
+    stream.shutdown().await?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
 }
 
 /// What Swarm shows: revisions and their tasks' addresses for port 8080.

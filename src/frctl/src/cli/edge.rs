@@ -11,6 +11,8 @@ pub(crate) enum EdgeCommand {
     Forget(EdgeName),
     /// Say that one is to be taken out: no rollout waits for it any more, and it serves what still comes to it
     Drain(EdgeDrain),
+    /// Say that one may give up what it keeps: its PROBLEM says what that is, and why it waits for a person
+    Accept(EdgeName),
 }
 
 /// An edge.

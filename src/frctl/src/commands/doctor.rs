@@ -212,7 +212,7 @@ async fn ready(client: &Client) -> Result<ReadyBody> {
 }
 
 fn part(check: &ReadyCheck) -> Finding {
-    if check.ok {
+    if check.ok && !check.warns {
         return Finding::well(&check.name, &check.message);
     }
     let advice = match check.name.as_str() {
@@ -222,6 +222,8 @@ fn part(check: &ReadyCheck) -> Finding {
         "swarm" => {
             "does `docker info` answer here, and is this node a Swarm manager (`docker node ls`)?"
         }
+        // It serves; what is wrong says what to do.
+        "haproxy" if check.warns => "what is said above; `frctl edge list` shows every edge",
         "haproxy" => {
             "is haproxy installed, and are the ports of --http-bind free? frd's log has HAProxy's words"
         }
@@ -243,6 +245,7 @@ mod tests {
         let check = ReadyCheck {
             name: "swarm".to_owned(),
             ok: false,
+            warns: false,
             message: "docker does not answer".to_owned(),
         };
         let finding = part(&check);

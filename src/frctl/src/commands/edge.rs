@@ -65,6 +65,20 @@ pub(super) async fn run(session: &Session, command: EdgeCommand) -> Result<Exit>
                 ))?;
             }
         }
+        EdgeCommand::Accept(named) => {
+            let path = format!("/v1/edges/{}/accept", encoded(&named.name));
+            let edge: Edge = shown(client.post(&path, &json!({})).await?)?;
+            let kept = edge
+                .troubles
+                .iter()
+                .filter(|trouble| trouble.keeps.is_some());
+            let what: Vec<&str> = kept.map(|trouble| trouble.message.as_str()).collect();
+            term::print(&format!(
+                "edge {} gives up what it kept: {}\n",
+                edge.name,
+                what.join("; ")
+            ))?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -112,6 +126,10 @@ fn shows(edge: &Edge) -> String {
 fn problem(edge: &Edge) -> String {
     if let Some(problem) = &edge.problem {
         return problem.clone();
+    }
+    if !edge.troubles.is_empty() {
+        let all: Vec<&str> = edge.troubles.iter().map(|t| t.message.as_str()).collect();
+        return all.join("; ");
     }
     let kept = edge.releases.iter().filter(|r| !r.keeps.is_empty()).count();
     if edge.live || edge.draining.is_some() || edge.releases.is_empty() {

@@ -142,6 +142,13 @@ fn of_edges() -> Vec<Door> {
             delete(edges::undrain),
         )
         .answers::<Edge>(),
+        door(
+            Method::POST,
+            "/v1/edges/{edge}/accept",
+            "What an edge keeps against the state of the world is given up",
+            post(edges::accept),
+        )
+        .answers::<Edge>(),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use fm_api::edge::{Edge, EdgeRecord, EdgeRelease, Edges};
+use fm_api::edge::{Accepted, Edge, EdgeRecord, EdgeRelease, Edges};
 use fm_api::event::Severity;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::{Agent, HaproxyObserved};
@@ -107,6 +107,42 @@ pub(super) async fn undrain(
     Ok(Json(edge))
 }
 
+/// What the edge keeps against the state of the world is given up, by a person's word.
+pub(super) async fn accept(
+    State(api): State<Shared>,
+    Who(who): Who,
+    Path(name): Path<String>,
+) -> Answer<Edge> {
+    let edge = api.edge(&name).await?;
+    let kept: Vec<String> = (edge.troubles.iter())
+        .filter_map(|trouble| trouble.keeps.clone())
+        .collect();
+    if kept.is_empty() {
+        return Err(ApiError::refused(format!(
+            "{name} keeps nothing that waits for a person: there is nothing to accept"
+        )));
+    }
+    let word = Accepted {
+        kept,
+        at: api.ctx.clock.now(),
+        by: who.clone(),
+    };
+    let txn = Txn::new().put(keys::accepted(&name), encode(&word)?);
+    api.ctx.store.commit(txn).await?;
+    let what: Vec<&str> = (edge.troubles.iter())
+        .filter(|trouble| trouble.keeps.is_some())
+        .map(|trouble| trouble.message.as_str())
+        .collect();
+    let message = format!(
+        "{who} said that {name} may give up what it kept: {}",
+        what.join("; ")
+    );
+    api.recorder
+        .record(None, Severity::Normal, "EdgeAccepted", message)
+        .await;
+    Ok(Json(edge))
+}
+
 impl Api {
     async fn edge(&self, name: &str) -> Result<Edge, ApiError> {
         let all = self.edges().await?;
@@ -183,6 +219,7 @@ impl Api {
                     draining: words.get(name).cloned(),
                     releases: releases.get(name).cloned().unwrap_or_default(),
                     problem: agent.and_then(|agent| agent.problem.clone()),
+                    troubles: agent.map(|a| a.troubles.clone()).unwrap_or_default(),
                 }
             })
             .collect())

@@ -50,6 +50,7 @@ impl Api {
         let check = |name: &str, problem: Option<String>| ReadyCheck {
             name: name.to_owned(),
             ok: problem.is_none(),
+            warns: false,
             message: problem.unwrap_or_else(|| "well".to_owned()),
         };
         let mut checks = vec![check("store", self.store_problem().await)];
@@ -61,15 +62,29 @@ impl Api {
                     part.last_error.unwrap_or_else(|| "unknown".to_owned())
                 )
             });
+            let mut warning = None;
             let problem = match (&self.here.agent, problem) {
                 (Some(agent), None) if name == "haproxy" && !agent.observes => {
-                    self.agent_problem(&agent.instance).await
+                    match self.agent_problem(&agent.instance).await {
+                        Ok(warns) => {
+                            warning = warns;
+                            None
+                        }
+                        Err(problem) => Some(problem),
+                    }
                 }
                 (_, problem) => problem,
             };
             let unfit = || candidates.get(name).and_then(|known| known.unfit.clone());
             let problem = problem.or_else(unfit);
-            checks.push(check(name, problem));
+            checks.push(match (problem, warning) {
+                (None, Some(words)) => ReadyCheck {
+                    ok: true,
+                    warns: true,
+                    ..check(name, Some(words))
+                },
+                (problem, _) => check(name, problem),
+            });
         }
         checks
     }
@@ -84,21 +99,32 @@ impl Api {
         }
     }
 
-    /// The agent's key is bound to a lease, and it names HAProxy's version once HAProxy has answered.
-    async fn agent_problem(&self, instance: &str) -> Option<String> {
+    /// Why the agent beside this daemon cannot do its work; else what is wrong with it all the same. Its key is bound to a
+    /// lease, and it names HAProxy's version once HAProxy has answered.
+    async fn agent_problem(&self, instance: &str) -> Result<Option<String>, String> {
         let key = keys::agent(instance);
         let entry = match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
             Ok(Ok(entry)) => entry,
-            Ok(Err(error)) => return Some(error.to_string()),
-            Err(_) => return Some("the store does not answer".to_owned()),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("the store does not answer".to_owned()),
         };
-        match entry.as_ref().and_then(decode::<Agent>) {
-            None => Some(format!("its agent {instance} is not alive yet")),
-            Some(agent) => match agent.problem {
-                Some(words) => Some(format!("HAProxy does not answer: {words}")),
-                None if agent.haproxy.is_empty() => Some("HAProxy does not answer yet".to_owned()),
-                None => None,
-            },
+        let Some(agent) = entry.as_ref().and_then(decode::<Agent>) else {
+            return Err(format!("its agent {instance} is not alive yet"));
+        };
+        let said = |hurts: bool| {
+            let of = agent
+                .troubles
+                .iter()
+                .filter(|one| one.kind.hurts() == hurts);
+            of.map(|one| one.message.as_str())
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        match (&agent.problem, said(true), said(false)) {
+            (Some(words), ..) => Err(format!("HAProxy does not answer: {words}")),
+            (None, hurts, _) if !hurts.is_empty() => Err(hurts),
+            _ if agent.haproxy.is_empty() => Err("HAProxy does not answer yet".to_owned()),
+            (None, _, warns) => Ok((!warns.is_empty()).then_some(warns)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `/metrics`, in the text format of Prometheus. Made anew at each scrape from what is stored and counted; labels are
 //! bounded: releases that exist, revisions that their target names.
 
+mod edges;
 mod log;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,7 @@ impl Api {
             saturation(&mut registry, &targets, &usage);
         }
         self.outliers(&mut registry, &targets).await?;
+        self.troubles(&mut registry).await?;
         let mut text = String::new();
         encode(&mut text, &registry)
             .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;

@@ -9,6 +9,7 @@ fn agent(instance: &str, telemetry: String) -> Agent {
         telemetry,
         haproxy: String::new(),
         problem: None,
+        troubles: Vec::new(),
         version: String::new(),
         since: Timestamp::UNIX_EPOCH,
     }
