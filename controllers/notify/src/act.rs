@@ -178,6 +178,7 @@ fn body(channel: &Channel, event: &Event) -> String {
             "reason": event.reason,
             "message": event.message,
             "source": event.source,
+            "count": event.count,
         }),
     }
     .to_string()

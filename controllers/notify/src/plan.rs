@@ -4,7 +4,7 @@
 
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fm_api::criteria::template;
 use fm_api::event::{Event, Severity};
@@ -129,7 +129,14 @@ pub struct Lane {
     refilled: Timestamp,
     /// Left out since the last summary, by reason.
     left_out: BTreeMap<String, u32>,
+    /// Where it began: what has an older id and happened again since was told before.
+    began: String,
+    /// Events that were told or left out since: when they happen again, they are not told again.
+    known: BTreeSet<String>,
 }
+
+/// So many events are remembered as told: as many as are kept.
+const MOST_KNOWN: usize = 10_000;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +159,8 @@ impl Lane {
     #[must_use]
     pub fn after(told: Place, rule: &Rule, now: Timestamp) -> Self {
         Self {
+            began: told.1.clone(),
+            known: BTreeSet::new(),
             told,
             tokens: f64::from(rule.limit),
             refilled: now,
@@ -167,9 +176,7 @@ impl Lane {
         self.refilled = now;
         let waiting: Vec<&(u64, Event)> = events
             .iter()
-            .filter(|(revision, event)| {
-                (*revision, &event.id) > (self.told.0, &self.told.1) && rule.takes(event)
-            })
+            .filter(|(revision, event)| self.waits(rule, *revision, event))
             .collect();
         let excess = waiting.len().saturating_sub(MOST_WAITING);
         for (revision, event) in waiting.iter().take(excess) {
@@ -201,9 +208,9 @@ impl Lane {
     /// Gives up everything that happened before then: it was tried for long enough, and is counted for the next summary.
     /// Returns how many.
     pub fn give_up(&mut self, rule: &Rule, events: &[(u64, Event)], before: Timestamp) -> usize {
-        let waiting = events.iter().filter(|(revision, event)| {
-            (*revision, &event.id) > (self.told.0, &self.told.1) && rule.takes(event)
-        });
+        let waiting = events
+            .iter()
+            .filter(|(revision, event)| self.waits(rule, *revision, event));
         let old: Vec<&(u64, Event)> = waiting
             .take_while(|(_, event)| event.at <= before)
             .collect();
@@ -213,7 +220,21 @@ impl Lane {
         old.len()
     }
 
+    /// Whether the event is still to be told. One that happened again has another place, and is told once.
+    fn waits(&self, rule: &Rule, revision: u64, event: &Event) -> bool {
+        let before = event.count > 1 && (event.id <= self.began || self.known.contains(&event.id));
+        (revision, &event.id) > (self.told.0, &self.told.1) && !before && rule.takes(event)
+    }
+
+    fn know(&mut self, id: &str) {
+        self.known.insert(id.to_owned());
+        if self.known.len() > MOST_KNOWN {
+            self.known.pop_first();
+        }
+    }
+
     fn leave_out(&mut self, revision: u64, event: &Event) {
+        self.know(&event.id);
         let place = (revision, event.id.clone());
         if place > self.told {
             self.told = place;
@@ -234,7 +255,10 @@ impl Lane {
     pub fn done(&mut self, step: &Step) {
         self.tokens -= 1.0;
         match step {
-            Step::Send { place, .. } => self.told = place.clone(),
+            Step::Send { place, .. } => {
+                self.know(&place.1);
+                self.told = place.clone();
+            }
             Step::Summary(_) => self.left_out.clear(),
             Step::Wait(_) => {}
         }

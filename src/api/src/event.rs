@@ -26,10 +26,28 @@ pub struct Event {
     pub message: String,
     /// Who says so: `promotion`, `swarm`, `haproxy/<instance>`, `analysis`, `api`.
     pub source: String,
+    /// How often it happened: what repeats is one event.
+    #[serde(default = "once")]
+    pub count: u32,
+    /// When it happened last; absent while it happened once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+impl Event {
+    /// When it was last seen.
+    #[must_use]
+    pub fn seen(&self) -> Timestamp {
+        self.last_at.unwrap_or(self.at)
+    }
 }
 
 /// Whether somebody should look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
     /// All is well.

@@ -27,11 +27,12 @@ pub(crate) use problems::{cluster, is_problem, problems};
 pub(crate) use releases::{history, releases};
 pub(crate) use top::top;
 
+use fm_api::event::Event;
 use fm_api::http::View;
 use fm_api::quantity::Weight;
 use fm_api::status::{Phase, RevisionStatus, Status};
 
-use crate::text::{Paint, count, image};
+use crate::text::{Look, Paint, count, image};
 
 /// A phase in its colour.
 pub(crate) fn phase(phase: Phase, paint: Paint) -> String {
@@ -142,6 +143,18 @@ pub(crate) fn taken_in(view: &View, generation: u64) -> bool {
         target.spec_generation >= generation && !resolves
     });
     status.observed_generation >= generation && target
+}
+
+/// What an event says, and how often it happened.
+pub(crate) fn message(event: &Event, look: &Look) -> String {
+    match event.count {
+        0 | 1 => event.message.clone(),
+        count => format!(
+            "{} ({count} times since {})",
+            event.message,
+            look.clock(event.at)
+        ),
+    }
 }
 
 /// An operation's word.

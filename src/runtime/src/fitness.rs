@@ -139,6 +139,14 @@ impl Fitness {
         });
     }
 
+    /// Whether this process leads a controller now.
+    #[must_use]
+    pub fn leads(&self, controller: &str) -> bool {
+        let state = self.state.borrow();
+        let standing = state.candidates.get(controller);
+        standing.is_some_and(|standing| standing.leads)
+    }
+
     /// Why it cannot do a controller's work now.
     #[must_use]
     pub fn problem(&self, controller: &str) -> Option<String> {

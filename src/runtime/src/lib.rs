@@ -19,7 +19,7 @@ mod tests;
 pub use cache::{Cache, Changes, decode};
 pub use context::Context;
 pub use controller::{Wake, run_elected, run_unelected};
-pub use events::Recorder;
+pub use events::{Bounds, Recorder, keep_bounds};
 pub use fitness::Fitness;
 pub use leader::run_leading;
 pub use presence::announce;

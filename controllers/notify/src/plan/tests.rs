@@ -14,6 +14,8 @@ fn event(reason: &str, severity: Severity) -> Event {
         reason: reason.to_owned(),
         message: "it serves".to_owned(),
         source: "promotion".to_owned(),
+        count: 1,
+        last_at: None,
     }
 }
 
@@ -192,4 +194,34 @@ fn of_a_channel_that_is_away_only_what_is_new_waits_and_the_rest_is_counted() {
         matches!(&next, Step::Send { place, .. } if place.0 == 4),
         "{next:?}"
     );
+}
+
+#[test]
+fn what_happens_again_is_told_once() {
+    let rule = Rule {
+        limit: 100,
+        ..rule()
+    };
+    let known = |id: &str, count: u32| Event {
+        id: id.to_owned(),
+        count,
+        ..event("TaskFailed", Severity::Warning)
+    };
+    let mut lane = Lane::after((1, "05".to_owned()), &rule, at(0));
+    // The first was told before this life; the other two were not, and one of them repeats before it is told.
+    let events = [
+        (2, known("04", 9)),
+        (3, known("06", 1)),
+        (4, known("07", 2)),
+    ];
+    for wanted in ["06", "07"] {
+        let step = lane.next(&rule, &events, at(0));
+        let Step::Send { event, .. } = &step else {
+            panic!("{step:?}");
+        };
+        assert_eq!(event.id, wanted);
+        lane.done(&step);
+    }
+    let again = [(5, known("06", 2)), (6, known("07", 3))];
+    assert_eq!(lane.next(&rule, &again, at(0)), Step::Wait(None));
 }

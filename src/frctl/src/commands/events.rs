@@ -1,5 +1,7 @@
 //! `frctl events`: what happened.
 
+use std::collections::BTreeMap;
+
 use fm_api::event::{Event, Severity};
 use fm_api::http::ListBody;
 use fm_api::keys::ReleaseKey;
@@ -9,6 +11,7 @@ use crate::cli::{Events, Output};
 use crate::client::{shown, typed};
 use crate::error::{Exit, Result};
 use crate::follow::{News, follow, next};
+use crate::render::message;
 use crate::session::Session;
 use crate::table::Table;
 use crate::term;
@@ -47,14 +50,14 @@ pub(super) async fn run(session: &Session, options: &Events) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let mut last = String::new();
+    let mut told = Told::default();
     for item in list.items {
-        one(session, item, key.is_none(), &mut last)?;
+        one(session, item, key.is_none(), &mut told)?;
     }
     let mut news = follow(&client, &format!("{path}&revision={}", list.revision));
     loop {
         match next(&mut news).await? {
-            News::Put(value) => one(session, value, key.is_none(), &mut last)?,
+            News::Put(value) => one(session, value, key.is_none(), &mut told)?,
             News::Delete => {}
             News::Lost(message) => term::complain(&format!("{message}; trying again…")),
             News::Back => term::complain("frd answers again"),
@@ -63,13 +66,29 @@ pub(super) async fn run(session: &Session, options: &Events) -> Result<Exit> {
     }
 }
 
-/// One event as a line; what was shown already is not shown again.
-fn one(session: &Session, value: Value, names: bool, last: &mut String) -> Result<()> {
+/// How often each event had happened when it was shown last.
+#[derive(Default)]
+struct Told(BTreeMap<String, u32>);
+
+impl Told {
+    /// So many are remembered: as many as are kept.
+    const MOST: usize = 10_000;
+
+    fn is_news(&mut self, event: &Event) -> bool {
+        let before = self.0.insert(event.id.clone(), event.count);
+        if self.0.len() > Self::MOST {
+            self.0.pop_first();
+        }
+        before.is_none_or(|count| count < event.count)
+    }
+}
+
+/// One event as a line; what was shown already is not shown again, unless it happened again.
+fn one(session: &Session, value: Value, names: bool, told: &mut Told) -> Result<()> {
     let event: Event = shown(value.clone())?;
-    if event.id <= *last {
+    if !told.is_news(&event) {
         return Ok(());
     }
-    last.clone_from(&event.id);
     match session.output() {
         Output::Json => term::line(&value.to_string()),
         Output::Yaml => term::print(&format!("---\n{}", crate::session::yaml(&value)?)),
@@ -101,12 +120,12 @@ fn row(event: &Event, look: &Look) -> [String; 6] {
         format!("{}/{}", event.namespace, event.name)
     };
     [
-        look.clock(event.at),
+        look.clock(event.seen()),
         severity,
         release,
         reason,
         event.source.clone(),
-        event.message.clone(),
+        message(event, look),
     ]
 }
 

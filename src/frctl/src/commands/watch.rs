@@ -105,9 +105,9 @@ impl Picture {
     fn happened(&mut self, news: News) -> Result<()> {
         if let News::Put(value) = news {
             let event: Event = shown(value)?;
-            if self.events.iter().all(|known| known.id != event.id) {
-                self.events.push_back(event);
-            }
+            // One that happened again is the newest.
+            self.events.retain(|known| known.id != event.id);
+            self.events.push_back(event);
             while self.events.len() > KEPT {
                 self.events.pop_front();
             }

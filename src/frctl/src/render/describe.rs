@@ -63,10 +63,10 @@ pub(crate) fn describe(view: &View, events: &[Event], top: Option<&Top>, look: &
         .map(|event| {
             format!(
                 "{}  {}  {}  {}",
-                look.clock(event.at),
+                look.clock(event.seen()),
                 event.source,
                 event.reason,
-                event.message
+                super::message(event, look)
             )
         })
         .collect();

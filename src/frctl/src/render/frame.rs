@@ -409,8 +409,8 @@ fn events(events: &[Event], look: &Look) -> Vec<String> {
         };
         lines.push(format!(
             "{}  {reason}: {}",
-            look.paint.dim(&look.clock(event.at)),
-            event.message
+            look.paint.dim(&look.clock(event.seen())),
+            super::message(event, look)
         ));
     }
     lines

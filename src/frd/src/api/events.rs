@@ -48,11 +48,12 @@ impl EventQuery {
         fits(&self.namespace, namespace) && fits(&self.name, name)
     }
 
-    /// The newest events that are asked for, the newest last.
+    /// The newest events that are asked for, the newest last. One that was seen again is as new as that.
     fn select(&self, entries: &[Entry]) -> Vec<(u64, Event)> {
+        let mut entries: Vec<&Entry> = entries.iter().collect();
+        entries.sort_by(|a, b| (b.revision, &b.key).cmp(&(a.revision, &a.key)));
         let mut found: Vec<(u64, Event)> = entries
-            .iter()
-            .rev()
+            .into_iter()
             .filter_map(|entry| decode::<Event>(entry).map(|event| (entry.revision, event)))
             .filter(|(_, event)| self.asks_for(event))
             .take(self.limit.unwrap_or(LIMIT).min(LIMIT))

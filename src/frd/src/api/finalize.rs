@@ -1,6 +1,6 @@
 //! The end of a deleted release: when its target has gone, what is left of it goes, and the spec last.
 //!
-//! It runs once, under the lease `api`. What must never happen: a spec that goes while its target, and with it traffic or
+//! It runs once, under the lease `api`, and so does the bound on events. What must never happen: a spec that goes while its target, and with it traffic or
 //! services, still stands; a namesake that is swept away with the leftovers of the one before.
 
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fm_api::event::Severity;
 use fm_api::keys::{self, ReleaseKey};
-use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Recorder};
+use fm_runtime::{Bounds, Cache, Context, Next, ReconcileError, Reconciler, Recorder};
 use fm_store::{Entry, Expect, Fence, StoreError, Txn};
 
 use super::stored::Stored;
 
+/// The name under which it is elected.
+const NAME: &str = "api";
 /// What may be left of a release.
 const LEFTOVERS: [&str; 6] = [
     "operations",
@@ -39,7 +41,11 @@ pub async fn run(ctx: Context) -> Result<(), StoreError> {
         ctx: ctx.clone(),
         cache: cache.clone(),
     };
-    fm_runtime::run_elected(&ctx, "api", &cache, None, Arc::new(finalizer)).await
+    let (ended, ()) = tokio::join!(
+        fm_runtime::run_elected(&ctx, NAME, &cache, None, Arc::new(finalizer)),
+        fm_runtime::keep_bounds(&ctx, NAME, Bounds::default()),
+    );
+    ended
 }
 
 struct Finalizer {
