@@ -92,7 +92,7 @@ fn plan(cluster: &Cluster) -> Vec<ClusterProblem> {
         cluster
             .edges
             .iter()
-            .filter_map(|e| edge(e, cluster.now)),
+            .flat_map(|e| edge(e, cluster.now).into_iter().chain(troubles(e))),
     );
     all.sort_by(|a, b| (a.subject, &a.name).cmp(&(b.subject, &b.name)));
     all
@@ -213,6 +213,26 @@ fn edge(edge: &Edge, now: Timestamp) -> Option<ClusterProblem> {
         }
         None => None,
     }
+}
+
+/// What a live edge says of itself besides.
+fn troubles(edge: &Edge) -> impl Iterator<Item = ClusterProblem> {
+    edge.troubles.iter().map(|trouble| {
+        let next = match &trouble.keeps {
+            Some(_) => format!(
+                "mend it, or let the edge give up what it keeps: `frctl edge accept {}`",
+                edge.name
+            ),
+            None => "`frctl doctor` there says more".to_owned(),
+        };
+        ClusterProblem {
+            subject: Subject::Edge,
+            name: edge.name.clone(),
+            message: trouble.message.clone(),
+            next,
+            since: None,
+        }
+    })
 }
 
 /// The releases that an edge has reported on: a few by name.

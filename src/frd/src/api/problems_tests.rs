@@ -1,5 +1,6 @@
 use fm_api::daemon::Candidate;
 use fm_api::edge::{EdgeRecord, EdgeRelease};
+use fm_api::observed::{Trouble, TroubleKind};
 
 use super::*;
 
@@ -42,6 +43,7 @@ fn an_edge(name: &str) -> Edge {
         draining: None,
         releases: Vec::new(),
         problem: None,
+        troubles: Vec::new(),
     }
 }
 
@@ -156,6 +158,25 @@ fn an_edge_that_is_gone_names_what_it_holds_up() {
         by: "ann".to_owned(),
     });
     assert!(cluster(vec![whole("a")], vec![gone]).is_empty());
+}
+
+#[test]
+fn what_an_edge_keeps_against_the_world_names_the_word_that_ends_it() {
+    let mut keeps = an_edge("edge-1");
+    keeps.troubles = vec![Trouble {
+        kind: TroubleKind::Certificate,
+        message: "/certs/a.pem is gone; its last good copy serves".to_owned(),
+        keeps: Some("certificates:1".to_owned()),
+    }];
+    let cluster = Cluster {
+        daemons: Some(vec![whole("a")]),
+        edges: vec![keeps],
+        now: now(),
+        ..Cluster::default()
+    };
+    let all = plan(&cluster);
+    assert_eq!(all.len(), 1);
+    assert!(all[0].next.contains("frctl edge accept edge-1"));
 }
 
 #[test]
