@@ -45,8 +45,8 @@ fn shown_harm_takes_the_canary_back_at_once_and_it_is_not_tried_again_until_some
 
 #[test]
 fn a_task_that_ended_long_ago_explains_nothing_of_a_revision_that_has_all_its_tasks() {
-    let mut sim = at_first_step();
-    let canary = sim.rollout().revision.clone();
+    let mut sim = Sim::serving(release("good:1"));
+    let stable = sim.target().stable.clone().unwrap();
     let failure = TaskFailure {
         kind: FailureKind::Crashed,
         message: "task: non-zero exit (3)".to_owned(),
@@ -54,15 +54,15 @@ fn a_task_that_ended_long_ago_explains_nothing_of_a_revision_that_has_all_its_ta
         exit_code: Some(3),
         at: sim.now,
     };
-    let last = |sim: &Sim| sim.status().canary.clone().and_then(|side| side.last_failure);
+    let last = |sim: &Sim| sim.status().stable.clone().and_then(|side| side.last_failure);
     let seen = sim.world.swarm.as_mut().unwrap();
-    seen.revisions.get_mut(&canary).unwrap().failures = vec![failure];
+    seen.revisions.get_mut(&stable).unwrap().failures = vec![failure];
     sim.promote();
     assert_eq!(last(&sim).as_deref(), Some("task: non-zero exit (3)"));
     sim.pass(300);
     sim.promote();
     assert_eq!(last(&sim), None, "{:?}", sim.status());
-    sim.dead.insert(canary, 1);
+    sim.dead.insert(stable, 1);
     sim.settle();
     assert!(last(&sim).is_some(), "a task is missing");
 }
