@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 82] = [
+pub const REASONS: [&str; 84] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -69,7 +69,9 @@ pub const REASONS: [&str; 82] = [
     "DriftRepaired",
     "EdgeAccepted",
     "EdgeDrains",
+    "EdgeFollows",
     "EdgeForgotten",
+    "EdgeHolds",
     "EdgeStays",
     "ErrorGuard",
     "ErrorsHarm",

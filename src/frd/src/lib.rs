@@ -9,6 +9,7 @@ pub mod cli;
 pub mod compose;
 mod config;
 pub mod logging;
+mod mark;
 pub mod roles;
 pub mod settings;
 pub mod sinks;
