@@ -139,9 +139,11 @@ impl Agent {
         let cache = Cache::start(
             &ctx,
             vec![
+                keys::installation(),
                 keys::prefix("targets"),
                 keys::prefix("observed"),
                 keys::prefix("accepted"),
+                keys::prefix("deleted"),
             ],
         );
         tokio::select! {

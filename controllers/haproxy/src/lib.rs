@@ -13,6 +13,7 @@ pub mod config;
 pub mod desired;
 mod drift;
 mod files;
+mod hold;
 mod inputs;
 mod kept;
 mod logs;
@@ -32,4 +33,5 @@ mod tunnels;
 mod turn;
 
 pub use agent::Agent;
+pub use hold::trace;
 pub use options::{Bind, Error, Mode, Options};

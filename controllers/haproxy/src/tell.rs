@@ -15,6 +15,7 @@ use fm_store::Txn;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::agent::note;
 use crate::alone;
 use crate::desired::Desired;
 use crate::report;
@@ -73,10 +74,17 @@ impl Turn {
             _ if self.running.is_none() => Some("HAProxy cannot be read yet".to_owned()),
             _ => None,
         };
+        if self.inputs.hold.holds_store() {
+            // That store knows nothing of what is in force here.
+            return;
+        }
         let bad: BTreeMap<&ReleaseKey, &String> = self.inputs.bad().collect();
         let wanted = report::Wanted::new(desired);
         let mut changed: Vec<(ReleaseKey, HaproxyObserved)> = Vec::new();
         for (key, target) in self.inputs.targets() {
+            if self.inputs.hold.keeps(key) {
+                continue;
+            }
             let before = self.written.get(key).filter(|seen| seen.uid == target.uid);
             let mut seen = match &self.running {
                 Some(running) => report::report(key, target, &wanted, running, in_full, &self.down),
@@ -122,7 +130,12 @@ impl Turn {
                 self.kept.keeps_the_gone(),
             ),
         ];
-        let mut all = Vec::new();
+        let held = self.held.iter().map(|one| Trouble {
+            kind: TroubleKind::Held,
+            message: one.message.clone(),
+            keeps: Some(one.word.clone()),
+        });
+        let mut all: Vec<Trouble> = held.collect();
         for (kind, mut messages, keeps) in of {
             let more = messages.len().saturating_sub(MOST_TOLD);
             messages.truncate(MOST_TOLD);
@@ -139,11 +152,26 @@ impl Turn {
     }
 
     /// What a person has said may be given up.
-    pub(crate) fn follow_accepted(&mut self) {
+    pub(crate) async fn follow_accepted(&mut self) {
         let entry = self.cache.get(&keys::accepted(&self.instance));
-        if let Some(word) = entry.and_then(|entry| decode::<Accepted>(&entry).ok()) {
-            self.give_up_certificates(&word.kept);
+        let word = entry.and_then(|entry| decode::<Accepted>(&entry).ok());
+        let accepted = word.map(|word| word.kept).unwrap_or_default();
+        self.give_up_certificates(&accepted);
+        self.inputs.look_at_the_held(&self.cache, &accepted);
+        let held = self.inputs.hold.held(&self.instance, self.ctx.clock.now());
+        if held == self.held {
+            return;
         }
+        for one in &held {
+            tracing::warn!(problem = %one.message, "the store");
+            let message = format!("{}: {}", self.instance, one.message);
+            note(&self.recorder, Severity::Warning, "EdgeHolds", message).await;
+        }
+        if held.is_empty() {
+            let message = format!("{} follows the store again in everything", self.instance);
+            note(&self.recorder, Severity::Normal, "EdgeFollows", message).await;
+        }
+        self.held = held;
     }
 
     /// Somebody forgot this edge while it was cut off: it tells everything again.

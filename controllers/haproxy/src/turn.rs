@@ -22,6 +22,7 @@ use crate::alone::Alone;
 use crate::certs::Certs;
 use crate::config::Settings;
 use crate::desired::Desired;
+use crate::hold::Held;
 use crate::inputs::Inputs;
 use crate::kept::Kept;
 use crate::logs::Logs;
@@ -86,6 +87,8 @@ pub(crate) struct Turn {
     pub(crate) settled: bool,
     /// Addresses of tasks whose upgraded connections were all closed.
     pub(crate) clean: BTreeSet<SocketAddr>,
+    /// What is kept against the store's word, as it was told.
+    pub(crate) held: Vec<Held>,
     /// The last trouble that was told.
     pub(crate) told: Option<String>,
     /// What was done without the store.
@@ -110,7 +113,7 @@ impl Turn {
         settings.binds = kept.binds();
         Self {
             recorder: Recorder::new(&ctx, format!("haproxy/{}", options.instance)),
-            inputs: Inputs::new(&options.dir),
+            inputs: Inputs::new(&options.dir, ctx.clock.clone()),
             client: runtime::Client::new(&options.admin()),
             master: master::Client::new(&options.master()),
             checker,
@@ -133,6 +136,7 @@ impl Turn {
             down: Down::new(),
             maps_read: None,
             settled: false,
+            held: Vec::new(),
             told: None,
             clean: BTreeSet::new(),
             alone: Alone::default(),
@@ -199,7 +203,7 @@ impl Turn {
         if wake == Wake::Inputs {
             self.settled = false;
         }
-        self.follow_accepted();
+        self.follow_accepted().await;
         self.take_in_certificates().await;
         let lost_since = self.cache.lost_since();
         let now = self.ctx.clock.now();

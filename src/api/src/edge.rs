@@ -33,6 +33,16 @@ pub struct Accepted {
     pub by: String,
 }
 
+/// The trace of a release that somebody deleted: an edge that was away meanwhile believes that its routes are to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The release's uid.
+    pub uid: String,
+    /// When everything of it was gone.
+    pub at: Timestamp,
+}
+
 /// An edge, as the API tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

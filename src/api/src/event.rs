@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 83] = [
+pub const REASONS: [&str; 85] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -87,7 +87,9 @@ pub const REASONS: [&str; 83] = [
     "DriftRepaired",
     "EdgeAccepted",
     "EdgeDrains",
+    "EdgeFollows",
     "EdgeForgotten",
+    "EdgeHolds",
     "EdgeStays",
     "ErrorGuard",
     "ErrorsHarm",

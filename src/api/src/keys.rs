@@ -135,6 +135,11 @@ impl ReleaseKey {
     pub fn operation(&self, id: &str) -> String {
         format!("{ROOT}operations/{self}/{id}")
     }
+    /// Where it is kept for a while that the release was deleted. Writer: the API.
+    #[must_use]
+    pub fn deleted(&self) -> String {
+        format!("{ROOT}deleted/{self}")
+    }
     /// The prefix of the release's revisions.
     #[must_use]
     pub fn revisions_prefix(&self) -> String {
@@ -213,7 +218,7 @@ pub fn event(id: &str) -> String {
     format!("{ROOT}events/{id}")
 }
 /// Where the store's own name is kept: what the swarm controller makes carries it, so that two stores that share one
-/// Swarm leave each other's services alone. Writer: the swarm controller, once.
+/// Swarm leave each other's services alone, and edges know their store again. Given once, by whichever daemon is first.
 #[must_use]
 pub fn installation() -> String {
     format!("{ROOT}installation")

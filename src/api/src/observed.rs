@@ -245,6 +245,8 @@ pub enum TroubleKind {
     Certificate,
     /// An address has no certificate at all, so nothing is served there.
     NoCertificate,
+    /// The store is another one, or releases are gone from it that nobody deleted: routes and shares stay as they were.
+    Held,
     /// Another version wrote one that this one does not know.
     #[serde(other)]
     Other,
@@ -252,13 +254,13 @@ pub enum TroubleKind {
 
 impl TroubleKind {
     /// Each that this version knows.
-    pub const ALL: [Self; 2] = [Self::Certificate, Self::NoCertificate];
+    pub const ALL: [Self; 3] = [Self::Certificate, Self::NoCertificate, Self::Held];
 
     /// Whether requests suffer from it now.
     #[must_use]
     pub fn hurts(self) -> bool {
         match self {
-            Self::NoCertificate => true,
+            Self::NoCertificate | Self::Held => true,
             Self::Certificate | Self::Other => false,
         }
     }

@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Keep everything in this folder [default: /var/lib/fridaymorning].
     #[arg(long, value_name = "DIR", conflicts_with = "etcd")]
     pub data_dir: Option<PathBuf>,
+    /// Make a new store in the data folder although there are traces of an earlier one.
+    #[arg(long)]
+    pub new_store: bool,
     /// Keep everything in this etcd instead, such as `http://10.0.0.1:2379`.
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub etcd: Vec<String>,

@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
 use crate::door::{self, Limits};
+use crate::mark;
 use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
 use crate::source::{LocalTelemetry, Sources};
@@ -43,7 +45,7 @@ pub async fn run(settings: Settings, answers: Threads) -> Result<()> {
     let mut end = End::listen()?;
     let shutdown = CancellationToken::new();
     let store = tokio::select! {
-        store = open(&settings.store) => store?,
+        store = open(&settings.store, &settings.traces) => store?,
         name = end.asked() => {
             tracing::info!("{name} before the store answered: stopped");
             return Ok(());
@@ -67,6 +69,7 @@ pub async fn run(settings: Settings, answers: Threads) -> Result<()> {
         "frd starts"
     );
     let tasks = TaskTracker::new();
+    mark::ensure(&ctx, &tasks).await;
     let serving = start(&ctx, &settings, socket, &tasks, &answers);
     let outcome = tokio::select! {
         outcome = serving => outcome.context("the API stopped").and_then(|served| served.context("the API's socket failed")),
@@ -316,15 +319,17 @@ async fn receive_logs(logs: &Ways, handle: Handle) -> std::convert::Infallible {
 }
 
 /// Opens the store. An etcd that does not answer yet is waited for; everything else is an error at once.
-async fn open(store: &Store) -> Result<SharedStore> {
+async fn open(store: &Store, traces: &[PathBuf]) -> Result<SharedStore> {
     match store {
         Store::Embedded(directory) => {
-            let directory = directory.clone();
+            let (directory, traces) = (directory.clone(), traces.to_vec());
             let shown = directory.display().to_string();
-            tokio::task::spawn_blocking(move || fm_store::embedded::open(&directory))
-                .await
-                .context("opening the store")?
-                .with_context(|| format!("the store in {shown} cannot be opened"))
+            tokio::task::spawn_blocking(move || {
+                fm_store::embedded::open_beside(&directory, &traces)
+            })
+            .await
+            .context("opening the store")?
+            .with_context(|| format!("the store in {shown} cannot be opened"))
         }
         Store::Etcd(options) => loop {
             match fm_store::etcd::connect(options.clone()).await {

@@ -10,6 +10,7 @@ pub mod compose;
 mod config;
 pub mod door;
 pub mod logging;
+mod mark;
 pub mod roles;
 pub mod settings;
 pub mod sinks;

@@ -57,6 +57,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// Change nothing; say what would be done.
     pub observe_only: bool,
+    /// What shows that there was a store, so that no new one is made in silence.
+    pub traces: Vec<PathBuf>,
     /// The name of this HAProxy among others.
     pub instance: String,
     /// Logins at registries.
@@ -189,14 +191,21 @@ impl Settings {
             (None, Store::Etcd(_)) if chosen => haproxy_dir.as_path(),
             (None, Store::Etcd(_)) => Path::new(DATA_DIR),
         };
+        let signals = absolute(&signals.join("signals.redb"))?;
+        let haproxy_dir = absolute(&haproxy_dir)?;
+        let traces = match flags.new_store {
+            true => Vec::new(),
+            false => vec![signals.clone(), fm_haproxy::trace(&haproxy_dir)],
+        };
         Ok(Self {
-            signals: absolute(&signals.join("signals.redb"))?,
+            signals,
+            traces,
             controllers,
             socket: socket(flags.listen.or(file.listen))?,
             socket_group: flags.socket_group.or(file.socket_group),
             docker: network::docker(flags.docker.or(file.docker))?,
             binds: network::binds(flags.http_bind, file.binds)?,
-            haproxy_dir: absolute(&haproxy_dir)?,
+            haproxy_dir,
             haproxy,
             endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
             observe_only: flags.observe_only || file.observe_only,

@@ -41,6 +41,27 @@ const CACHE: usize = 2 << 20;
 /// How many batches wait for a slow reader of a watch before it must take from the ring again.
 const WATCH_BUFFER: usize = 64;
 
+/// Opens the store in this directory. A new one is made only where none of these traces of an earlier one exists: a folder
+/// that is not mounted, or a file that somebody removed, must not look like a fresh start.
+///
+/// # Errors
+/// As [`open`]; [`StoreError::Refused`] also where there is a trace and no store.
+pub fn open_beside(directory: &Path, traces: &[PathBuf]) -> Result<SharedStore, StoreError> {
+    let path = directory.join(FILE);
+    let there = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
+    let trace = traces.iter().find(|trace| trace.exists());
+    if let (false, Some(trace)) = (there, trace) {
+        return Err(StoreError::Refused(format!(
+            "{} is {}, but {} shows that there was a store: mount the folder or bring the file back from a backup; \
+             where everything is to begin anew, start once with --new-store",
+            path.display(),
+            if path.exists() { "empty" } else { "not there" },
+            trace.display()
+        )));
+    }
+    open(directory)
+}
+
 /// Opens, or makes, the store in this directory.
 ///
 /// # Errors

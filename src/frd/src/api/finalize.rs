@@ -4,8 +4,10 @@
 //! services, still stands; a namesake that is swept away with the leftovers of the one before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use fm_api::edge::Deleted;
 use fm_api::event::Severity;
 use fm_api::keys::{self, ReleaseKey};
 use fm_runtime::{Bounds, Cache, Context, Next, ReconcileError, Reconciler, Recorder};
@@ -24,6 +26,8 @@ const LEFTOVERS: [&str; 6] = [
     "status",
     "revisions",
 ];
+/// How long it is known that a release was deleted: an edge that was away for longer asks a person.
+const TRACE: Duration = Duration::from_secs(30 * 86_400);
 /// Writes of one transaction; etcd takes 128 by default.
 const MOST_WRITES: usize = 100;
 
@@ -88,11 +92,19 @@ impl Finalizer {
         fence: Option<&Fence>,
     ) -> Result<(), StoreError> {
         let unchanged = Expect::Unchanged(key.release(), entry.revision);
+        let stored = Stored::read(entry);
+        let trace = Deleted {
+            uid: stored.uid.unwrap_or_default(),
+            at: self.ctx.clock.now(),
+        };
+        let trace = serde_json::json!(trace).to_string().into_bytes();
+        let lease = self.ctx.store.grant(TRACE).await?;
         self.sweep(key, unchanged.clone(), fence).await?;
         let txn = Txn::new()
             .expect(unchanged)
             .expect(Expect::Absent(key.target()))
             .fenced(fence)
+            .put_leased(key.deleted(), trace, lease)
             .delete(key.release());
         self.ctx.store.commit(txn).await?;
         let message = "everything it made is gone".to_owned();

@@ -151,6 +151,38 @@ async fn a_second_process_is_told_clearly_that_the_folder_is_in_use() {
 }
 
 #[tokio::test]
+async fn no_new_store_is_made_beside_the_traces_of_an_old_one() {
+    let folder = TempDir::new().unwrap();
+    let (data, trace) = (folder.path().join("data"), folder.path().join("trace"));
+    let traces = [trace.clone()];
+    let refused = || match embedded::open_beside(&data, &traces) {
+        Err(StoreError::Refused(message)) => message,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a new store was made"),
+    };
+    std::fs::write(&trace, "x").unwrap();
+    assert!(refused().contains("is not there"));
+    assert!(!data.exists(), "nothing was made");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("store.redb"), "").unwrap();
+    let message = refused();
+    assert!(
+        message.contains("is empty") && message.contains("--new-store"),
+        "{message}"
+    );
+    std::fs::remove_file(&trace).unwrap();
+    drop(embedded::open_beside(&data, &traces).unwrap());
+    // With a store the traces are what they should be.
+    std::fs::write(&trace, "x").unwrap();
+    let begin = Instant::now();
+    while let Err(error) = embedded::open_beside(&data, &traces) {
+        assert!(matches!(error, StoreError::Locked(_)), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn after_a_restart_the_data_and_revisions_go_on_and_older_changes_are_compacted() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
