@@ -24,8 +24,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, problems,
-    read, releases, signals, traffic, undo,
+    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations,
+    problems, read, releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;

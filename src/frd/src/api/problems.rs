@@ -88,12 +88,7 @@ fn plan(cluster: &Cluster) -> Vec<ClusterProblem> {
         all.extend(LED.iter().filter_map(|led| undone(daemons, *led)));
         all.extend(daemons.iter().flat_map(unwell));
     }
-    all.extend(
-        cluster
-            .edges
-            .iter()
-            .filter_map(|e| edge(e, cluster.now)),
-    );
+    all.extend(cluster.edges.iter().filter_map(|e| edge(e, cluster.now)));
     all.sort_by(|a, b| (a.subject, &a.name).cmp(&(b.subject, &b.name)));
     all
 }
