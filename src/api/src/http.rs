@@ -148,11 +148,7 @@ pub struct ListBody<T> {
     #[serde(default)]
     pub revision: u64,
     /// There is more: the next list's `continue`.
-    #[serde(
-        rename = "continue",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
     pub more: Option<String>,
 }
 

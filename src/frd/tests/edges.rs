@@ -25,10 +25,7 @@ fn agent(name: &str, problem: Option<&str>) -> (String, Vec<u8>) {
 /// A report that a HAProxy leads to a stable revision and a canary.
 fn report(release: &str, edge: &str) -> (String, Vec<u8>) {
     let key = ReleaseKey::new("default", release);
-    let (stable, canary) = (
-        RevisionId::new("1111111111"),
-        RevisionId::new("2222222222"),
-    );
+    let (stable, canary) = (RevisionId::new("1111111111"), RevisionId::new("2222222222"));
     let seen = json!({
         "uid": "u",
         "generation": 1,
@@ -85,8 +82,12 @@ async fn an_edge_that_is_gone_for_good_is_forgotten_and_a_live_one_is_not() {
     assert_eq!(edge(&server, "edge-2").await, Value::Null);
     let left = edge(&server, "edge-1").await;
     assert_eq!(left["releases"].as_array().unwrap().len(), 3);
-    let events = server.get("/v1/events").await.body.to_string();
-    assert!(events.contains("EdgeForgotten"), "{events}");
+    server
+        .until(|| async {
+            let events = server.get("/v1/events").await.body.to_string();
+            events.contains("EdgeForgotten")
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -97,7 +98,10 @@ async fn an_edge_drains_and_stays_after_all_but_never_the_last_one() {
     assert_eq!(last.status, 409, "{}", last.body);
     server.write(all([agent("edge-2", None)])).await;
     assert_eq!(
-        server.post("/v1/edges/edge-1/drain", &json!({})).await.status,
+        server
+            .post("/v1/edges/edge-1/drain", &json!({}))
+            .await
+            .status,
         200
     );
     assert!(edge(&server, "edge-1").await["draining"]["by"].is_string());

@@ -54,7 +54,12 @@ fn a_task_that_ended_long_ago_explains_nothing_of_a_revision_that_has_all_its_ta
         exit_code: Some(3),
         at: sim.now,
     };
-    let last = |sim: &Sim| sim.status().stable.clone().and_then(|side| side.last_failure);
+    let last = |sim: &Sim| {
+        sim.status()
+            .stable
+            .clone()
+            .and_then(|side| side.last_failure)
+    };
     let seen = sim.world.swarm.as_mut().unwrap();
     seen.revisions.get_mut(&stable).unwrap().failures = vec![failure];
     sim.promote();

@@ -27,8 +27,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use self::query::{ALL_SIGNALS, DELETE, EVENTS, Known, LIST, LOGS, PUT, SIGNALS, WATCH};
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, list, logs, metrics, openapi, operations, problems,
-    read, releases, signals, traffic, undo,
+    Api, adopt, agents, contents, edges, events, health, list, logs, metrics, openapi, operations,
+    problems, read, releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
