@@ -9,6 +9,8 @@
 //! What must never happen: HAProxy stopped, or a share changed, because the agent, the daemon or the store went away.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use fm_api::event::Severity;
@@ -121,6 +123,13 @@ impl Agent {
             binary,
             dir: options.dir.clone(),
             master: options.master(),
+            binds: options
+                .binds
+                .iter()
+                .map(|bind| bind.address.clone())
+                .collect(),
+            // Asked before anything is written.
+            remembers: Arc::new(AtomicBool::new(files::config(&options.dir).exists())),
         });
         let (say, alive) = watch::channel(Alive {
             instance: options.instance.clone(),

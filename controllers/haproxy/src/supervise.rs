@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -13,9 +15,12 @@ use tokio::time::Instant;
 
 use crate::files;
 use crate::master;
+use crate::ports::{self, Other, Ports};
 
 /// How often the process is looked at.
 const EVERY: Duration = Duration::from_millis(50);
+/// How long its sockets may be missing until a living HAProxy is given up.
+const UNLED: Duration = Duration::from_secs(2);
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -33,6 +38,9 @@ pub(crate) enum Error {
     /// HAProxy refused its configuration.
     #[error("HAProxy refused the configuration: {0}")]
     Refused(String),
+    /// Somebody else listens where it would.
+    #[error("HAProxy was not started: {0}")]
+    Taken(String),
     /// It ended at once, or never answered.
     #[error("HAProxy did not come up: {0}")]
     Down(String),
@@ -47,6 +55,10 @@ pub(crate) struct Runner {
     pub(crate) dir: PathBuf,
     /// The master socket.
     pub(crate) master: PathBuf,
+    /// Where it listens.
+    pub(crate) binds: Vec<String>,
+    /// Its folder holds what an earlier HAProxy of ours serves, or a person accepted that it does not.
+    pub(crate) remembers: Arc<AtomicBool>,
 }
 
 impl Runner {
@@ -58,6 +70,29 @@ impl Runner {
     pub(crate) async fn adopt(&self) -> Option<master::Processes> {
         let seen = self.client().processes().await.ok()?;
         alive(seen.master).then_some(seen)
+    }
+
+    /// Starts HAProxy where nobody else would share its requests. An earlier one of ours that cannot be led any more
+    /// finishes what it has, once the new one serves.
+    async fn start_alone(&self) -> Result<master::Processes, Error> {
+        let mut ports = Ports::new(&files::config(&self.dir), self.binds.iter().cloned());
+        let (ours, strangers): (Vec<Other>, Vec<Other>) =
+            (ports.others(&[], false).into_iter()).partition(|other| other.ours);
+        if !strangers.is_empty() {
+            return Err(Error::Taken(ports::sentence(&strangers)));
+        }
+        if !ours.is_empty() && !self.remembers.load(Ordering::Relaxed) {
+            return Err(Error::Taken(ports::forgotten(&ours)));
+        }
+        let seen = self.start().await?;
+        for other in ours.iter().filter(|other| other.pid != Some(seen.master)) {
+            if ports.stop_softly(other) {
+                tracing::warn!(
+                    "{other}: an earlier HAProxy of ours that could not be led any more; it finishes what it has"
+                );
+            }
+        }
+        Ok(seen)
     }
 
     /// Asks HAProxy whether it would take this configuration.
@@ -145,11 +180,15 @@ pub(crate) async fn keep_alive(
     shutdown: tokio_util::sync::CancellationToken,
 ) {
     let mut pause = Duration::ZERO;
+    // Since when a HAProxy that lives cannot be led.
+    let mut unled: Option<Instant> = None;
     while !shutdown.is_cancelled() {
         let current = told.borrow().as_ref().ok().map(|seen| seen.master);
-        if let Some(pid) = current.filter(|pid| alive(*pid)) {
+        let led = runner.master.exists();
+        unled = unled.filter(|_| !led).or_else(|| (!led).then(Instant::now));
+        let given_up = unled.is_some_and(|since| since.elapsed() >= UNLED);
+        if current.is_some_and(alive) && !given_up {
             pause = Duration::ZERO;
-            let _ = pid;
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => continue,
@@ -157,8 +196,14 @@ pub(crate) async fn keep_alive(
         }
         let next = match runner.adopt().await {
             Some(seen) => Ok(seen),
-            None => runner.start().await.map_err(|error| error.to_string()),
+            None => runner
+                .start_alone()
+                .await
+                .map_err(|error| error.to_string()),
         };
+        if next.is_ok() {
+            runner.remembers.store(true, Ordering::Relaxed);
+        }
         // The first retry comes at once, the next ones ever later: a configuration that cannot start must not spin.
         if next.is_err() {
             pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(2));

@@ -135,7 +135,7 @@ impl Turn {
             message: one.message.clone(),
             keeps: Some(one.word.clone()),
         });
-        let mut all: Vec<Trouble> = held.collect();
+        let mut all: Vec<Trouble> = held.chain(self.trouble_beside()).collect();
         for (kind, mut messages, keeps) in of {
             let more = messages.len().saturating_sub(MOST_TOLD);
             messages.truncate(MOST_TOLD);
@@ -157,6 +157,7 @@ impl Turn {
         let word = entry.and_then(|entry| decode::<Accepted>(&entry).ok());
         let accepted = word.map(|word| word.kept).unwrap_or_default();
         self.give_up_certificates(&accepted);
+        self.accept_beside(&accepted);
         self.inputs.look_at_the_held(&self.cache, &accepted);
         let held = self.inputs.hold.held(&self.instance, self.ctx.clock.now());
         if held == self.held {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::act::{self, Hands};
 use crate::agent::note;
 use crate::alone::Alone;
+use crate::beside::Beside;
 use crate::certs::Certs;
 use crate::config::Settings;
 use crate::desired::Desired;
@@ -87,6 +88,8 @@ pub(crate) struct Turn {
     pub(crate) settled: bool,
     /// Addresses of tasks whose upgraded connections were all closed.
     pub(crate) clean: BTreeSet<SocketAddr>,
+    /// Who else listens where HAProxy does.
+    pub(crate) beside: Beside,
     /// What is kept against the store's word, as it was told.
     pub(crate) held: Vec<Held>,
     /// The last trouble that was told.
@@ -136,6 +139,7 @@ impl Turn {
             down: Down::new(),
             maps_read: None,
             settled: false,
+            beside: Beside::new(options),
             held: Vec::new(),
             told: None,
             clean: BTreeSet::new(),
@@ -170,6 +174,9 @@ impl Turn {
         }
         if let Ok(now) = &seen {
             let before = self.master_seen.replace(now.master);
+            if before != Some(now.master) {
+                self.beside.ports.forget();
+            }
             if let Some(before) = before.filter(|before| *before != now.master) {
                 let words = format!(
                     "HAProxy had ended (process {before}) and serves again (process {})",
@@ -204,6 +211,7 @@ impl Turn {
             self.settled = false;
         }
         self.follow_accepted().await;
+        self.look_beside().await;
         self.take_in_certificates().await;
         let lost_since = self.cache.lost_since();
         let now = self.ctx.clock.now();

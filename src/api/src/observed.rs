@@ -247,6 +247,8 @@ pub enum TroubleKind {
     NoCertificate,
     /// The store is another one, or releases are gone from it that nobody deleted: routes and shares stay as they were.
     Held,
+    /// Another process listens where HAProxy does, and gets a part of the requests or all.
+    Address,
     /// Another version wrote one that this one does not know.
     #[serde(other)]
     Other,
@@ -254,13 +256,18 @@ pub enum TroubleKind {
 
 impl TroubleKind {
     /// Each that this version knows.
-    pub const ALL: [Self; 3] = [Self::Certificate, Self::NoCertificate, Self::Held];
+    pub const ALL: [Self; 4] = [
+        Self::Certificate,
+        Self::NoCertificate,
+        Self::Held,
+        Self::Address,
+    ];
 
     /// Whether requests suffer from it now.
     #[must_use]
     pub fn hurts(self) -> bool {
         match self {
-            Self::NoCertificate | Self::Held => true,
+            Self::NoCertificate | Self::Held | Self::Address => true,
             Self::Certificate | Self::Other => false,
         }
     }

@@ -238,7 +238,7 @@ async fn why_haproxy_does_not_start_stands_beside_the_agents_name() {
     let begun = Instant::now();
     let words = loop {
         match agent(&world).await.and_then(|agent| agent.problem) {
-            Some(words) if words.contains("Address already in use") => break words,
+            Some(words) if words.contains("is taken by process") => break words,
             said => assert!(begun.elapsed() < Duration::from_secs(10), "{said:?}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
