@@ -102,6 +102,8 @@ pub(crate) struct Etcd {
     pub(crate) ca: Option<PathBuf>,
     pub(crate) cert: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+    /// etcd's --quota-backend-bytes.
+    pub(crate) quota: Option<fm_api::quantity::Memory>,
 }
 
 /// An address of HAProxy's public side.

@@ -339,6 +339,7 @@ fn store(flags: &Arguments, file: &File) -> Result<Store, Wrong> {
         ca: path(&flags.etcd_ca, from_file.map(|e| &e.ca)),
         cert: path(&flags.etcd_cert, from_file.map(|e| &e.cert)),
         key: path(&flags.etcd_key, from_file.map(|e| &e.key)),
+        quota: from_file.and_then(|e| e.quota).map(|quota| quota.bytes()),
     }))
 }
 

@@ -10,6 +10,9 @@
 //!
 //! What must never happen: an answer before the fsync; two processes on one file.
 
+mod copies;
+mod damage;
+mod reserve;
 mod ring;
 mod tables;
 mod writer;
@@ -25,9 +28,15 @@ use async_trait::async_trait;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError};
 use tokio::sync::{oneshot, watch};
 
+pub use self::copies::{Checked, Copy, KEPT, back_up, check, copies, restore};
+use self::damage::caught;
+use self::reserve::Reserve;
 use self::ring::Ring;
 use self::writer::{Command, Request, Writer};
-use crate::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, limits};
+use crate::{
+    Entry, Health, LeaseId, Listing, Lost, SharedStore, Space, Store, StoreError, Txn, Watch,
+    limits,
+};
 
 /// Leases up to this long say that a process lives; they do not outlast it.
 pub const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
@@ -37,6 +46,12 @@ const FILE: &str = "store.redb";
 
 /// What redb may keep in memory. The kernel's page cache does the rest.
 const CACHE: usize = 2 << 20;
+
+/// A file up to this size is checked whole when it is opened: a second or so.
+const CHECKED: u64 = 256 << 20;
+
+/// The kernel's word for a disk that fails.
+const EIO: i32 = 5;
 
 /// How many batches wait for a slow reader of a watch before it must take from the ring again.
 const WATCH_BUFFER: usize = 64;
@@ -88,11 +103,16 @@ pub fn open(directory: &Path) -> Result<SharedStore, StoreError> {
         .and_then(|opened| opened.sync_all())
         .map_err(|error| unavailable(&error))?;
 
-    let database = open_file(&path)?;
-    let (revision, leases) = tables::begin(&database).map_err(|error| broken(&path, &error))?;
+    let small = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= CHECKED);
+    let database = open_file(&path, small)?;
+    let (revision, leases) =
+        caught(|| tables::begin(&database)).map_err(|error| broken(&path, &error))?;
+    let reserve = Reserve::of(&path).map_err(|error| unavailable(&error))?;
     let shared = Arc::new(Shared {
         path,
+        reserve,
         database: RwLock::new(Some(database)),
+        damage: Mutex::new(None),
         ring: Mutex::new(Ring::new(revision)),
     });
     let (commands, waiting) = mpsc::channel();
@@ -112,9 +132,13 @@ pub fn open(directory: &Path) -> Result<SharedStore, StoreError> {
 /// What the writer and the readers share.
 struct Shared {
     path: PathBuf,
+    reserve: Reserve,
     /// Absent while it is being opened again after the disk failed.
     database: RwLock<Option<Database>>,
     ring: Mutex<Ring>,
+    /// That a page was found damaged: since when, and which words. Other pages may read well, but nothing is to be built on
+    /// them.
+    damage: Mutex<Option<Lost>>,
 }
 
 impl Shared {
@@ -124,9 +148,22 @@ impl Shared {
     ) -> Result<T, redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         match &*database {
-            Some(database) => work(database),
+            Some(database) => caught(|| work(database)),
             None => Err(redb::Error::PreviousIo),
         }
+    }
+
+    /// The error in words; damage is remembered.
+    fn broken(&self, error: &redb::Error) -> StoreError {
+        let told = broken(&self.path, error);
+        if let (true, StoreError::Unavailable(words)) = (is_damage(error), &told) {
+            let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            damage.get_or_insert_with(|| Lost {
+                since: tokio::time::Instant::now(),
+                words: words.clone(),
+            });
+        }
+        told
     }
 
     /// Opens the file again: after an I/O error, such as a full disk, redb refuses everything until then.
@@ -135,48 +172,99 @@ impl Shared {
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *database = None;
-        let opened = open_file(&self.path)?;
+        close(database.take());
+        let opened = open_file(&self.path, false)?;
         // Whether the last transaction became durable is only known now.
-        let revision = tables::revision(&opened).map_err(|error| broken(&self.path, &error))?;
+        let revision = caught(|| tables::revision(&opened)).map_err(|error| self.broken(&error))?;
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Ring::new(revision);
         *database = Some(opened);
         Ok(())
     }
 }
 
-fn open_file(path: &Path) -> Result<Database, StoreError> {
-    Database::builder()
-        .set_cache_size(CACHE)
-        .create(path)
-        .map_err(|error| match &error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                StoreError::Locked(format!(
-                    "{} is in use by another process; a data directory serves one frd: stop the other one, or give this one a data directory of its own",
-                    path.display()
-                ))
-            }
-            DatabaseError::UpgradeRequired(version) => StoreError::Refused(format!(
-                "{} has format {version}, which this version does not read",
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let database = self.database.get_mut();
+        close(database.unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Closes a file that may be damaged.
+fn close(database: Option<Database>) {
+    let closed = caught::<(), redb::Error>(|| {
+        drop(database);
+        Ok(())
+    });
+    if let Err(error) = closed {
+        tracing::debug!(%error, "the store's file is not closed in order");
+    }
+}
+
+/// Opens the file; with `checked`, every page is read and compared with its checksum first.
+fn open_file(path: &Path, checked: bool) -> Result<Database, StoreError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder.set_check_integrity_on_open(checked);
+    caught(|| builder.create(path)).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            StoreError::Locked(format!(
+                "{} is in use by another process; a data directory serves one frd: stop the other one, or give this one a data directory of its own",
                 path.display()
-            )),
-            DatabaseError::Storage(StorageError::Corrupted(why)) => {
-                StoreError::Refused(format!("{} is damaged: {why}", path.display()))
+            ))
+        }
+        DatabaseError::UpgradeRequired(version) => StoreError::Refused(format!(
+            "{} has format {version}, which this version does not read; was it not an upgrade, then it is damaged: {}",
+            path.display(),
+            copies::way_out(path)
+        )),
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            StoreError::Refused(format!(
+                "{} is no store of ours, or damaged ({error}): {}",
+                path.display(),
+                copies::way_out(path)
+            ))
+        }
+        error @ (DatabaseError::RepairAborted
+        | DatabaseError::TransactionInProgress
+        | DatabaseError::Storage(_)
+        | _) => {
+            let error = redb::Error::from(error);
+            if is_damage(&error) {
+                // Trying again changes nothing here.
+                return StoreError::Refused(damaged(path, &error.to_string()));
             }
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() == io::ErrorKind::InvalidData =>
-            {
-                StoreError::Refused(format!("{} is no store of ours: {error}", path.display()))
-            }
-            DatabaseError::RepairAborted
-            | DatabaseError::TransactionInProgress
-            | DatabaseError::Storage(_)
-            | _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
-        })
+            broken(path, &error)
+        }
+    })
+}
+
+/// Whether the file's content is the trouble, and not how it is reached.
+fn is_damage(error: &redb::Error) -> bool {
+    if let redb::Error::Io(error) = error {
+        // A file that was cut short; a disk that cannot read what it wrote.
+        return error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO);
+    }
+    matches!(
+        error,
+        redb::Error::Corrupted(_) | redb::Error::RepairAborted
+    )
+}
+
+fn damaged(path: &Path, why: &str) -> String {
+    format!(
+        "{} is damaged ({why}): {}",
+        path.display(),
+        copies::way_out(path)
+    )
 }
 
 /// An error of the file, and what a person can do about it where only a person can.
 fn broken(path: &Path, error: &redb::Error) -> StoreError {
+    if is_damage(error) {
+        return StoreError::Unavailable(damaged(path, &error.to_string()));
+    }
     let kind = if let redb::Error::Io(error) = error {
         Some(error.kind())
     } else {
@@ -212,7 +300,7 @@ impl Embedded {
         tokio::task::spawn_blocking(move || {
             shared
                 .with(|database| work(&database.begin_read()?))
-                .map_err(|error| broken(&shared.path, &error))
+                .map_err(|error| shared.broken(&error))
         })
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?
@@ -274,6 +362,37 @@ impl Store for Embedded {
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.ask(Request::Revoke(lease)).await.map(drop)
+    }
+
+    async fn copy(&self, name: &str) -> Result<Copy, StoreError> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let database = shared
+                .database
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            match &*database {
+                Some(database) => copies::keep(database, &shared.path, &name),
+                None => Err(shared.broken(&redb::Error::PreviousIo)),
+            }
+        })
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    fn health(&self) -> Health {
+        let damage = &self.shared.damage;
+        Health {
+            reads: damage
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            writes: None,
+        }
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.shared.reserve.space()
     }
 
     fn describe(&self) -> String {

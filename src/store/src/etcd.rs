@@ -8,17 +8,19 @@
 
 mod calls;
 mod members;
+mod quota;
 mod txn;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Certificate, ConnectOptions, GetOptions, Identity, TlsOptions};
 
 use self::calls::Connection;
-use crate::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, limits};
+use crate::{Entry, LeaseId, Listing, SharedStore, Space, Store, StoreError, Txn, Watch, limits};
 
 /// How many entries of a list are read at once.
 const PAGE: i64 = 200;
@@ -45,6 +47,8 @@ pub struct Options {
     pub cert: Option<PathBuf>,
     /// Our certificate's key, in PEM.
     pub key: Option<PathBuf>,
+    /// Its --quota-backend-bytes, where it does not say so itself (before 3.6) and it is not etcd's own 2 GiB.
+    pub quota: Option<u64>,
 }
 
 /// Connects, and makes sure that etcd answers.
@@ -71,7 +75,7 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
     let uncertified = options.cert.is_none() && options.endpoints.iter().any(secure);
     let connected = try_connect(options, settings).await;
     match connected {
-        Ok(etcd) => Ok(std::sync::Arc::new(etcd)),
+        Ok(etcd) => Ok(Arc::new(etcd)),
         // A server that wants a certificate only hangs up.
         Err(StoreError::Unavailable(why)) if uncertified => Err(StoreError::Unavailable(format!(
             "{why}; it may demand a client certificate, and none is given"
@@ -82,9 +86,14 @@ pub async fn connect(options: Options) -> Result<SharedStore, StoreError> {
 
 async fn try_connect(options: Options, settings: ConnectOptions) -> Result<Etcd, StoreError> {
     let connection = Connection::new(options, settings);
-    let etcd = Etcd { connection };
+    let space = Arc::new(quota::Known::default());
+    let etcd = Etcd { connection, space };
     // Any key will do: only the answer counts.
     etcd.get("/fridaymorning/").await?;
+    tokio::spawn(quota::follow(
+        etcd.connection.clone(),
+        Arc::downgrade(&etcd.space),
+    ));
     Ok(etcd)
 }
 
@@ -158,6 +167,8 @@ async fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 
 struct Etcd {
     connection: Connection,
+    /// The room it had when it was last asked.
+    space: Arc<quota::Known>,
 }
 
 #[async_trait]
@@ -253,6 +264,11 @@ impl Store for Etcd {
             Err(StoreError::LeaseEnded) => Ok(()),
             result => result,
         }
+    }
+
+    fn space(&self) -> Option<Space> {
+        let known = self.space.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn describe(&self) -> String {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, Write};
+use crate::{Entry, LeaseId, Listing, SharedStore, Space, Store, StoreError, Txn, Watch, Write};
 
 /// How long calls must have failed, or gone unanswered, before the store counts as lost.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -242,11 +242,12 @@ impl Store for Proven {
         self.store.revoke(lease).await
     }
     fn health(&self) -> Health {
+        let own = self.store.health();
         let state = self.state();
         let silent = state.pending.values().min().copied();
         let silent = silent.filter(|asked| asked.elapsed() >= PATIENCE);
         Health {
-            reads: state.reads.lost(),
+            reads: own.reads.or_else(|| state.reads.lost()),
             writes: state.writes.lost().or_else(|| {
                 silent.map(|_| Lost {
                     since: state.writes.proven,
@@ -254,6 +255,12 @@ impl Store for Proven {
                 })
             }),
         }
+    }
+    async fn copy(&self, name: &str) -> Result<crate::embedded::Copy, StoreError> {
+        self.store.copy(name).await
+    }
+    fn space(&self) -> Option<Space> {
+        self.store.space()
     }
     fn describe(&self) -> String {
         self.store.describe()

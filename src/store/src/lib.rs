@@ -8,8 +8,10 @@ pub mod embedded;
 pub mod etcd;
 mod health;
 mod limits;
+mod space;
 
 pub use health::{Health, Lost, PATIENCE, Proven};
+pub use space::Space;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,6 +264,18 @@ pub trait Store: Send + Sync + 'static {
     /// What the calls so far prove of it; only [`Proven`] knows.
     fn health(&self) -> Health {
         Health::default()
+    }
+    /// Writes a whole copy of this name beside the store while it is used, and removes the oldest copies.
+    async fn copy(&self, name: &str) -> Result<embedded::Copy, StoreError> {
+        let _ = name;
+        Err(StoreError::Refused(format!(
+            "{} is not copied from here: `etcdctl snapshot save FILE` does that",
+            self.describe()
+        )))
+    }
+    /// The room it has; `None` where that is not known.
+    fn space(&self) -> Option<Space> {
+        None
     }
     /// What it is, for people: `embedded /path` or `etcd host:port,…`. Never a password.
     fn describe(&self) -> String;

@@ -238,6 +238,44 @@ pub(super) fn range(
     })
 }
 
+/// Reads every key; returns how many there are, and the revision.
+pub(super) fn everything(database: &Database) -> Result<(usize, u64), Error> {
+    let read = database.begin_read()?;
+    let all = list(&read, "")?;
+    for bound in read.open_table(BOUND)?.iter()? {
+        bound?;
+    }
+    for lease in read.open_table(LEASES)?.iter()? {
+        lease?;
+    }
+    Ok((all.entries.len(), all.revision))
+}
+
+/// Writes what is stored at one moment to a new file.
+pub(super) fn copy(from: &Database, to: &Database) -> Result<(), Error> {
+    let read = from.begin_read()?;
+    let write = to.begin_write()?;
+    let mut tables = Tables::open(&write)?;
+    for entry in read.open_table(ENTRIES)?.iter()? {
+        let (key, value) = entry?;
+        tables.entries.insert(key.value(), value.value())?;
+    }
+    for bound in read.open_table(BOUND)?.iter()? {
+        tables.bound.insert(bound?.0.value(), ())?;
+    }
+    for lease in read.open_table(LEASES)?.iter()? {
+        let (lease, value) = lease?;
+        tables.leases.insert(lease.value(), value.value())?;
+    }
+    for entry in read.open_table(META)?.iter()? {
+        let (key, value) = entry?;
+        tables.meta.insert(key.value(), value.value())?;
+    }
+    drop(tables);
+    write.commit()?;
+    Ok(())
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

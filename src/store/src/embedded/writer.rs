@@ -13,7 +13,7 @@ use redb::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::tables::Tables;
-use super::{SIGN_OF_LIFE, Shared, broken};
+use super::{SIGN_OF_LIFE, Shared};
 use crate::{Change, Entry, Expect, LeaseId, StoreError, Txn, Write};
 
 /// How many requests share one fsync at most.
@@ -107,6 +107,9 @@ impl Writer {
     fn process(&mut self, batch: Vec<Command>) {
         match self.attempt(&batch) {
             Ok((stage, answers)) => {
+                if stage.dirty {
+                    self.shared.reserve.keep();
+                }
                 self.publish(stage);
                 for (command, answer) in batch.into_iter().zip(answers) {
                     // Who no longer waits does not need to know.
@@ -116,7 +119,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!(path = %self.shared.path.display(), %error, "cannot write the store");
                 for command in batch {
-                    let _ = command.reply.send(Err(broken(&self.shared.path, &error)));
+                    let _ = command.reply.send(Err(self.shared.broken(&error)));
                 }
                 if let Err(error) = self.shared.reopen() {
                     tracing::error!(%error, "cannot open the store again");

@@ -264,7 +264,7 @@ async fn probe(endpoint: &str) -> String {
 }
 
 /// What a person can do about an etcd that is full. Nothing can be written before.
-const FULL: &str = "it is full and takes no writes until a person makes room: `etcdctl compact REVISION` (`etcdctl \
+pub(super) const FULL: &str = "it is full and takes no writes until a person makes room: `etcdctl compact REVISION` (`etcdctl \
      endpoint status -w json` shows the revision), `etcdctl defrag`, then `etcdctl alarm disarm`; or raise its \
      --quota-backend-bytes, and let it compact by itself (--auto-compaction-retention)";
 

@@ -183,6 +183,7 @@ async fn tls_and_password_let_in_who_has_both_and_tokens_are_renewed() {
         ca: Some(server.path("ca.pem")),
         cert: Some(server.path("client.pem")),
         key: Some(server.path("client.key")),
+        ..etcd::Options::default()
     };
     let certificates = options(true);
     // etcd's own users: the client certificate's name must not be one of them.

@@ -1,6 +1,7 @@
 //! The contract of every store, and what each promises beyond it, tried on real files and a real etcd.
 
 #[cfg(test)]
+mod damage;
 mod embedded;
 #[cfg(test)]
 mod etcd;

@@ -111,6 +111,16 @@ impl Server {
         Self::connect_to([self]).await
     }
 
+    /// A client that knows the server's quota.
+    pub(crate) async fn connect_with_quota(&self, quota: u64) -> SharedStore {
+        let options = etcd::Options {
+            endpoints: vec![self.endpoint()],
+            quota: Some(quota),
+            ..etcd::Options::default()
+        };
+        connect(options).await.unwrap()
+    }
+
     /// A client of several, the first of them first.
     pub(crate) async fn connect_to<'a>(servers: impl IntoIterator<Item = &'a Self>) -> SharedStore {
         let options = etcd::Options {
