@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 85] = [
+pub const REASONS: [&str; 86] = [
     "Aborted",
     "AddressShared",
     "AnalysisInconclusive",
