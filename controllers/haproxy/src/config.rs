@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use fm_api::quantity::Span;
 use fm_api::target::Slot;
 
+use fm_telemetry::proof::Proof;
+
 use crate::desired::{self, Desired, Group};
 use crate::maps::Map;
 use crate::mirror;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub binds: Vec<Bind>,
     /// Where the log goes.
     pub log: fm_telemetry::Address,
+    /// What each line of it begins with, so that nobody else can tell of requests.
+    pub proof: Option<Proof>,
     /// Connections at once, from the limit of file descriptors.
     pub maxconn: u32,
 }
@@ -108,7 +112,9 @@ pub fn render(
             }
         }
     }
-    out
+    let proof = settings.proof.as_ref();
+    let proof = proof.map_or_else(String::new, |proof| format!("{} ", proof.secret()));
+    out.replace("@PROOF@", &proof)
 }
 
 /// Old workers may finish their requests after a reload, but not for ever.

@@ -11,6 +11,7 @@ mod audit;
 mod certs;
 pub mod config;
 pub mod desired;
+mod door;
 mod files;
 mod inputs;
 mod logs;

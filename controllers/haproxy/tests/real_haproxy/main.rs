@@ -9,6 +9,7 @@
 
 mod classic;
 mod experiments;
+mod forged;
 mod http;
 mod life;
 mod lost;
