@@ -17,11 +17,12 @@ use fm_api::event::Severity;
 use fm_api::keys;
 use fm_api::observed::Agent as Alive;
 use fm_runtime::{Cache, Changes, Context, Recorder, announce};
-use fm_telemetry::{Address, Handle, Receiver};
+use fm_telemetry::{Handle, Receiver};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Settings;
+use crate::door;
 use crate::logs::Logs;
 use crate::mirror::Mirror;
 use crate::options::{Error, Mode, Options, max_connections};
@@ -60,7 +61,7 @@ impl Agent {
             path: options.dir.display().to_string(),
             message: error.to_string(),
         })?;
-        let receiver = listen(&options).await.map_err(Error::Receiver)?;
+        let (receiver, proof) = door::listen(&options).await.map_err(Error::Receiver)?;
         // Told where a release mirrors; nobody else needs it.
         let mirror = Mirror::new(&options.dir).map_err(|error| {
             let words = format!(
@@ -76,6 +77,7 @@ impl Agent {
             // Known once the certificates were looked at.
             binds: Vec::new(),
             log: receiver.address().clone(),
+            proof,
             maxconn: max_connections(),
         };
         let handle = receiver.handle();
@@ -168,39 +170,6 @@ impl Agent {
         let _ = present.await;
         Ok(())
     }
-}
-
-/// Listens where the operator says; on a socket in the agent's folder, where HAProxy is somebody else's and shares that;
-/// else on a port of this machine, the same as before if that is still free, so that an adopted HAProxy goes on logging to it.
-async fn listen(options: &Options) -> std::io::Result<Receiver> {
-    match &options.mode {
-        Mode::External {
-            log: Some(address), ..
-        } => return Receiver::bind(*address).await,
-        Mode::External { log: None, .. } => {
-            let socket = options.dir.join("log.sock");
-            match Receiver::bind(Address::Unix(socket.clone())).await {
-                Ok(receiver) => return Ok(receiver),
-                Err(error) => tracing::warn!(
-                    "{} cannot be used for HAProxy's log ({error}): a port on the loopback is used instead",
-                    socket.display()
-                ),
-            }
-        }
-        Mode::Owned { .. } => {}
-    }
-    let path = options.dir.join("log.address");
-    let before = std::fs::read_to_string(&path)
-        .ok()
-        .and_then(|text| text.trim().parse::<SocketAddr>().ok());
-    let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bind = |address| Receiver::bind(Address::Local(address));
-    let receiver = match bind(before.unwrap_or(free)).await {
-        Err(_) if before.is_some() => bind(free).await?,
-        bound => bound?,
-    };
-    files::replace(&path, &receiver.address().to_string())?;
-    Ok(receiver)
 }
 
 /// Learns HAProxy's processes: from the supervisor where the agent owns HAProxy, else from its master socket.

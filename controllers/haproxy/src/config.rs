@@ -86,7 +86,9 @@ pub fn render(
             }
         }
     }
-    out
+    let proof = settings.proof.as_ref();
+    let proof = proof.map_or_else(String::new, |proof| format!("{} ", proof.secret()));
+    out.replace("@PROOF@", &proof)
 }
 
 /// Old workers may finish their requests after a reload, but not for ever.

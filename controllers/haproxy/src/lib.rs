@@ -12,6 +12,7 @@ mod beside;
 mod certs;
 pub mod config;
 pub mod desired;
+mod door;
 mod drift;
 mod files;
 mod hold;

@@ -306,6 +306,13 @@ async fn serve_agents(
 
 /// Listens where the file says. An address that another holds must not stop HAProxy from being led: it is asked for again.
 async fn receive_logs(logs: &Ways, handle: Handle) -> std::convert::Infallible {
+    for source in logs.receive.iter().filter(|source| !source.is_proven()) {
+        tracing::warn!(
+            "logs.receive: whoever reaches {} can tell of requests, and so roll a release back or promote it: give it a {}",
+            source.input,
+            source.input.needs()
+        );
+    }
     loop {
         match Intake::bind(&logs.receive, handle.clone()).await {
             Ok(intake) => match intake.run().await {},

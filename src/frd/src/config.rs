@@ -326,6 +326,10 @@ log: { level: debug, format: json }
                 "belong to forward",
             ),
             ("forward: '127.0.0.1:1', sharedKey: secret", "sharedKey"),
+            (
+                "forward: '127.0.0.1:1', secret: { env: KEY }",
+                "forward has sharedKey",
+            ),
         ] {
             let text = format!("logs:\n  receive:\n    - {{ {entry} }}\n");
             let error = parse("frd.yaml", text.as_bytes()).unwrap_err().to_string();

@@ -22,6 +22,7 @@ use crate::line::{Line, Outcome, Side};
 use crate::outcomes::{Kind, Outcomes};
 use crate::outflow::{self, Queue};
 use crate::pairs::{Half, Pairs};
+use crate::proof::Proof;
 use crate::record::SplitRecord;
 use crate::repeats::Repeats;
 use crate::sequence::Sequences;
@@ -97,6 +98,9 @@ pub struct LogHealth {
     /// Lines that had come by another way before; they are in none of the other numbers.
     #[serde(default)]
     pub repeated: u64,
+    /// Lines that did not show the secret of our HAProxy's configuration; they count nowhere else.
+    #[serde(default)]
+    pub unproven: u64,
     /// Lines that HAProxy says it could not send, as its own counters tell it; missing numbers tell more.
     #[serde(default)]
     pub dropped: u64,
@@ -122,6 +126,9 @@ pub(crate) struct State {
     log: LogHealth,
     swept: Option<Instant>,
     refused: Refused,
+    strange: Refused,
+    /// What our own HAProxy's lines begin with, by whichever way they come.
+    own: Option<Proof>,
     /// Only with more than one way.
     repeats: Option<Repeats>,
     backends: Backends,
@@ -487,3 +494,4 @@ mod silent;
 mod take;
 #[cfg(test)]
 mod tests;
+mod unproven;

@@ -25,6 +25,7 @@ pub use forward::{Forward, Tls, TlsError};
 
 use crate::Handle;
 use crate::counters::Way;
+use crate::proof::{Proof, Strangers, Whose};
 use frames::Frames;
 
 /// The longest datagram there is.
@@ -35,6 +36,8 @@ const BATCH: usize = 512;
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// Connections of one receiver at once.
 const MAX_CONNECTIONS: usize = 256;
+/// … of which so many have not shown the secret that is needed there; one more, and the oldest of them goes.
+const MAX_STRANGERS: usize = 64;
 const CHUNK: usize = 64 * 1024;
 
 /// Receivers at most, so that each way is told apart from the others and from the default one.
@@ -53,6 +56,54 @@ pub enum Input {
     Forward(Forward),
 }
 
+/// A receiver, and what each line must begin with there; nothing: whoever reaches it can tell of requests.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where.
+    pub input: Input,
+    /// The secret of HAProxy's configuration; with Forward the shared key is in its place.
+    pub proof: Option<Proof>,
+}
+
+impl Source {
+    /// Whether who sends must show something that others do not know.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        match &self.input {
+            Input::Forward(forward) => forward.shared_key.is_some(),
+            Input::Udp(_) | Input::Tcp(_) | Input::Unix(_) => self.proof.is_some(),
+        }
+    }
+}
+
+impl Input {
+    /// What makes it known who sends.
+    #[must_use]
+    pub fn needs(&self) -> &'static str {
+        match self {
+            Input::Forward(_) => "sharedKey",
+            Input::Udp(_) | Input::Tcp(_) | Input::Unix(_) => "secret",
+        }
+    }
+}
+
+impl std::fmt::Display for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Input::Udp(address) => write!(f, "udp://{address}"),
+            Input::Tcp(address) => write!(f, "tcp://{address}"),
+            Input::Unix(path) => write!(f, "unix:{}", path.display()),
+            Input::Forward(forward) => write!(f, "forward {}", forward.address),
+        }
+    }
+}
+
+impl From<Input> for Source {
+    fn from(input: Input) -> Self {
+        Self { input, proof: None }
+    }
+}
+
 #[derive(Debug)]
 enum Bound {
     Udp(UdpSocket),
@@ -64,7 +115,7 @@ enum Bound {
 /// Receivers that listen, and count into one [`Handle`].
 #[derive(Debug)]
 pub struct Intake {
-    bound: Vec<Bound>,
+    bound: Vec<(Bound, Option<Proof>)>,
     handle: Handle,
 }
 
@@ -73,30 +124,26 @@ impl Intake {
     ///
     /// # Errors
     /// When one cannot be bound; the message names it.
-    pub async fn bind(inputs: &[Input], handle: Handle) -> io::Result<Self> {
+    pub async fn bind(sources: &[impl Into<Source> + Clone], handle: Handle) -> io::Result<Self> {
         let mut bound = Vec::new();
-        for input in inputs {
-            let named = |name: String| {
-                move |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"))
-            };
-            bound.push(match input {
-                Input::Udp(address) => {
-                    Bound::Udp(udp(*address).map_err(named(format!("udp://{address}")))?)
-                }
+        for source in sources {
+            let Source { input, proof } = source.clone().into();
+            let name = input.to_string();
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+            let listens = match input {
+                Input::Udp(address) => Bound::Udp(udp(address).map_err(named)?),
                 Input::Tcp(address) => {
                     let listener = TcpListener::bind(address).await;
-                    Bound::Tcp(listener.map_err(named(format!("tcp://{address}")))?)
+                    Bound::Tcp(listener.map_err(named)?)
                 }
-                Input::Unix(path) => {
-                    Bound::Unix(unix(path).map_err(named(format!("unix:{}", path.display())))?)
-                }
+                Input::Unix(path) => Bound::Unix(unix(&path).map_err(named)?),
                 Input::Forward(forward) => {
                     let listener = TcpListener::bind(forward.address).await;
-                    let listener =
-                        listener.map_err(named(format!("forward {}", forward.address)))?;
-                    Bound::Forward(listener, Box::new(forward::Server::new(forward)))
+                    let listener = listener.map_err(named)?;
+                    Bound::Forward(listener, Box::new(forward::Server::new(&forward)))
                 }
-            });
+            };
+            bound.push((listens, proof));
         }
         if !bound.is_empty() {
             handle.more_ways();
@@ -110,7 +157,7 @@ impl Intake {
     /// When the kernel does not say.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
-        for bound in &self.bound {
+        for (bound, _) in &self.bound {
             match bound {
                 Bound::Udp(socket) => addresses.push(socket.local_addr()?),
                 Bound::Tcp(listener) | Bound::Forward(listener, _) => {
@@ -125,8 +172,9 @@ impl Intake {
     /// Receives until it is dropped.
     pub async fn run(self) -> std::convert::Infallible {
         let mut tasks = JoinSet::new();
-        for (at, bound) in self.bound.into_iter().enumerate() {
+        for (at, (bound, proof)) in self.bound.into_iter().enumerate() {
             let handle = Door {
+                proof,
                 handle: self.handle.clone(),
                 way: Way {
                     number: at + 1,
@@ -151,9 +199,10 @@ impl Intake {
                     });
                 }
                 Bound::Tcp(listener) => {
+                    let strangers = Strangers::at_most(MAX_STRANGERS);
                     tasks.spawn(accept(listener, move |stream, _| {
-                        let handle = handle.clone();
-                        async move { syslog(stream, &handle).await }
+                        let (handle, strangers) = (handle.clone(), strangers.clone());
+                        async move { syslog(stream, &handle, &strangers).await }
                     }));
                 }
                 Bound::Forward(listener, server) => {
@@ -180,12 +229,13 @@ impl Intake {
 #[derive(Debug, Clone)]
 struct Door {
     handle: Handle,
+    proof: Option<Proof>,
     way: Way,
 }
 
 impl Door {
-    fn take_message(&self, message: &[u8], now: Instant) {
-        self.handle.take_message(message, self.way, now);
+    fn take_message(&self, message: &[u8], now: Instant) -> Whose {
+        (self.handle).take_message(message, self.way, self.proof.as_ref(), now)
     }
 
     fn refuse(&self, sample: &[u8]) {
@@ -229,7 +279,9 @@ async fn drain(
     let mut failed = ready.err();
     for _ in 0..BATCH {
         match receive(&mut buffer) {
-            Ok(length) => handle.take_message(buffer.get(..length).unwrap_or_default(), now),
+            Ok(length) => {
+                handle.take_message(buffer.get(..length).unwrap_or_default(), now);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failed = Some(error);
@@ -243,20 +295,44 @@ async fn drain(
     }
 }
 
-async fn syslog(mut stream: impl AsyncRead + Unpin, handle: &Door) {
-    handle.connected();
+async fn syslog(mut stream: impl AsyncRead + Unpin, handle: &Door, strangers: &Strangers) {
     let (mut frames, mut chunk) = (Frames::default(), vec![0; CHUNK]);
-    while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+    let mut stranger = handle.proof.as_ref().map(|_| strangers.enter());
+    let mut greeted = false;
+    loop {
+        if stranger.is_none() && !std::mem::replace(&mut greeted, true) {
+            handle.connected();
+        }
+        let read = match &stranger {
+            None => stream.read(&mut chunk).await,
+            Some(waits) => tokio::select! {
+                read = stream.read(&mut chunk) => read,
+                () = waits.taken() => return,
+            },
+        };
+        let Ok(length @ 1..) = read else { return };
         let now = Instant::now();
+        let (mut ours, mut strange) = (false, false);
         frames.feed(
             chunk.get(..length).unwrap_or_default(),
             |message| match message {
-                Some(message) => handle.take_message(message, now),
-                None => {
-                    handle.refuse(b"syslog over TCP: a message that is too long");
+                Some(message) => {
+                    let whose = handle.take_message(message, now);
+                    ours |= whose == Whose::Ours;
+                    strange |= whose == Whose::Strange;
                 }
+                None if handle.proof.is_some() => {
+                    handle.handle.unproven();
+                    strange = true;
+                }
+                None => handle.refuse(b"syslog over TCP: a message that is too long"),
             },
         );
+        if ours {
+            stranger = None;
+        } else if strange && stranger.is_some() {
+            return;
+        }
     }
 }
 

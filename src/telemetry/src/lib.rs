@@ -18,7 +18,7 @@ pub mod line;
 pub mod outcomes;
 pub mod outflow;
 mod pairs;
-mod peer;
+pub mod proof;
 mod receiver;
 pub mod record;
 mod repeats;

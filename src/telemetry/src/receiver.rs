@@ -1,8 +1,8 @@
 //! Where HAProxy's log arrives: lines over a unix or TCP stream, from as many connections as HAProxy opens.
 //!
 //! Owner of the state: the [`Handle`]s and the receiver share it behind a plain mutex, which is held for one chunk of
-//! lines or one snapshot and never across an await. What must never happen: a slow or hostile peer that holds up another, or
-//! a line that grows without bound.
+//! lines or one snapshot and never across an await. What must never happen: a slow or hostile peer that holds up another,
+//! a line that grows without bound, or one that counts although it is not our HAProxy's ([`Receiver::proven_by`]).
 
 use std::fmt;
 use std::io;
@@ -21,27 +21,30 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backends::Backend;
-use crate::counters::{ByEndpoint, SAMPLE, Snapshot, State, Way};
+use crate::counters::{ByEndpoint, Snapshot, State, Way};
 use crate::outflow::{self, Queue};
-use crate::peer;
+use crate::proof::{Place, Proof, Strangers, Whose};
 
-/// A line longer than this is none of ours.
-const MAX_LINE: usize = 8 * 1024;
 /// Read at once; a whole number of long lines.
 const CHUNK: usize = 64 * 1024;
 /// HAProxy opens one connection per ring and process; more than this at once is not HAProxy.
 const MAX_CONNECTIONS: usize = 256;
+/// Connections that have not shown HAProxy's secret; one more, and the oldest of them goes.
+const MAX_STRANGERS: usize = 64;
+
+mod lines;
+
+use lines::{Lines, MAX_LINE};
 
 /// Where HAProxy sends its log. Shown as a HAProxy `server` line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A port of this machine; lines are taken only from processes of our own user, or root. HAProxy that we started logs
-    /// here: while nobody listens it tries again once a second and keeps its lines, which at a unix socket it would do
+    /// A port of this machine. HAProxy that we started logs here: while nobody listens it tries again once a second and keeps its lines, which at a unix socket it would do
     /// without a pause, with a whole processor.
     Local(SocketAddr),
     /// A stream socket in a folder that nobody else may enter, for a HAProxy that shares the folder and not the network.
     Unix(PathBuf),
-    /// For a HAProxy that cannot reach a socket of ours. Whoever reaches the port can send lines.
+    /// For a HAProxy that cannot reach a socket of ours.
     Tcp(SocketAddr),
 }
 
@@ -62,7 +65,6 @@ impl From<SocketAddr> for Address {
 
 #[derive(Debug)]
 enum Listener {
-    Local(TcpListener),
     Unix(UnixListener),
     Tcp(TcpListener),
 }
@@ -70,17 +72,6 @@ enum Listener {
 impl Listener {
     async fn accept(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
         Ok(match self {
-            Listener::Local(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                let own = stream.local_addr()?;
-                let known = tokio::task::spawn_blocking(move || peer::is_ours(peer, own)).await;
-                if !known.unwrap_or(false) {
-                    return Err(io::Error::other(format!(
-                        "{peer} is no process of our own user"
-                    )));
-                }
-                Box::new(stream)
-            }
             Listener::Unix(listener) => Box::new(listener.accept().await?.0),
             Listener::Tcp(listener) => Box::new(listener.accept().await?.0),
         })
@@ -106,6 +97,7 @@ pub struct Receiver {
     listener: Listener,
     address: Address,
     handle: Handle,
+    proof: Option<Proof>,
 }
 
 /// Reads the counters. A clone is cheap and sees the same counters.
@@ -127,7 +119,7 @@ impl Receiver {
             Address::Local(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let address = listener.local_addr()?;
-                (Listener::Local(listener), Address::Local(address))
+                (Listener::Tcp(listener), Address::Local(address))
             }
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
@@ -146,7 +138,16 @@ impl Receiver {
             listener,
             address,
             handle,
+            proof: None,
         })
+    }
+
+    /// Takes only lines that begin with this secret.
+    #[must_use]
+    pub fn proven_by(mut self, proof: Option<Proof>) -> Self {
+        self.handle.state().own(proof.clone());
+        self.proof = proof;
+        self
     }
 
     /// Where it listens.
@@ -165,6 +166,7 @@ impl Receiver {
     pub async fn run(self, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let strangers = Strangers::at_most(MAX_STRANGERS);
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -172,14 +174,16 @@ impl Receiver {
             };
             match accepted {
                 Ok(stream) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        tracing::warn!("too many connections to the log receiver: refused");
-                        continue;
-                    };
                     let (handle, shutdown) = (self.handle.clone(), shutdown.clone());
+                    let places = Arc::clone(&places);
+                    // Whoever has nothing to show has shown everything.
+                    let stranger = self.proof.as_ref().map(|_| strangers.enter());
+                    let lines = Lines::proven_by(self.proof.clone());
                     tasks.spawn(async move {
-                        handle.receive(stream, &shutdown).await;
-                        drop(place);
+                        tokio::select! {
+                            () = shutdown.cancelled() => {}
+                            () = handle.receive(stream, stranger, lines, &places) => {}
+                        }
                     });
                 }
                 Err(error) => {
@@ -230,9 +234,23 @@ impl Handle {
     }
 
     /// A message of some other transport: a line of ours in whatever syslog wrapper. What is no request is passed over.
-    pub(crate) fn take_message(&self, message: &[u8], way: Way, now: Instant) {
+    pub(crate) fn take_message(
+        &self,
+        message: &[u8],
+        way: Way,
+        proof: Option<&Proof>,
+        now: Instant,
+    ) -> Whose {
         let mut state = self.state();
-        state.take_message(message, way, now);
+        let whose = state.take_message(message, way, proof, now);
+        complain(state);
+        whose
+    }
+
+    /// Something that does not show the secret and is too long to be read.
+    pub(crate) fn unproven(&self) {
+        let mut state = self.state();
+        state.unproven();
         complain(state);
     }
 
@@ -312,13 +330,37 @@ impl Handle {
         }
     }
 
-    async fn receive(&self, mut stream: impl AsyncRead + Unpin, shutdown: &CancellationToken) {
-        let mut connection = self.connection();
-        let mut chunk = vec![0; CHUNK];
+    async fn receive(
+        &self,
+        mut stream: impl AsyncRead + Unpin,
+        mut stranger: Option<Place>,
+        lines: Lines,
+        places: &Arc<Semaphore>,
+    ) {
+        let mut connection = Connection {
+            handle: self.clone(),
+            lines,
+        };
+        // A stranger gets little of us.
+        let mut chunk = vec![0; if stranger.is_some() { MAX_LINE } else { CHUNK }];
+        let mut place = None;
         loop {
-            let read = tokio::select! {
-                () = shutdown.cancelled() => return,
-                read = stream.read(&mut chunk) => read,
+            if place.is_none() && connection.lines.is_proven() {
+                let Ok(free) = places.try_acquire() else {
+                    tracing::warn!("too many connections to the log receiver: refused");
+                    return;
+                };
+                place = Some(free);
+                stranger = None;
+                chunk.resize(CHUNK, 0);
+                self.connected();
+            }
+            let read = match &stranger {
+                None => stream.read(&mut chunk).await,
+                Some(waits) => tokio::select! {
+                    read = stream.read(&mut chunk) => read,
+                    () = waits.taken() => return,
+                },
             };
             match read {
                 Ok(0) => return,
@@ -327,6 +369,9 @@ impl Handle {
                     tracing::debug!(%error, "a log connection broke");
                     return;
                 }
+            }
+            if connection.lines.hopeless {
+                return;
             }
         }
     }
@@ -350,110 +395,21 @@ impl Connection {
 
 /// Says what could not be read, when it is time to; the counters are free while it is written.
 fn complain(mut state: MutexGuard<'_, State>) {
-    let complaint = state.complaint(Instant::now());
+    let now = Instant::now();
+    let (complaint, unproven) = (state.complaint(now), state.unproven_to_tell(now));
     drop(state);
+    if let Some(count) = unproven {
+        tracing::warn!(
+            count,
+            "lines came for HAProxy's log without the secret of its configuration; they count nowhere: somebody else writes \
+             there, or a HAProxy with an older configuration"
+        );
+    }
     if let Some((count, sample)) = complaint {
         tracing::warn!(
             count,
             sample,
             "lines of HAProxy's log cannot be read; they count nowhere"
         );
-    }
-}
-
-/// Cuts a stream of bytes into lines. A last line without an end is cut short and does not count.
-#[derive(Debug, Default)]
-struct Lines {
-    /// The beginning of a line whose end has not come yet.
-    begun: Vec<u8>,
-    /// The line has grown too long: what comes up to its end is passed over.
-    overlong: bool,
-}
-
-impl Lines {
-    fn feed(&mut self, mut bytes: &[u8], state: &mut State) {
-        let now = Instant::now();
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            let (line, rest) = bytes.split_at(end);
-            bytes = rest.get(1..).unwrap_or_default();
-            if self.overlong {
-                // Counted when it grew too long: its end may never have come.
-            } else if self.begun.len() + line.len() > MAX_LINE {
-                self.begun.extend(line.iter().take(SAMPLE));
-                state.overlong(&self.begun);
-            } else if self.begun.is_empty() {
-                state.take(line, Way::DEFAULT, now);
-            } else {
-                self.begun.extend_from_slice(line);
-                state.take(&self.begun, Way::DEFAULT, now);
-            }
-            self.begun.clear();
-            self.overlong = false;
-        }
-        if self.overlong {
-            return;
-        }
-        if self.begun.len() + bytes.len() > MAX_LINE {
-            self.begun.extend(bytes.iter().take(SAMPLE));
-            state.overlong(&self.begun);
-            self.begun.clear();
-            self.overlong = true;
-        } else {
-            self.begun.extend_from_slice(bytes);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const GOOD: &str = r#"{"rc":"r|s|500|a|b|n/s|aaaa|bbbb|1","sd":"c","st":200,"ts":"--","tr":3}"#;
-
-    #[test]
-    fn an_overlong_line_counts_once_and_the_next_one_is_read() {
-        let mut state = State::default();
-        let mut lines = Lines::default();
-        let mut bytes = vec![b'{'; 64 * 1024];
-        bytes.extend_from_slice(format!("\n{GOOD}\n\n\0\n{{\0\n").as_bytes());
-        for piece in bytes.chunks(1000) {
-            lines.feed(piece, &mut state);
-            assert!(lines.begun.len() <= MAX_LINE);
-        }
-        let log = state.snapshot(Instant::now()).log;
-        assert_eq!((log.lines, log.malformed), (1, 2));
-    }
-
-    #[test]
-    fn a_line_without_an_end_counts_and_takes_no_memory() {
-        let mut state = State::default();
-        let mut lines = Lines::default();
-        for _ in 0..1000 {
-            lines.feed(&[b'x'; 4096], &mut state);
-            assert!(lines.begun.capacity() <= 4 * MAX_LINE);
-        }
-        let interleaved = format!("\n{}{GOOD}\n{GOOD}\n", &GOOD[..30]);
-        lines.feed(interleaved.as_bytes(), &mut state);
-        let log = state.snapshot(Instant::now()).log;
-        assert_eq!((log.lines, log.malformed), (1, 2));
-    }
-
-    proptest! {
-        #[test]
-        fn how_the_bytes_are_cut_makes_no_difference(cuts in proptest::collection::vec(1usize..50, 1..200), n in 1usize..40) {
-            let text = format!("{GOOD}\n<6>notice\n").repeat(n);
-            let mut state = State::default();
-            let mut lines = Lines::default();
-            let (mut rest, mut cuts) = (text.as_bytes(), cuts.iter().cycle());
-            while !rest.is_empty() {
-                let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-                lines.feed(piece, &mut state);
-                rest = after;
-            }
-            let log = state.snapshot(Instant::now()).log;
-            prop_assert_eq!((log.lines, log.malformed), (n as u64, 0));
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use fm_telemetry::proof::Proof;
+
 /// What does not come from releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -13,6 +15,8 @@ pub struct Settings {
     pub binds: Vec<Bind>,
     /// Where the log goes.
     pub log: fm_telemetry::Address,
+    /// What each line of it begins with, so that nobody else can tell of requests.
+    pub proof: Option<Proof>,
     /// Connections at once, from the limit of file descriptors.
     pub maxconn: u32,
 }

@@ -21,6 +21,7 @@ pub(crate) fn settings() -> Settings {
             alpn: vec![],
         }],
         log: fm_telemetry::Address::Local(([127, 0, 0, 1], 5140).into()),
+        proof: fm_telemetry::proof::Proof::new("a-secret-of-tests"),
         maxconn: 4000,
     }
 }

@@ -10,6 +10,7 @@
 mod beside;
 mod classic;
 mod experiments;
+mod forged;
 mod held;
 mod http;
 mod life;

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use fm_telemetry::intake::{Forward, Input, MAX_INPUTS, Tls};
+use fm_telemetry::intake::{Forward, Input, MAX_INPUTS, Source, Tls};
 use fm_telemetry::outflow::{Destination, Trust, system_authorities};
+use fm_telemetry::proof::{MAX_SECRET, MIN_SECRET, Proof};
 use serde::Deserialize;
 
 use super::Secret;
@@ -77,7 +78,7 @@ impl TryFrom<SendOnWritten> for SendOn {
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
     /// Where HAProxy's log arrives besides the default.
-    pub receive: Vec<Input>,
+    pub receive: Vec<Source>,
     /// Where its lines are sent on to.
     pub forward: Vec<Destination>,
 }
@@ -86,8 +87,8 @@ pub struct Ways {
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Written")]
 pub(crate) enum Receive {
-    /// `udp://…`, `tcp://…`, `unix:/…`.
-    Syslog(Input),
+    /// `udp://…`, `tcp://…`, `unix:/…`, and what each line there begins with.
+    Syslog(Input, Option<Secret>),
     /// Forward's address, key and certificate.
     Forward(SocketAddr, Option<Secret>, Option<Certificate>),
 }
@@ -98,6 +99,7 @@ struct Written {
     syslog: Option<String>,
     forward: Option<String>,
     shared_key: Option<Secret>,
+    secret: Option<Secret>,
     tls: Option<Certificate>,
 }
 
@@ -117,7 +119,12 @@ impl TryFrom<Written> for Receive {
             (Some(_), None) if written.shared_key.is_some() || written.tls.is_some() => {
                 Err("logs.receive: sharedKey and tls belong to forward, not to syslog".to_owned())
             }
-            (Some(syslog), None) => self::syslog(&syslog).map(Receive::Syslog),
+            (Some(syslog), None) => {
+                self::syslog(&syslog).map(|input| Receive::Syslog(input, written.secret))
+            }
+            (None, Some(_)) if written.secret.is_some() => {
+                Err("logs.receive: secret belongs to syslog; forward has sharedKey".to_owned())
+            }
             (None, Some(forward)) => {
                 let address = address("forward", &forward, "ADDRESS:PORT")?;
                 Ok(Receive::Forward(address, written.shared_key, written.tls))
@@ -159,11 +166,14 @@ impl Logs {
             }
         };
         for receive in &mut self.receive {
-            if let Receive::Forward(_, key, tls) = receive {
-                secret(key);
-                if let Some(tls) = tls {
-                    below(&mut tls.crt);
-                    below(&mut tls.key);
+            match receive {
+                Receive::Syslog(_, proof) => secret(proof),
+                Receive::Forward(_, key, tls) => {
+                    secret(key);
+                    if let Some(tls) = tls {
+                        below(&mut tls.crt);
+                        below(&mut tls.key);
+                    }
                 }
             }
         }
@@ -205,17 +215,23 @@ impl Logs {
     }
 }
 
-fn input(receive: Receive) -> Result<Input, String> {
+fn input(receive: Receive) -> Result<Source, String> {
     match receive {
-        Receive::Syslog(input) => Ok(input),
+        Receive::Syslog(input, secret) => {
+            let proof = secret.map(proof).transpose();
+            Ok(Source {
+                input,
+                proof: proof.map_err(|error| format!("secret: {error}"))?,
+            })
+        }
         Receive::Forward(address, secret, tls) => {
             let shared_key = secret.map(key).transpose();
             let tls = tls.map(|tls| Tls::read(&tls.crt, &tls.key)).transpose();
-            Ok(Input::Forward(Forward {
+            Ok(Source::from(Input::Forward(Forward {
                 address,
                 shared_key: shared_key.map_err(|error| format!("sharedKey: {error}"))?,
                 tls: tls.map_err(|error| format!("tls: {error}"))?,
-            }))
+            })))
         }
     }
 }
@@ -233,6 +249,16 @@ fn destination(forward: SendOn, instance: &str) -> Result<Destination, String> {
         shared_key: shared_key.map_err(|error| format!("sharedKey: {error}"))?,
         tls: tls.map_err(|error| format!("tls: {error}"))?,
         instance: instance.to_owned(),
+    })
+}
+
+fn proof(secret: Secret) -> Result<Proof, String> {
+    let text = String::from_utf8(key(secret)?).unwrap_or_default();
+    Proof::new(text.trim()).ok_or_else(|| {
+        format!(
+            "it is none; allowed: {MIN_SECRET} to {MAX_SECRET} letters, digits and `-_.+/=`, such as \
+             `openssl rand -hex 16` gives"
+        )
     })
 }
 

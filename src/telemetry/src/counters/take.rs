@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{SWEEP_EVERY, State};
 use crate::access::httplog;
 use crate::line::{self, Side};
+use crate::proof::{Proof, Whose};
 
 /// By which way a line came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,11 +121,36 @@ impl State {
         repeats.is_some_and(|repeats| repeats.is_repeat(way.number, bytes))
     }
 
-    /// A message in whatever syslog wrapper.
-    pub(crate) fn take_message(&mut self, message: &[u8], way: Way, now: Instant) {
-        match crate::syslog::payload(message) {
-            None => self.malformed(message),
-            Some(line) => self.take(line, way, now),
+    /// A message in whatever syslog wrapper. `proof`: what the line in it must begin with.
+    pub(crate) fn take_message(
+        &mut self,
+        message: &[u8],
+        way: Way,
+        proof: Option<&Proof>,
+        now: Instant,
+    ) -> Whose {
+        let line = crate::syslog::payload(message);
+        let own = self.own.as_ref().zip(line);
+        if let Some(line) = own.and_then(|(own, line)| own.strip(line)) {
+            self.take(line, way, now);
+            return Whose::Ours;
         }
+        let Some(proof) = proof else {
+            match line {
+                None => self.malformed(message),
+                Some(line) => self.take(line, way, now),
+            }
+            return Whose::Ours;
+        };
+        let line = line.unwrap_or(message);
+        if let Some(line) = proof.strip(line) {
+            self.take(line, way, now);
+            return Whose::Ours;
+        }
+        if line.first() != Some(&b'{') && matches!(httplog::parse(line), httplog::Line::Other) {
+            return Whose::Nobodys;
+        }
+        self.unproven();
+        Whose::Strange
     }
 }

@@ -218,7 +218,9 @@ impl Server {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if chunk.is_none_or(|name| !counted.names.contains(name)) {
             let now = Instant::now();
-            message.lines(|line| handle.take_message(line, now))?;
+            message.lines(|line| {
+                handle.take_message(line, now);
+            })?;
             if let Some(name) = chunk {
                 counted.remember(name);
             }

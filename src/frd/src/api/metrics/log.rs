@@ -27,6 +27,11 @@ pub(super) fn arrived(registry: &mut Registry, snapshot: &Snapshot) {
             log.malformed,
         ),
         (
+            "log_lines_unproven",
+            "Lines without the secret of HAProxy's configuration; they count nowhere",
+            log.unproven,
+        ),
+        (
             "log_lines_repeated",
             "Lines of HAProxy's log that came by a second way and counted once",
             log.repeated,
