@@ -386,6 +386,7 @@ impl Sim {
             stable: Side::default(),
             lost_lines: 0,
             measured: Vec::new(),
+            notes: Vec::new(),
             outliers: Vec::new(),
             state: serde_json::Value::Null,
         });
