@@ -1,5 +1,5 @@
 //! What the analysis must reach, proven row by row by simulation with fixed seeds:
-//! `cargo run -p fm-analysis --release --example sim_stats [PART OF A ROW'S TEXT]`.
+//! `cargo run -p fm-analysis --release --example sim_stats [PART OF A ROW'S TEXT] [RUNS AT MOST]`.
 //! Exits with 1 when a row is not proven.
 
 #[path = "../tests/sim/mod.rs"]
@@ -16,6 +16,8 @@ const RUNS: (u64, u64) = (2_000, 128_000);
 
 fn main() -> ExitCode {
     let only = std::env::args().nth(1).unwrap_or_default();
+    let most = std::env::args().nth(2).and_then(|text| text.parse().ok());
+    let runs = most.map_or(RUNS, |most| (RUNS.0.min(most), most));
     let rows = rows(1);
     let wanted: Vec<_> = rows.iter().filter(|row| row.what.contains(&only)).collect();
     let begun = Instant::now();
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
             wanted.len(),
             row.what
         ));
-        let found = prove(row, RUNS);
+        let found = prove(row, runs);
         progress("");
         let word = match found.shown {
             Shown::Met => "ok",

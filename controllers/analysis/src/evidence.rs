@@ -4,22 +4,27 @@
 //! from which a run goes on exactly. What must never happen: a batch that closes because of errors (that would
 //! make evidence out of nothing), or evidence carried into another run.
 
+mod errors;
+mod onset;
 mod shift;
 mod tally;
+mod times;
 
 use std::collections::VecDeque;
 
 use fm_api::criteria::Analysis;
 use fm_api::verdict::Counted;
-use fm_telemetry::histogram::Histogram;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::latency::{self, Decayed};
-use crate::pmix::{self, Counts, GRID, Question, Sums};
+use crate::clusters::{Clusters, Side};
+use crate::pmix::{Counts, GRID, Question, Sums};
 
+pub use errors::Errors;
+pub use onset::Onset;
 pub use shift::Shift;
 pub use tally::Tally;
+pub use times::Latency;
 
 /// A batch closes at the first tick that finds so many canary requests in it …
 const ENOUGH: u64 = 5;
@@ -142,44 +147,97 @@ pub struct Evidence {
     pub latency: Option<Latency>,
     /// What the absolute limits look at, the newest last.
     pub window: VecDeque<Moment>,
+    /// Milliseconds of all batches.
+    #[serde(default)]
+    pub elapsed_ms: u64,
+    /// How stable's own requests come in clusters.
+    #[serde(default)]
+    pub clusters: Clusters,
+    /// Stable as it is while it has no outage.
+    #[serde(default)]
+    pub calm: Calm,
+    /// The canary's requests and their seconds, of the last minute.
+    #[serde(default)]
+    pub pace: (f64, f64),
 }
 
-/// Evidence by errors.
+/// How a batch counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Conditions {
+    /// It counts for harm by errors, and as stable's baseline, for nothing else.
+    pub warming_up: bool,
+    /// Nothing counts by response time.
+    pub cold: bool,
+    /// Clients are kept on a side.
+    pub sticky: bool,
+}
+
+/// What a batch's evidence is worth, fixed before it.
+#[derive(Debug, Clone, Copy)]
+struct Weight {
+    /// So many times less than if each request were by itself …
+    design_effect: f64,
+    /// … of which the manifest states so many, by which sums are divided when they are read.
+    stated: f64,
+    /// Nothing at all: stable has an outage.
+    skip: bool,
+    /// How long the run has lasted before it.
+    elapsed_ms: u64,
+}
+
+impl Weight {
+    /// The logarithms of a batch's factors.
+    fn factors(&self, question: Question, r0: f64, d: f64, counts: Counts) -> [f64; GRID] {
+        let mut sums = Sums::default();
+        if !self.skip {
+            sums.add_part(question, r0, counts, self.design_effect);
+        }
+        std::array::from_fn(|i| sums.s[i] - d * sums.c[i])
+    }
+
+    /// Adds a batch to sums at ratio 1.
+    fn add(&self, sums: &mut Sums, question: Question, counts: Counts) {
+        if !self.skip {
+            sums.add_part(question, 1.0, counts, self.design_effect / self.stated);
+        }
+    }
+}
+
+/// Stable as it is while it has no outage. A batch that follows one of an outage bets nothing: both sides fail then, and which one
+/// fails more is chance. What is skipped is fixed by earlier batches of stable alone, so the evidence stays valid.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Errors {
-    /// For harm at the criterion's ratio.
-    pub harm: Sums,
-    /// For harm at ratio 1: the lower bound of the difference.
-    pub harm_at_one: Sums,
-    /// For non-inferiority at ratio 1.
-    pub non_inferiority: Sums,
-    /// The canary's requests so far.
-    pub canary: Counted,
-    /// Stable's requests meanwhile.
-    pub stable: Counted,
-    /// Non-inferiority was shown once; a sequential test is over then.
-    pub non_inferior: bool,
+pub struct Calm {
+    counted: Counted,
+    /// The last batch was one of an outage.
+    pub out: bool,
+    /// Milliseconds of it so far.
+    lasted_ms: u64,
 }
 
-/// Evidence by response times.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Latency {
-    /// Stable's response times lately.
-    pub stable_lately: Decayed,
-    /// For harm, one for each of the criterion's quantiles.
-    pub harm: Vec<Sums>,
-    /// For harm at the quantile and shift of promotion: the lower bound of the difference.
-    pub harm_at_promote: Sums,
-    /// For non-inferiority.
-    pub non_inferiority: Sums,
-    /// The canary's timed requests, and those slower than the shifted quantile of promotion.
-    pub canary: Counted,
-    /// Stable's timed requests, and those slower than the quantile of promotion.
-    pub stable: Counted,
-    /// Non-inferiority was shown once.
-    pub non_inferior: bool,
+/// More of stable's requests than this are bad in an outage …
+const OUTAGE: f64 = 0.2;
+/// … so many of them at least …
+const OUTAGE_BAD: u64 = 3;
+/// … and so many times as many as otherwise.
+const OUTAGE_TIMES: f64 = 2.0;
+/// What lasts longer than this is no outage any more, but how it is now.
+const OUTAGE_MS: u64 = 300_000;
+
+impl Calm {
+    /// Takes in what stable did.
+    pub fn add(&mut self, stable: Counted, ms: u64) {
+        let rate = |counted: Counted| counted.bad as f64 / counted.requests.max(1) as f64;
+        let beyond = rate(stable) > OUTAGE.max(OUTAGE_TIMES * rate(self.counted));
+        // Nobody asked: it is as it was.
+        let silent = stable.requests == 0;
+        self.out = (beyond && stable.bad >= OUTAGE_BAD) || (silent && self.out);
+        self.lasted_ms = if self.out { self.lasted_ms + ms } else { 0 };
+        self.out &= self.lasted_ms <= OUTAGE_MS;
+        if !self.out {
+            add(&mut self.counted, stable);
+        }
+    }
 }
 
 /// One batch, as the absolute limits remember it.
@@ -230,10 +288,24 @@ impl From<Numbers> for Moment {
 impl Evidence {
     /// Takes in a closed batch. In the warm-up it counts for harm by errors and as stable's baseline, for nothing else.
     /// One of which too many log lines were lost counts for harm only: what is missing may be what was bad.
-    pub fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool) {
+    pub fn add(&mut self, criteria: &Analysis, batch: &Batch, conditions: Conditions) {
         self.batch += 1;
         let whole = batch.lines.lost_share() <= criteria.guards.max_lost_lines;
-        self.errors.add(criteria, batch, whole && !warming_up);
+        let promoting = whole && !conditions.warming_up;
+        let ms = u64::try_from(batch.ended.duration_since(batch.begun).as_millis()).unwrap_or(0);
+        let side = self.side(batch, ms, conditions.sticky);
+        let stated = criteria.errors.design_effect;
+        let weight = |kind: &crate::clusters::Kind| Weight {
+            design_effect: stated.unwrap_or_else(|| kind.design_effect(side)),
+            stated: stated.unwrap_or(1.0),
+            skip: self.calm.out,
+            elapsed_ms: self.elapsed_ms,
+        };
+        let by_errors = weight(&self.clusters.errors);
+        let by_client_errors = weight(&self.clusters.client_errors);
+        self.errors.add(criteria, batch, by_errors, promoting);
+        let cell = |counted: Counted| (counted.requests, counted.bad);
+        self.clusters.errors.add(cell(batch.stable.counted));
         if !criteria.errors.client_errors.disabled
             && let (Some(canary), Some(stable)) =
                 (batch.canary.client_errors, batch.stable.client_errors)
@@ -243,14 +315,55 @@ impl Evidence {
                 bad,
             };
             let (canary, stable) = (of(&batch.canary, canary), of(&batch.stable, stable));
-            (self.client_errors.get_or_insert_default()).add(criteria, canary, stable);
+            let shift = self.client_errors.get_or_insert_default();
+            shift.add(criteria, (canary, stable), by_client_errors);
+            self.clusters.client_errors.add(cell(stable));
         }
         if !criteria.latency.disabled
             && (batch.canary.latency.is_some() || batch.stable.latency.is_some())
         {
             let latency = self.latency.get_or_insert_default();
-            latency.add(criteria, batch, warming_up, whole);
+            let counting = times::Counting {
+                cold: conditions.cold,
+                promoting,
+                side,
+            };
+            latency.add(criteria, batch, by_errors, counting, &mut self.clusters);
         }
+        self.elapsed_ms += ms;
+        self.calm.add(batch.stable.counted, ms);
+        if self.calm.out {
+            self.clusters.forget_window();
+        } else if self.clusters.pass(ms) {
+            self.clusters.close();
+        }
+        self.remember(criteria, batch);
+    }
+
+    /// How many requests the canary gets in a minute, of late or in this batch: the number says nothing of how they ended.
+    fn side(&mut self, batch: &Batch, ms: u64, sticky: bool) -> Side {
+        let (requests, seconds) = (batch.canary.counted.requests as f64, ms as f64 / 1000.0);
+        let keep = (-seconds / 60.0).exp();
+        self.pace.0 = self.pace.0 * keep + requests;
+        self.pace.1 = self.pace.1 * keep + seconds;
+        let per_minute = |requests: f64, seconds: f64| requests * 60.0 / seconds.max(1.0);
+        let late = per_minute(self.pace.0, self.pace.1);
+        Side {
+            sticky,
+            per_minute: late.max(per_minute(requests, seconds)),
+        }
+    }
+
+    /// How much the last minutes look like harm by any criterion, as a natural logarithm.
+    #[must_use]
+    pub fn suspicion(&self) -> f64 {
+        let refused = self.client_errors.as_ref().map(|s| s.onset.lately());
+        let slow = self.latency.as_ref().map(Latency::lately);
+        let all = [refused, slow].into_iter().flatten();
+        all.fold(self.errors.onset.lately(), f64::max)
+    }
+
+    fn remember(&mut self, criteria: &Analysis, batch: &Batch) {
         self.window.push_back(Moment {
             at: batch.ended,
             canary: batch.canary.counted,
@@ -289,122 +402,4 @@ impl Evidence {
 fn add(sum: &mut Counted, more: Counted) {
     sum.requests += more.requests;
     sum.bad += more.bad;
-}
-
-impl Errors {
-    fn add(&mut self, criteria: &Analysis, batch: &Batch, toward_promotion: bool) {
-        let (canary, stable) = (batch.canary.counted, batch.stable.counted);
-        let counts = Counts {
-            x: canary.bad,
-            y: stable.bad,
-            n_c: canary.requests,
-            n_s: stable.requests,
-        };
-        add(&mut self.canary, canary);
-        add(&mut self.stable, stable);
-        let ratio = criteria.errors.rollback.ratio;
-        self.harm.add(Question::Harm, ratio, counts);
-        self.harm_at_one.add(Question::Harm, 1.0, counts);
-        if toward_promotion {
-            self.non_inferiority
-                .add(Question::NonInferiority, 1.0, counts);
-            let needed = pmix::threshold(criteria.errors.promote.alpha);
-            self.non_inferior |= self.log_e_ni(criteria) >= needed;
-        }
-    }
-
-    /// How many canary requests without a bad one, at this share, would show non-inferiority; `None`: none ever would.
-    #[must_use]
-    pub fn clean_until_non_inferior(&self, criteria: &Analysis, share: f64) -> Option<f64> {
-        let (d, deff) = (
-            criteria.errors.promote.margin,
-            criteria.errors.design_effect,
-        );
-        let (sums, mut terms, mut slopes) = (&self.non_inferiority, [0.0; GRID], [0.0; GRID]);
-        for (place, m) in Question::NonInferiority.grid().iter().enumerate() {
-            terms[place] = (sums.s[place] - d * sums.c[place]) / deff;
-            slopes[place] = d * (1.0 - m) * (1.0 - share) / (1.0 + share * (m - 1.0)) / deff;
-        }
-        pmix::reaches(
-            &terms,
-            &slopes,
-            pmix::threshold(criteria.errors.promote.alpha),
-        )
-    }
-
-    /// Evidence for harm, as a natural logarithm.
-    #[must_use]
-    pub fn log_e_harm(&self, criteria: &Analysis) -> f64 {
-        let errors = &criteria.errors;
-        self.harm
-            .log_e(errors.rollback.margin, errors.design_effect)
-    }
-
-    /// Evidence for non-inferiority, as a natural logarithm.
-    #[must_use]
-    pub fn log_e_ni(&self, criteria: &Analysis) -> f64 {
-        let errors = &criteria.errors;
-        self.non_inferiority
-            .log_e(errors.promote.margin, errors.design_effect)
-    }
-
-    /// The 95 % confidence sequence of the difference of rates.
-    #[must_use]
-    pub fn bounds(&self, criteria: &Analysis) -> (f64, f64) {
-        let deff = criteria.errors.design_effect;
-        pmix::bounds(&self.harm_at_one, &self.non_inferiority, 0.05, deff)
-    }
-}
-
-impl Latency {
-    fn add(&mut self, criteria: &Analysis, batch: &Batch, warming_up: bool, whole: bool) {
-        let nothing = Histogram::default();
-        let canary = batch.canary.latency.as_ref().unwrap_or(&nothing);
-        let stable = batch.stable.latency.as_ref().unwrap_or(&nothing);
-        let (rollback, promote) = (&criteria.latency.rollback, &criteria.latency.promote);
-        self.harm.resize(rollback.quantiles.len(), Sums::default());
-        if !warming_up {
-            let slow = |question, q, shift| {
-                latency::slow(&self.stable_lately, question, q, shift, canary, stable)
-            };
-            for (sums, q) in self.harm.iter_mut().zip(&rollback.quantiles) {
-                if let Some(counts) = slow(Question::Harm, *q, rollback.shift) {
-                    sums.add(Question::Harm, 1.0, counts);
-                }
-            }
-            let (q, shift) = (promote.quantile, promote.shift);
-            if let Some(counts) = slow(Question::Harm, q, shift) {
-                self.harm_at_promote.add(Question::Harm, 1.0, counts);
-            }
-            if let Some(counts) = slow(Question::NonInferiority, q, shift).filter(|_| whole) {
-                self.non_inferiority
-                    .add(Question::NonInferiority, 1.0, counts);
-                let timed = |requests, bad| Counted { requests, bad };
-                add(&mut self.canary, timed(counts.n_c, counts.x));
-                add(&mut self.stable, timed(counts.n_s, counts.y));
-            }
-            self.non_inferior |= self.log_e_ni() >= pmix::threshold(promote.alpha);
-        }
-        let seconds = batch.ended.duration_since(batch.begun).as_secs_f64();
-        self.stable_lately.add(stable, seconds);
-    }
-
-    /// Evidence for harm: the mean over the quantiles, as a natural logarithm.
-    #[must_use]
-    pub fn log_e_harm(&self) -> f64 {
-        let logs: Vec<f64> = self.harm.iter().map(|sums| sums.log_e(0.0, 1.0)).collect();
-        pmix::log_mean_exp(&logs)
-    }
-
-    /// Evidence for non-inferiority, as a natural logarithm.
-    #[must_use]
-    pub fn log_e_ni(&self) -> f64 {
-        self.non_inferiority.log_e(0.0, 1.0)
-    }
-
-    /// The 95 % confidence sequence of the difference of the shares of slow requests.
-    #[must_use]
-    pub fn bounds(&self) -> (f64, f64) {
-        pmix::bounds(&self.harm_at_promote, &self.non_inferiority, 0.05, 1.0)
-    }
 }

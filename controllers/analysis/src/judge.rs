@@ -2,12 +2,12 @@
 //!
 //! Pure: time is an argument. Its owner feeds it what both sides did and tells it when a tick is.
 
-use fm_api::quantity::Weight;
+use fm_api::quantity::{Span, Weight};
 use fm_api::target::AnalysisTarget;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Batch, Evidence, Lines, Pending, Tally};
+use crate::evidence::{Batch, Conditions, Evidence, Lines, Pending, Tally};
 use crate::metrics::standings::Joint;
 use crate::plan::{self, Harm, Plan, Situation};
 
@@ -49,6 +49,8 @@ pub struct Judge {
     pub joint: Joint,
     /// What is counted now are mirrored requests: they show harm, by errors and by 4xx, and nothing else.
     pub mirrored: bool,
+    /// Clients are kept on a side: what one of them meets, it meets there alone.
+    pub sticky: bool,
     pending: Pending,
 }
 
@@ -60,6 +62,7 @@ impl Judge {
             findings,
             joint: Joint::default(),
             mirrored: false,
+            sticky: false,
             pending: Pending::new(now),
         }
     }
@@ -102,10 +105,14 @@ impl Judge {
 
     /// The same without the verdict, for who looks at it only now and then.
     pub fn absorb(&mut self, tick: &Tick<'_>) -> Batch {
-        let warming_up = self.mirrored || self.warming_up(tick.target);
-        let batch = self.pending.close(tick.now);
         let criteria = &tick.target.criteria;
-        self.findings.evidence.add(criteria, &batch, warming_up);
+        let conditions = Conditions {
+            warming_up: self.mirrored || self.within(tick.target, criteria.warmup.0),
+            cold: self.mirrored || self.within(tick.target, criteria.latency_warmup()),
+            sticky: self.sticky,
+        };
+        let batch = self.pending.close(tick.now);
+        self.findings.evidence.add(criteria, &batch, conditions);
         if self.findings.harm.is_none() {
             self.findings.harm = plan::harm(&self.situation(tick));
         }
@@ -136,9 +143,9 @@ impl Judge {
         }
     }
 
-    /// Whether the batch began before the warm-up was over. Before the canary's traffic is in force, it has not begun.
-    fn warming_up(&self, target: &AnalysisTarget) -> bool {
-        let warmup = target.criteria.warmup.0.to_signed();
+    /// Whether the batch began before such a warm-up was over. Before the canary's traffic is in force, it has not begun.
+    fn within(&self, target: &AnalysisTarget, warmup: Span) -> bool {
+        let warmup = warmup.to_signed();
         match target.since {
             Some(since) => self.pending.begun().duration_since(since) < warmup,
             None => warmup.is_positive(),

@@ -3,11 +3,11 @@
 //! The quantile comes from a histogram of stable's earlier batches only, in which a count halves every minute, so the limits
 //! are fixed before the batch they judge and the evidence stays valid. Pure.
 //!
-//! A limit is the upper edge of the bin that holds the quantile. The canary's limit, `1 + shift` times that, is
-//! rounded to a bin's edge: up where harm is asked for, down where non-inferiority is, so that rounding never makes evidence.
+//! A limit is the upper edge of the bin that holds the quantile. The canary's limit, `1 + shift` times that and a least
+//! difference beyond it, is rounded to a bin's edge: up where harm is asked for, down where non-inferiority is, so that rounding never makes evidence.
 
 use fm_telemetry::bins::Bins;
-use fm_telemetry::histogram::{GROWTH, Histogram};
+use fm_telemetry::histogram::{GROWTH, Histogram, lower_edge};
 use serde::{Deserialize, Serialize};
 
 use crate::pmix::{Counts, Question};
@@ -63,18 +63,29 @@ impl Decayed {
     }
 }
 
-/// The batch's counts of slow requests at stable's `q`-quantile; `None` while that is unknown.
+/// What is slow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// The quantile of stable's.
+    pub q: f64,
+    /// How much longer the canary may take, as a fraction …
+    pub shift: f64,
+    /// … and by so many milliseconds at least.
+    pub least_ms: f64,
+}
+
+/// The batch's counts of slow requests at stable's quantile; `None` while that is unknown.
 #[must_use]
 pub fn slow(
     stable_lately: &Decayed,
     question: Question,
-    q: f64,
-    shift: f64,
+    Limit { q, shift, least_ms }: Limit,
     canary: &Histogram,
     stable: &Histogram,
 ) -> Option<Counts> {
     let limit = stable_lately.quantile_bin(q)?.saturating_add(1);
-    let bins = (1.0 + shift.max(0.0)).ln() / GROWTH.ln();
+    let least = least_ms / lower_edge(limit);
+    let bins = (1.0 + shift.max(least).max(0.0)).ln() / GROWTH.ln();
     // Saturating casts: an absurd shift only makes nothing slow.
     let further = match question {
         Question::Harm => (bins - 1e-9).ceil() as u16,

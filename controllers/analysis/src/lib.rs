@@ -7,7 +7,9 @@
 //! What must never happen: a verdict that speaks of another run, or one written by a leader that is no more.
 
 mod act;
+pub mod clusters;
 pub mod evidence;
+pub mod history;
 pub mod judge;
 pub mod latency;
 pub mod metrics;
@@ -154,6 +156,9 @@ impl Analyst {
         let mut run = self
             .resumed(&key.verdict(), identity, (target, analysis))
             .await?;
+        if !run.told() {
+            run.seed(self.watches.seed(key, &analysis.criteria));
+        }
         run.metrics.cut_short(analysis);
         Ok(run)
     }

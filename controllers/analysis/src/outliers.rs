@@ -20,7 +20,7 @@ use fm_telemetry::endpoints::Endpoint;
 use fm_telemetry::histogram::{Histogram, lower_edge};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::latency::{self, Decayed};
+use crate::latency::{self, Decayed, Limit};
 use crate::pmix::{Counts, GRID, Question, Sums, log_mean_exp};
 
 /// Time of a batch.
@@ -106,6 +106,9 @@ pub struct Watch {
     closed: Option<Timestamp>,
 }
 
+/// What each task did in a batch, by revision.
+pub type Batch = BTreeMap<String, BTreeMap<SocketAddr, Endpoint>>;
+
 /// What was last read of one agent.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Mark {
@@ -154,9 +157,9 @@ impl Watch {
         }
     }
 
-    /// Takes in what was counted since the last batch. Afterwards the findings may be others.
-    pub fn take(&mut self, release: &str, pulled: &Pulled, now: Timestamp) {
-        let mut batch: BTreeMap<String, BTreeMap<SocketAddr, Endpoint>> = BTreeMap::new();
+    /// Takes in what was counted since the last batch, and gives it. Afterwards the findings may be others.
+    pub fn take(&mut self, release: &str, pulled: &Pulled, now: Timestamp) -> Batch {
+        let mut batch = Batch::new();
         for snapshot in pulled.answers.iter().flatten() {
             let none = BTreeMap::new();
             let servers = snapshot.endpoints.get(release).unwrap_or(&none);
@@ -194,11 +197,13 @@ impl Watch {
             self.revisions.entry(revision.clone()).or_default();
         }
         for (name, revision) in &mut self.revisions {
-            let counted = batch.remove(name).unwrap_or_default();
+            let none = BTreeMap::new();
+            let counted = batch.get(name).unwrap_or(&none);
             revision.close(counted, passed.as_secs_f64());
         }
         self.revisions
             .retain(|_, revision| !revision.tasks.is_empty());
+        batch
     }
 
     /// The tasks that are worse than their siblings.
@@ -241,10 +246,10 @@ impl Task {
 
 impl Revision {
     /// Takes in a batch: each task against all the others in it.
-    fn close(&mut self, mut counted: BTreeMap<SocketAddr, Endpoint>, seconds: f64) {
+    fn close(&mut self, counted: &BTreeMap<SocketAddr, Endpoint>, seconds: f64) {
         let (mut all, mut lately) = (Endpoint::default(), Decayed::default());
         let threshold = (CALM * 2.0 * counted.len().max(2) as f64).ln();
-        for (address, own) in &counted {
+        for (address, own) in counted {
             all.merge(own);
             self.tasks.entry(*address).or_default();
         }
@@ -252,7 +257,7 @@ impl Revision {
             lately.merge(&task.lately);
         }
         for (address, task) in &mut self.tasks {
-            let own = counted.remove(address).unwrap_or_default();
+            let own = counted.get(address).cloned().unwrap_or_default();
             let others = Endpoint {
                 requests: all.requests - own.requests,
                 bad: all.bad - own.bad,
@@ -288,8 +293,13 @@ fn slow(
     others: &Histogram,
 ) -> Option<(Counts, (f64, f64))> {
     let edge = lower_edge(others_lately.quantile_bin(QUANTILE)?.saturating_add(1));
+    let limit = Limit {
+        q: QUANTILE,
+        shift: SHIFT,
+        least_ms: LEAST_MS,
+    };
+    let counts = latency::slow(others_lately, Question::Harm, limit, own, others)?;
     let shift = SHIFT.max(LEAST_MS / edge.max(f64::MIN_POSITIVE));
-    let counts = latency::slow(others_lately, Question::Harm, QUANTILE, shift, own, others)?;
     Some((counts, (edge * (1.0 + shift), edge)))
 }
 

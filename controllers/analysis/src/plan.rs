@@ -59,6 +59,8 @@ pub struct Plan {
     pub sentence: String,
     /// Each criterion.
     pub metrics: Vec<MetricVerdict>,
+    /// What makes evidence count less now.
+    pub notes: Vec<String>,
 }
 
 /// Concludes.
@@ -70,6 +72,7 @@ pub fn plan(situation: &Situation<'_>, now: Timestamp) -> Plan {
         why,
         sentence,
         metrics: metrics(situation),
+        notes: sentence::notes(situation, now),
     }
 }
 
@@ -89,6 +92,17 @@ fn conclude(situation: &Situation<'_>, now: Timestamp) -> (Decision, Reason, Str
         return wait(Reason::StableUnhealthy, sentence);
     }
     let lossy = lines_lost(situation).filter(|_| !worker);
+    if let Some(sentence) =
+        suspected(situation).filter(|_| !worker && good_so_far(situation.evidence))
+    {
+        return match deadline_passed(situation, now) {
+            Some(_) => {
+                let text = format!("inconclusive: twice the deadline has passed; {sentence}");
+                (Decision::Inconclusive, Reason::DeadlinePassed, text)
+            }
+            None => wait(Reason::HarmSuspected, sentence),
+        };
+    }
     let as_good = worker || non_inferior(situation.evidence);
     let fullness = &situation.joint.fullness;
     if let Some(sentence) = fullness.pending.as_ref()
@@ -221,8 +235,20 @@ fn lines_lost(situation: &Situation<'_>) -> Option<String> {
     (lines.lost_share() > guards.max_lost_lines).then(|| sentence::lines_lost(guards, lines))
 }
 
-/// Whether every criterion of requests that is asked for and measured has shown it.
+/// Promotion waits while the last minutes look so much like harm, by any criterion: `ln 10`.
+const GATE: f64 = std::f64::consts::LN_10;
+
+/// Whether every criterion of requests that is asked for and measured shows it, and the last minutes do not look like harm.
 pub(crate) fn non_inferior(evidence: &Evidence) -> bool {
+    good_so_far(evidence) && evidence.suspicion() < GATE
+}
+
+fn suspected(situation: &Situation<'_>) -> Option<String> {
+    (situation.evidence.suspicion() >= GATE).then(|| sentence::suspected(situation.evidence))
+}
+
+/// Whether every criterion of requests that is asked for and measured shows it over the whole run.
+fn good_so_far(evidence: &Evidence) -> bool {
     evidence.errors.non_inferior && evidence.latency.as_ref().is_none_or(|l| l.non_inferior)
 }
 
@@ -289,7 +315,16 @@ fn limit(name: &str, broken: bool, (canary, stable): (Counted, Counted)) -> Metr
         upper: 1.0,
         canary,
         stable,
+        design_effect: 1.0,
+        starts: 0,
+        suspicion: None,
+        gate: None,
     }
+}
+
+/// Before the first batch, and in what earlier versions stored, there is none.
+fn at_least_one(design_effect: f64) -> f64 {
+    design_effect.max(1.0)
 }
 
 fn decide(harm: bool, non_inferior: bool) -> Decision {
@@ -306,7 +341,10 @@ fn of_requests(situation: &Situation<'_>) -> Vec<MetricVerdict> {
     let (lower, upper) = errors.bounds(criteria);
     let mut metrics = vec![MetricVerdict {
         name: "errors".to_owned(),
-        decision: decide(errors_harm(criteria, errors), errors.non_inferior),
+        decision: decide(
+            errors_harm(criteria, errors),
+            errors.non_inferior && errors.onset.lately() < GATE,
+        ),
         log_e_harm: errors.log_e_harm(criteria),
         harm_threshold: pmix::threshold(criteria.errors.rollback.alpha),
         log_e_ni: errors.log_e_ni(criteria),
@@ -315,6 +353,10 @@ fn of_requests(situation: &Situation<'_>) -> Vec<MetricVerdict> {
         upper,
         canary: errors.canary,
         stable: errors.stable,
+        design_effect: at_least_one(errors.design_effect),
+        starts: errors.onset.starts(),
+        suspicion: Some(errors.onset.lately()),
+        gate: Some(GATE),
     }];
     if let Some(shift) = &evidence.client_errors {
         let (lower, upper) = shift.bounds(criteria);
@@ -329,21 +371,32 @@ fn of_requests(situation: &Situation<'_>) -> Vec<MetricVerdict> {
             upper,
             canary: shift.canary,
             stable: shift.stable,
+            design_effect: at_least_one(shift.design_effect),
+            starts: shift.onset.starts(),
+            suspicion: Some(shift.onset.lately()),
+            gate: Some(GATE),
         });
     }
     if let Some(latency) = &evidence.latency {
         let (lower, upper) = latency.bounds();
         metrics.push(MetricVerdict {
             name: "latency".to_owned(),
-            decision: decide(latency_harm(criteria, latency), latency.non_inferior),
+            decision: decide(
+                latency_harm(criteria, latency),
+                latency.non_inferior && latency.lately() < GATE,
+            ),
             log_e_harm: latency.log_e_harm(),
             harm_threshold: pmix::threshold(criteria.latency.rollback.alpha),
-            log_e_ni: latency.log_e_ni(),
+            log_e_ni: latency.log_e_ni(criteria),
             ni_threshold: pmix::threshold(criteria.latency.promote.alpha),
             lower,
             upper,
             canary: latency.canary,
             stable: latency.stable,
+            design_effect: at_least_one(latency.design_effect),
+            starts: latency.starts(),
+            suspicion: Some(latency.lately()),
+            gate: Some(GATE),
         });
     }
     if criteria.guards.max_error_rate.is_some() {

@@ -58,6 +58,11 @@ pub struct Sums {
 impl Sums {
     /// Takes in a batch. More bad requests than requests cannot be; they are cut to all.
     pub fn add(&mut self, question: Question, r0: f64, counts: Counts) {
+        self.add_part(question, r0, counts, 1.0);
+    }
+
+    /// Takes in a batch whose evidence counts so many times less than if each request were by itself.
+    pub fn add_part(&mut self, question: Question, r0: f64, counts: Counts, deff: f64) {
         let (n_c, n_s) = (counts.n_c as f64, counts.n_s as f64);
         if counts.n_c == 0 || counts.n_s == 0 {
             // One side alone says nothing of a difference: the factor is exactly 1.
@@ -71,9 +76,9 @@ impl Sums {
             let z = rho * (m - 1.0);
             // Most batches have nothing bad in them, and logarithms are what costs time here.
             if k > 0.0 {
-                *s += x * m.ln() - k * z.ln_1p();
+                *s += (x * m.ln() - k * z.ln_1p()) / deff;
             }
-            *c += n_c * (m - 1.0) * (1.0 - rho) / (1.0 + z);
+            *c += n_c * (m - 1.0) * (1.0 - rho) / (1.0 + z) / deff;
         }
     }
 

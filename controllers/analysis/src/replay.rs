@@ -72,10 +72,12 @@ impl Replay {
     #[must_use]
     pub fn new(release: &Release) -> Self {
         let (target, hold_until) = target(release);
+        let mut judge = Judge::new(Findings::default(), Timestamp::UNIX_EPOCH);
+        judge.sticky = release.spec.affinity.is_some();
         Self {
             target,
             hold_until,
-            judge: Judge::new(Findings::default(), Timestamp::UNIX_EPOCH),
+            judge,
             line: 0,
             weight: None,
             share: Weight::from_basis_points(1),

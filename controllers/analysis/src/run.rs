@@ -11,6 +11,7 @@ use fm_telemetry::Pulled;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::clusters::Clusters;
 use crate::evidence::Tally;
 use crate::judge::{Findings, Judge, Tick};
 use crate::metrics::standings::Standings;
@@ -148,6 +149,7 @@ impl Run {
     ) -> Self {
         let mut judge = Judge::new(Findings::default(), now);
         judge.mirrored = target.mirroring();
+        judge.sticky = target.affinity.is_some();
         Self {
             identity,
             judge,
@@ -164,6 +166,11 @@ impl Run {
             decision: Decision::Wait,
             next_tick: now,
         }
+    }
+
+    /// Begins with what was seen of stable before it.
+    pub fn seed(&mut self, clusters: Clusters) {
+        self.judge.findings.evidence.clusters = clusters;
     }
 
     /// Goes on from a stored verdict; `None` when it is another run's, or not readable.
@@ -269,6 +276,7 @@ impl Run {
         now: Timestamp,
     ) -> Option<Verdict> {
         let shifted = self.shifted(target, analysis);
+        self.judge.sticky = target.affinity.is_some();
         let (weight, generation) = share(target, analysis);
         self.judge.joint.fullness = self.saturation.judge(analysis, weight);
         let unseen = self.unseen.clone();
@@ -340,6 +348,7 @@ impl Run {
             measured: self.metrics.tell(analysis),
             outliers: Vec::new(),
             cut_off: self.reach.says(),
+            notes: plan.notes,
             canary: self.side(analysis, &analysis.canary, &self.lately.canary),
             stable: self.side(analysis, &analysis.stable, &self.lately.stable),
             lost_lines: u64::try_from(self.readings.lost_lines).unwrap_or(0),

@@ -2,10 +2,12 @@
 //!
 //! Owner of `outliers/<ns>/<name>`, and in memory of the evidence. It costs a release at rest one look in ten seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fm_api::criteria::Analysis;
 use fm_api::event::Severity;
 use fm_api::keys::ReleaseKey;
 use fm_api::observed::SwarmObserved;
@@ -13,9 +15,12 @@ use fm_api::outlier::{Outlier, Outliers};
 use fm_api::target::Target;
 use fm_runtime::decode;
 use fm_store::{Fence, StoreError};
+use fm_telemetry::Pulled;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::outliers::{Finding, Watch};
+use crate::clusters::{Cell, Clusters};
+use crate::history::History;
+use crate::outliers::{BATCH, Finding, Watch};
 use crate::{Analyst, act};
 
 /// What another reader has pulled is as good.
@@ -31,6 +36,40 @@ struct Watched {
     fence: Option<Fence>,
     watch: Watch,
     named: Vec<Outlier>,
+    /// How stable's requests come in clusters. It begins anew with the process, and says little until it has seen some minutes.
+    history: History<SocketAddr>,
+    refusals: Refusals,
+}
+
+/// Stable's requests, and those refused as clients' mistakes, as last read of each agent.
+#[derive(Default)]
+struct Refusals(BTreeMap<String, (String, Cell)>);
+
+impl Refusals {
+    /// What is new of one revision.
+    fn take(&mut self, release: &str, revision: &str, pulled: &Pulled) -> Option<Cell> {
+        let mut sum: Option<Cell> = None;
+        for snapshot in pulled.answers.iter().flatten() {
+            let counters = snapshot
+                .releases
+                .get(release)
+                .and_then(|all| all.get(revision));
+            let Some(counters) = counters else { continue };
+            let [_, _, _, _, refused, _] = counters.classes;
+            let series = format!("{} {revision}", snapshot.epoch);
+            let now = (series, (counters.requests, refused));
+            let before = self.0.insert(snapshot.instance.clone(), now.clone());
+            // Another revision or epoch only sets the mark.
+            let (_, (n, k)) = before.filter(|before| before.0 == now.0).unwrap_or(now);
+            let new = (
+                counters.requests.saturating_sub(n),
+                refused.saturating_sub(k),
+            );
+            let sum = sum.get_or_insert((0, 0));
+            *sum = (sum.0 + new.0, sum.1 + new.1);
+        }
+        sum
+    }
 }
 
 impl Watches {
@@ -46,8 +85,40 @@ impl Watches {
             .map_or_else(Vec::new, |watched| watched.named.clone())
     }
 
+    /// How stable's requests came in clusters lately, for a run that begins.
+    pub(crate) fn seed(&self, key: &ReleaseKey, criteria: &Analysis) -> Clusters {
+        let all = self.lock();
+        all.get(key)
+            .map_or_else(Clusters::default, |watched| watched.history.seed(criteria))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<ReleaseKey, Watched>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    /// Takes in a batch, of all tasks for their comparison and of stable's for its history.
+    fn take(&mut self, key: &ReleaseKey, target: &Target, pulled: &Pulled, now: Timestamp) {
+        let release = key.to_string();
+        let batch = self.watch.take(&release, pulled, now);
+        let Some(stable) = target
+            .traffic
+            .as_ref()
+            .map(|traffic| traffic.stable.as_str())
+        else {
+            return;
+        };
+        let refused = self.refusals.take(&release, stable, pulled);
+        let named: Vec<SocketAddr> = (self.watch.findings().into_iter())
+            .map(|found| found.address)
+            .collect();
+        let tasks = batch.get(stable).into_iter().flatten();
+        let tasks = tasks.filter(|(address, _)| !named.contains(address));
+        let tasks = tasks.map(|(address, did)| (*address, did));
+        // Batches close by the clock, near enough to their time.
+        let ms = u64::try_from(BATCH.as_millis()).unwrap_or(0);
+        self.history.take(tasks, refused, ms);
     }
 }
 
@@ -74,7 +145,7 @@ impl Analyst {
         let wait = watched.watch.due_in(now);
         let wait = if wait.is_zero() {
             let pulled = self.pulls.get(now, SHARED).await;
-            watched.watch.take(&key.to_string(), &pulled, now);
+            watched.take(key, target, &pulled, now);
             self.name(key, target, fence, &mut watched, now).await?;
             watched.watch.due_in(now)
         } else {
@@ -103,6 +174,8 @@ impl Analyst {
             fence: fence.cloned(),
             watch,
             named,
+            history: History::default(),
+            refusals: Refusals::default(),
         })
     }
 

@@ -8,7 +8,6 @@
 //!
 //! What must never happen: HAProxy stopped, or a share changed, because the agent, the daemon or the store went away.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

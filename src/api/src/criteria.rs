@@ -63,6 +63,30 @@ span_with_default!(/// A deadline; 30 minutes unless stated.
 span_with_default!(/// A window; 60 s unless stated.
     WindowSpan, Span::secs(60));
 
+span_with_default!(/// A least difference of response times; 5 ms unless stated.
+    LeastDifference, Span::millis(5));
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_usual_margin(margin: &f64) -> bool {
+    *margin == LatencyPromote::default().margin
+}
+
+/// A canary's first seconds do not count by response time, unless the manifest says otherwise.
+const LATENCY_WARMUP: Span = Span::secs(60);
+
+impl Analysis {
+    /// How long response times count for nothing.
+    #[must_use]
+    pub fn latency_warmup(&self) -> Span {
+        let usual = self.warmup == WarmupSpan::default();
+        let own = if usual { LATENCY_WARMUP } else { self.warmup.0 };
+        self.latency.warmup.unwrap_or(own)
+    }
+}
+
 /// Judging by errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -75,9 +99,11 @@ pub struct ErrorCriterion {
     pub promote: ErrorPromote,
     /// When a shift of clients' mistakes (4xx) is harm, although none of them is bad by itself.
     pub client_errors: ClientErrors,
-    /// By how much errors come in clusters (retrying clients); 1: each alone.
+    /// By how much errors come in clusters (retrying clients, bursts): evidence counts so many times less. 1: each alone.
+    /// Absent: estimated from stable's own errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0, max = 1000.0))]
-    pub design_effect: f64,
+    pub design_effect: Option<f64>,
 }
 
 impl Default for ErrorCriterion {
@@ -87,7 +113,7 @@ impl Default for ErrorCriterion {
             rollback: ErrorRollback::default(),
             promote: ErrorPromote::default(),
             client_errors: ClientErrors::default(),
-            design_effect: 1.0,
+            design_effect: None,
         }
     }
 }
@@ -166,8 +192,8 @@ impl Default for ClientErrors {
         Self {
             disabled: false,
             alpha: 0.001,
-            ratio: 2.0,
-            margin: 0.02,
+            ratio: 1.5,
+            margin: 0.01,
             min_bad: 10,
         }
     }
@@ -183,6 +209,19 @@ pub struct LatencyCriterion {
     pub rollback: LatencyRollback,
     /// When non-inferiority is shown.
     pub promote: LatencyPromote,
+    /// A difference below this is none: nobody feels it.
+    // Fields that came later are left out at their default, so that the hash of the criteria, which names the run, stays as it was.
+    #[serde(skip_serializing_if = "is_default")]
+    pub least_difference: LeastDifference,
+    /// A canary's first seconds count for nothing by response time: its caches are cold. Absent: 60 s, or `analysis.warmup`
+    /// where that is set to other than its 10 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Span>,
+    /// By how much slow answers come in clusters: evidence counts so many times less. 1: each alone. Absent: estimated from
+    /// stable's own response times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub design_effect: Option<f64>,
 }
 
 /// When harm by response time is shown.
@@ -223,6 +262,10 @@ pub struct LatencyPromote {
     /// How much slower is still good enough, as a fraction.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub shift: f64,
+    /// … and how many more of its requests may be slower than that, as a fraction of requests.
+    #[serde(skip_serializing_if = "is_usual_margin")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub margin: f64,
 }
 
 impl Default for LatencyPromote {
@@ -231,6 +274,7 @@ impl Default for LatencyPromote {
             alpha: 0.05,
             quantile: 0.95,
             shift: 0.25,
+            margin: 0.01,
         }
     }
 }

@@ -43,6 +43,9 @@ pub struct Verdict {
     /// against nobody.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cut_off: BTreeMap<String, String>,
+    /// What people should know of how it decides now: what makes evidence count less, and what holds promotion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Both sides lately, for people.
     pub canary: Side,
     /// Both sides lately, for people.
@@ -111,13 +114,21 @@ pub enum Reason {
     SaturationGuard,
     /// What the canary's tasks use of their limits is not measured yet, or stable is beyond the guard itself.
     SaturationPending,
+    /// Harm by answers that are bad in a way that stable's are not.
+    NewErrorsHarm,
+    /// The last minutes look like harm, although it is not shown yet: promotion waits until they no longer do.
+    HarmSuspected,
+    /// A task of stable does worse than its siblings, so stable is no fair measure: promotion waits.
+    StableOutlier,
+    /// The canary's share of the requests is not what the split gives it: requests vanish, or come from elsewhere.
+    SampleRatioMismatch,
 }
 
 /// One criterion: evidence, thresholds, bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricVerdict {
-    /// `errors`, `clientErrors`, `latency`, `guard`, `cpu` or `memory`.
+    /// `errors`, `newErrors`, `clientErrors`, `latency`, `guard`, `cpu` or `memory`.
     pub name: String,
     /// What this criterion alone concludes.
     pub decision: Decision,
@@ -137,6 +148,38 @@ pub struct MetricVerdict {
     pub canary: Counted,
     /// Requests of stable meanwhile, and how many were bad.
     pub stable: Counted,
+    /// How many times less the newest evidence counts, because stable's own bad or slow requests come in clusters.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub design_effect: f64,
+    /// Start times of harm that the evidence for it is a mixture over: a new one each half minute.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub starts: u64,
+    /// How much the last minutes look like harm, as a natural logarithm …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<f64>,
+    /// … at which promotion waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Requests, and how many of them were bad.

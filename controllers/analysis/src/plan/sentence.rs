@@ -6,7 +6,7 @@ use fm_api::verdict::Counted;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Situation, rate, requests_needed};
-use crate::evidence::{Errors, Latency, Lines, Shift};
+use crate::evidence::{Errors, Evidence, Latency, Lines, Shift};
 use crate::pmix;
 
 pub(super) fn errors_harm(criteria: &Analysis, errors: &Errors) -> String {
@@ -139,6 +139,76 @@ fn worker(criteria: &Analysis) -> String {
     format!("{metrics}{guards}")
 }
 
+pub(super) fn suspected(evidence: &Evidence) -> String {
+    let by = |what: &str, lately: f64| (lately, what.to_owned());
+    let refused = evidence.client_errors.as_ref();
+    let slow = evidence.latency.as_ref();
+    let all = [
+        Some(by("errors", evidence.errors.onset.lately())),
+        refused.map(|s| by("4xx", s.onset.lately())),
+        slow.map(|l| by("response time", l.lately())),
+    ];
+    let most = all.into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0));
+    let (lately, what) = most.unwrap_or_default();
+    format!(
+        "the last minutes look like harm by {what} ({}), although it is not shown yet: promotion waits until they no longer do",
+        power(lately),
+    )
+}
+
+/// A design effect below this is not worth a word.
+const WORTH_A_WORD: f64 = 1.5;
+
+/// What makes evidence count less now, or not at all, and why.
+pub(super) fn notes(situation: &Situation<'_>, now: Timestamp) -> Vec<String> {
+    let (criteria, evidence) = (&situation.target.criteria, situation.evidence);
+    if situation.target.worker {
+        return Vec::new();
+    }
+    let refused = evidence.client_errors.as_ref();
+    let slow = evidence.latency.as_ref();
+    let (by_errors, by_times) = (
+        criteria.errors.design_effect,
+        criteria.latency.design_effect,
+    );
+    let effects = [
+        (
+            "errors come",
+            by_errors,
+            Some(evidence.errors.design_effect),
+        ),
+        ("4xx come", by_errors, refused.map(|s| s.design_effect)),
+        ("slow answers come", by_times, slow.map(|l| l.design_effect)),
+    ];
+    let mut notes = Vec::new();
+    for (what, stated, effect) in effects {
+        if let Some(effect) = effect.filter(|effect| stated.is_none() && *effect >= WORTH_A_WORD) {
+            let times = (effect * 10.0).round() / 10.0;
+            notes.push(format!(
+                "stable's own {what} in bursts: such evidence counts {times} times less"
+            ));
+        }
+    }
+    if evidence.calm.out {
+        notes.push("stable has an outage: until it is over, no evidence is gathered".to_owned());
+    }
+    let warmup = criteria.latency_warmup().to_signed();
+    let since = situation
+        .target
+        .since
+        .filter(|_| !criteria.latency.disabled);
+    if let Some(left) = since.map(|since| warmup - now.duration_since(since))
+        && left.is_positive()
+        && slow.is_some()
+    {
+        notes.push(format!(
+            "response times do not count yet, as a new task's caches are cold: another {}",
+            seconds(left)
+        ));
+    }
+    notes
+}
+
 pub(super) fn holding(left: SignedDuration) -> String {
     format!(
         "the evidence suffices; the steps are held for another {}",
@@ -227,7 +297,7 @@ pub(super) fn gathering(situation: &Situation<'_>, now: Timestamp) -> String {
     if let Some(latency) = evidence.latency.as_ref().filter(|l| !l.non_inferior) {
         missing.push(format!(
             "response time {} of {}",
-            power(latency.log_e_ni()),
+            power(latency.log_e_ni(criteria)),
             power(pmix::threshold(criteria.latency.promote.alpha)),
         ));
     }

@@ -3,7 +3,7 @@ use fm_api::keys::RevisionId;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::evidence::{Batch, Lines, Tally};
+use crate::evidence::{Batch, Conditions, Lines, Tally};
 use fm_telemetry::histogram::Histogram;
 
 pub(super) fn at(second: i64) -> Timestamp {
@@ -33,6 +33,15 @@ fn tally((bad, requests): (u64, u64)) -> Tally {
     }
 }
 
+/// In the warm-up, or after every one.
+fn warm(warming_up: bool) -> Conditions {
+    Conditions {
+        warming_up,
+        cold: warming_up,
+        sticky: false,
+    }
+}
+
 /// One batch a second: bad and all requests of canary and stable.
 fn evidence(criteria: &Analysis, seconds: i64, canary: (u64, u64), stable: (u64, u64)) -> Evidence {
     let mut evidence = Evidence::default();
@@ -44,7 +53,7 @@ fn evidence(criteria: &Analysis, seconds: i64, canary: (u64, u64), stable: (u64,
             stable: tally(stable),
             lines: Lines::default(),
         };
-        evidence.add(criteria, &batch, second < 10);
+        evidence.add(criteria, &batch, warm(second < 10));
     }
     evidence
 }
@@ -276,7 +285,7 @@ fn the_deadline_is_extended_once_and_harm_is_still_seen_after_it() {
         stable: tally((0, 380)),
         lines: Lines::default(),
     };
-    few.add(&criteria, &bad, false);
+    few.add(&criteria, &bad, warm(false));
     assert_eq!(
         conclude_at(&target, &few, 1201).decision,
         Decision::Rollback
@@ -295,7 +304,7 @@ fn the_window_of_the_limits_slides() {
             stable: tally((0, 190)),
             lines: Lines::default(),
         };
-        evidence.add(&criteria, &batch, false);
+        evidence.add(&criteria, &batch, warm(false));
     }
     assert_eq!(
         evidence.lately().0,
@@ -332,7 +341,7 @@ fn a_slow_canary_is_harm_and_an_equal_one_is_as_good() {
                 stable: side(50.0, 180),
                 lines: Lines::default(),
             };
-            evidence.add(&criteria, &batch, second < 10);
+            evidence.add(&criteria, &batch, warm(second < 10));
         }
         let plan = conclude_at(&target(criteria.clone()), &evidence, 600);
         assert_eq!(plan.decision, wanted, "{}", plan.sentence);
@@ -371,7 +380,7 @@ fn with(criteria: &Analysis, seconds: i64, refused: (u64, u64), lines: Lines) ->
             stable: side(150, refused.1),
             lines,
         };
-        evidence.add(criteria, &batch, false);
+        evidence.add(criteria, &batch, warm(false));
     }
     evidence
 }
@@ -415,7 +424,7 @@ fn while_many_lines_are_lost_nothing_is_promoted_and_harm_is_still_seen() {
         stable: tally((0, 150)),
         lines: lossy,
     };
-    evidence.add(&criteria, &bad, false);
+    evidence.add(&criteria, &bad, warm(false));
     assert_eq!(conclude_at(&target, &evidence, 31).why, Reason::ErrorsHarm);
     let few = with(&criteria, 200, (0, 0), Lines { came: 199, lost: 1 });
     assert_eq!(conclude_at(&target, &few, 200).decision, Decision::Promote);
@@ -435,7 +444,7 @@ fn little_traffic_says_how_much_is_missing_and_how_long_that_takes() {
             stable: tally((0, u64::from(tens % 20 != 0))),
             lines: Lines::default(),
         };
-        evidence.add(&criteria, &batch, false);
+        evidence.add(&criteria, &batch, warm(false));
     }
     target.awaiting_since = Some(at(1000));
     let told = |now| conclude_at(&target, &evidence, now);

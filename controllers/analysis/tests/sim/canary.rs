@@ -1,6 +1,6 @@
 //! One simulated canary, through the same batches, evidence and rules as online.
 
-use fm_analysis::evidence::{Evidence, Pending};
+use fm_analysis::evidence::{Conditions, Evidence, Pending};
 use fm_analysis::metrics::standings::Joint;
 use fm_analysis::plan::{self, Situation};
 use fm_analysis::pmix::{self, Counts, Question, Sums};
@@ -63,6 +63,7 @@ pub(crate) fn canary(
     let (mut random, joint) = (Random::new(seed), Joint::default());
     let (mut evidence, mut pending) = (Evidence::default(), Pending::new(at(0)));
     let warmup = criteria.warmup.0.as_millis() / 1000;
+    let cold = criteria.latency_warmup().as_millis() / 1000;
     (1..=seconds).find(|second| {
         let (now, today) = (at(*second), world(*second));
         let (canary, stable) = today.play(&mut random);
@@ -71,7 +72,12 @@ pub(crate) fn canary(
             return false;
         }
         let batch = pending.close(now);
-        evidence.add(criteria, &batch, *second <= warmup);
+        let conditions = Conditions {
+            warming_up: *second <= warmup,
+            cold: *second <= cold,
+            sticky: false,
+        };
+        evidence.add(criteria, &batch, conditions);
         let situation = Situation {
             target: &target,
             weight: Weight::from_basis_points((today.share * 10_000.0) as u16),

@@ -11,6 +11,7 @@ mod proof;
 mod random;
 mod resumed;
 mod rows;
+mod traffic;
 mod world;
 
 pub(crate) use proof::{Shown, prove};

@@ -44,8 +44,31 @@ impl Random {
         }
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// The same, all of them longer by a factor that is given by its logarithm.
+    pub(crate) fn times_longer(&mut self, requests: u64, times: &Times, log: f64) -> Histogram {
+        let mut histogram = Histogram::default();
+        for _ in 0..requests {
+            let drawn = (self.next() >> 48) as usize;
+            // Between two bins by chance, so that no small factor is lost.
+            let by = (log / histogram::GROWTH.ln() + self.unit()).floor();
+            let bin = f64::from(times.0[drawn]) + by;
+            histogram.add(bin.max(0.0) as u16, 1);
+        }
+        histogram
+    }
+
+    /// From a Beta distribution (Jöhnk), for parameters that sum to 1.
+    pub(crate) fn beta(&mut self, a: f64, b: f64) -> f64 {
+        loop {
+            let (x, y) = (self.unit().powf(1.0 / a), self.unit().powf(1.0 / b));
+            if x + y <= 1.0 && x + y > 0.0 {
+                return x / (x + y);
+            }
+        }
     }
 
     /// Response times of so many requests.
@@ -67,7 +90,9 @@ pub(crate) struct Times(Vec<u16>);
 /// Around a median in milliseconds.
 pub(crate) fn times(median: u32) -> &'static Times {
     static KNOWN: LazyLock<BTreeMap<u32, Times>> = LazyLock::new(|| {
-        let medians = [50, 60, 63, 75, 100, 250, 300, 315];
+        let medians = [
+            1, 2, 3, 4, 5, 50, 60, 63, 65, 66, 70, 75, 100, 250, 300, 315,
+        ];
         medians.map(|median| (median, around(median))).into()
     });
     &KNOWN[&median]

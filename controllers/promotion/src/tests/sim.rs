@@ -387,6 +387,7 @@ impl Sim {
             stable: Side::default(),
             lost_lines: 0,
             measured: Vec::new(),
+            notes: Vec::new(),
             outliers: Vec::new(),
             cut_off: Default::default(),
             state: serde_json::Value::Null,

@@ -219,6 +219,17 @@ fn analysis(found: &mut Vec<Problem>, analysis: &Analysis) {
         Span::ZERO,
         DAY,
     );
+    if let Some(warmup) = analysis.latency.warmup {
+        let path = format!("{path}.latency.warmup");
+        span(found, path, warmup, Span::ZERO, DAY);
+    }
+    span(
+        found,
+        format!("{path}.latency.leastDifference"),
+        analysis.latency.least_difference.0,
+        Span::ZERO,
+        DAY,
+    );
     span(
         found,
         format!("{path}.deadline"),

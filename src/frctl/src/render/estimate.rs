@@ -109,8 +109,8 @@ fn evidence(release: &Release, rps: Option<f64>) -> Option<(f64, u64)> {
         return None;
     }
     // Each request without an error adds about the margin to the evidence, which must reach ln(1/alpha).
-    let requests =
-        (1.0 / analysis.errors.promote.alpha).ln() / margin * analysis.errors.design_effect;
+    let requests = (1.0 / analysis.errors.promote.alpha).ln() / margin
+        * analysis.errors.design_effect.unwrap_or(1.0);
     let seconds = rps
         .filter(|rps| *rps > 0.0)
         .and_then(|rps| gathering(release, requests, rps))
