@@ -88,7 +88,7 @@ impl Analysis {
 }
 
 /// Judging by errors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ErrorCriterion {
     /// Which requests are bad.
@@ -104,18 +104,6 @@ pub struct ErrorCriterion {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub design_effect: Option<f64>,
-}
-
-impl Default for ErrorCriterion {
-    fn default() -> Self {
-        Self {
-            bad: BadRequests::default(),
-            rollback: ErrorRollback::default(),
-            promote: ErrorPromote::default(),
-            client_errors: ClientErrors::default(),
-            design_effect: None,
-        }
-    }
 }
 
 /// When harm by errors is shown.
