@@ -62,7 +62,7 @@ pub(crate) async fn listen(options: &Options) -> io::Result<(Receiver, Option<Pr
         // Somebody else may listen at the old one, and hear the old secret from HAProxy.
         None => (free().await?, proof(None)?),
     };
-    files::replace(&path, &receiver.address().to_string())?;
+    files::replace(&path, receiver.address().to_string())?;
     Ok((receiver.proven_by(proof.clone()), proof))
 }
 
