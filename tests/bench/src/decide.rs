@@ -4,6 +4,7 @@
 //! processor's, of this thread, so that other work on the machine does not count.
 
 use anyhow::{Context, Result, ensure};
+use fm_analysis::reach::Views;
 use fm_analysis::run::{Identity, Run};
 use fm_api::criteria::Analysis;
 use fm_api::keys::{ReleaseKey, RevisionId};
@@ -117,7 +118,9 @@ impl World {
         let now = at(second);
         let mut written = 0;
         for one in &mut self.releases {
-            one.run.count(&one.key, &one.analysis, &self.pulled, now);
+            let views = Views::default();
+            one.run
+                .count(&one.key, &one.analysis, &self.pulled, &views, now);
             if let Some(verdict) = one.run.tick(&one.target, &one.analysis, now) {
                 let bytes = one.run.stored(&verdict)?;
                 ensure!(bytes.len() > 100, "an empty verdict");
