@@ -15,6 +15,7 @@ use fm_store::{Proven, SharedStore, StoreError};
 use fm_telemetry::Handle;
 use fm_telemetry::intake::Intake;
 use fm_telemetry::outflow::Outflow;
+use fm_telemetry::peers::{Callers, Limited, Peers};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -99,11 +100,12 @@ fn start(
         observes: settings.observe_only,
     });
     let address = match settings.telemetry {
+        Some(address) if settings.peers.is_some() => format!("https://{address}"),
         Some(address) => format!("http://{address}"),
         None => format!("unix:{}", settings.socket.display()),
     };
     let signals = fm_signals::Signals::new(settings.signals.clone());
-    let sources = Sources::new(ctx, signals, address.clone());
+    let sources = Sources::new(ctx, signals, address.clone(), settings.peers.clone());
     let outlets = sinks::outlets(settings.sinks.clone(), &settings.instance);
     let api = Api::new(
         ctx.clone(),
@@ -200,9 +202,15 @@ fn start(
     }
     if let Some(address) = settings.telemetry {
         let (name, context, known) = part("telemetry");
-        let api = Arc::clone(&api);
+        let (api, peers) = (Arc::clone(&api), settings.peers.clone());
+        if peers.is_none() {
+            tracing::warn!(
+                "telemetry.listen: whoever reaches {address} can read what is counted, and nothing shows who answers there: \
+                 give each daemon `telemetry.tls`"
+            );
+        }
         tasks.spawn(supervise(name, context, known, move |ctx| {
-            serve_agents(ctx, address, api.agents_router())
+            serve_agents(ctx, address, peers.clone(), api.agents_router())
         }));
     }
     if !outlets.is_empty() {
@@ -278,17 +286,35 @@ async fn agent_life(
     ended
 }
 
+/// Daemons that ask, as they come.
+struct Doors(Callers);
+
+impl axum::serve::Listener for Doors {
+    type Io = Limited;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Limited, SocketAddr) {
+        self.0.next().await
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.0.address())
+    }
+}
+
 /// Serves what the agents of this process count to other machines.
 async fn serve_agents(
     ctx: Context,
     address: SocketAddr,
+    peers: Option<Peers>,
     router: axum::Router,
 ) -> Result<(), anyhow::Error> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("telemetry.listen: {address}"))?;
     let ended = ctx.shutdown.clone().cancelled_owned();
-    Ok(axum::serve(listener, router)
+    let callers = Doors(Callers::of(listener, peers)?);
+    Ok(axum::serve(callers, router)
         .with_graceful_shutdown(ended)
         .await?)
 }
