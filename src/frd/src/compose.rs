@@ -16,6 +16,7 @@ use fm_store::{Proven, SharedStore, StoreError};
 use fm_telemetry::Handle;
 use fm_telemetry::intake::Intake;
 use fm_telemetry::outflow::Outflow;
+use fm_telemetry::peers::{Callers, Limited, Peers};
 use tokio::runtime::Handle as Threads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
-use crate::door::{self, Limits};
+use crate::door::{self, Caller, Entrance, Limits};
 use crate::mark;
 use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
@@ -105,11 +106,12 @@ fn start(
         observes: settings.observe_only,
     });
     let address = match settings.telemetry {
+        Some(address) if settings.peers.is_some() => format!("https://{address}"),
         Some(address) => format!("http://{address}"),
         None => format!("unix:{}", settings.socket.display()),
     };
     let signals = fm_signals::Signals::new(settings.signals.clone());
-    let sources = Sources::new(ctx, signals, address.clone());
+    let sources = Sources::new(ctx, signals, address.clone(), settings.peers.clone());
     let outlets = sinks::outlets(settings.sinks.clone(), &settings.instance);
     let api = Api::new(
         ctx.clone(),
@@ -206,9 +208,15 @@ fn start(
     }
     if let Some(address) = settings.telemetry {
         let (name, context, known) = part("telemetry");
-        let api = Arc::clone(&api);
+        let (api, peers) = (Arc::clone(&api), settings.peers.clone());
+        if peers.is_none() {
+            tracing::warn!(
+                "telemetry.listen: whoever reaches {address} can read what is counted, and nothing shows who answers there: \
+                 give each daemon `telemetry.tls`"
+            );
+        }
         tasks.spawn(supervise(name, context, known, move |ctx| {
-            serve_agents(ctx, address, api.agents_router())
+            serve_agents(ctx, address, peers.clone(), api.agents_router())
         }));
     }
     if !outlets.is_empty() {
@@ -284,18 +292,31 @@ async fn agent_life(
     ended
 }
 
+/// Daemons that ask, as they come.
+struct Daemons(tokio::sync::Mutex<Callers>);
+
+impl Entrance for Daemons {
+    type Io = Limited;
+    async fn accept(&self) -> std::io::Result<(Limited, Caller)> {
+        let (stream, peer) = self.0.lock().await.next().await;
+        Ok((stream, Caller::Address(peer.ip().to_canonical())))
+    }
+}
+
 /// Serves what the agents of this process count to other machines.
 async fn serve_agents(
     ctx: Context,
     address: SocketAddr,
+    peers: Option<Peers>,
     router: axum::Router,
 ) -> Result<(), anyhow::Error> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("telemetry.listen: {address}"))?;
+    let callers = Callers::of(listener, peers)?;
     door::serve(
         "telemetry",
-        listener,
+        Daemons(tokio::sync::Mutex::new(callers)),
         router,
         Limits::agents(),
         ctx.shutdown,

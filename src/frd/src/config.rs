@@ -169,6 +169,17 @@ pub(crate) struct Log {
 pub(crate) struct Telemetry {
     /// `ADDRESS:PORT` of this machine.
     pub(crate) listen: Option<String>,
+    /// Over TLS, where each side shows a certificate.
+    pub(crate) tls: Option<PeerTls>,
+}
+
+/// Our certificate and its key, and the authority that ours and the other daemons' are of: PEM files.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PeerTls {
+    pub(crate) crt: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) ca: PathBuf,
 }
 
 /// The golden signals.
@@ -243,6 +254,11 @@ impl File {
             }
         }
         self.logs.resolve(folder);
+        if let Some(tls) = &mut self.telemetry.tls {
+            for path in [&mut tls.crt, &mut tls.key, &mut tls.ca] {
+                *path = folder.join(&*path);
+            }
+        }
         for channel in &mut self.notifications {
             maybe(&mut channel.url.file);
             let key = channel.signing_key.as_mut();

@@ -9,6 +9,7 @@ use fm_api::freeze::Freeze;
 use fm_haproxy::{Bind, Mode};
 use fm_notify::Channel;
 use fm_swarm::RegistryLogin;
+use fm_telemetry::peers::Peers;
 
 use crate::cli::{Arguments, Endpoints, LogFormat};
 pub use crate::config::logs::Ways;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub docker: String,
     /// Where other processes read what the agents of this one count; absent: at the socket, on this machine alone.
     pub telemetry: Option<SocketAddr>,
+    /// How daemons show one another who they are.
+    pub peers: Option<Peers>,
     /// Where HAProxy takes requests.
     pub binds: Vec<Bind>,
     /// HAProxy's configuration, maps and sockets.
@@ -212,6 +215,7 @@ impl Settings {
             instance,
             registries: registries(file.registry_auth)?,
             telemetry: network::telemetry(file.telemetry.listen)?,
+            peers: network::peers(file.telemetry.tls)?,
             sinks: providers::sinks(file.sinks, &access).map_err(Wrong::File)?,
             access,
             webhooks,

@@ -13,6 +13,7 @@ use fm_api::observed::{Agent, NodeAgent};
 use fm_runtime::{Cache, Context, decode};
 use fm_signals::Signals;
 use fm_telemetry::counters::Snapshot;
+use fm_telemetry::peers::Peers;
 use fm_telemetry::usage::{LocalUsage, NodeUsage};
 use fm_telemetry::{CounterSource, Handle, Pulls, SourceError};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -72,9 +73,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The sources of this process, whose own agents are found at this address. Call it inside the runtime.
+    /// The sources of this process, whose own agents are found at this address; the others show a certificate, where we have
+    /// one. Call it inside the runtime.
     #[must_use]
-    pub fn new(ctx: &Context, signals: Signals, own_address: String) -> Self {
+    pub fn new(ctx: &Context, signals: Signals, own_address: String, peers: Option<Peers>) -> Self {
         let (telemetry, usage) = (LocalTelemetry::default(), LocalUsage::default());
         let all = AllAgents {
             agents: Cache::start(ctx, vec![keys::prefix("agents"), keys::prefix("nodes")]),
@@ -82,6 +84,7 @@ impl Sources {
             local: telemetry.clone(),
             local_usage: usage.clone(),
             own_address,
+            peers,
         };
         Self {
             telemetry,
@@ -100,6 +103,7 @@ struct AllAgents {
     local_usage: LocalUsage,
     /// Where our own agents' counters are served.
     own_address: String,
+    peers: Option<Peers>,
 }
 
 impl AllAgents {
@@ -130,7 +134,8 @@ impl CounterSource for AllAgents {
             own_name.as_ref() == Some(&agent.instance) && agent.telemetry == self.own_address
         };
         let others = self.live::<Agent>("agents").into_iter();
-        let asked = others.filter(|agent| !is_own(agent)).map(ask);
+        let asked = others.filter(|agent| !is_own(agent));
+        let asked = asked.map(|agent| ask(agent, self.peers.as_ref()));
         let mut all = futures_util::future::join_all(asked).await;
         all.extend(own.map(Ok));
         all
@@ -143,7 +148,8 @@ impl CounterSource for AllAgents {
             own_name.as_ref() == Some(&agent.instance) && agent.telemetry == self.own_address
         };
         let others = self.live::<NodeAgent>("nodes").into_iter();
-        let asked = others.filter(|agent| !is_own(agent)).map(ask_node);
+        let asked = others.filter(|agent| !is_own(agent));
+        let asked = asked.map(|agent| ask_node(agent, self.peers.as_ref()));
         let answers = futures_util::future::join_all(asked).await;
         let mut all: Vec<NodeUsage> = answers.into_iter().flatten().collect();
         all.extend(own);
@@ -152,8 +158,9 @@ impl CounterSource for AllAgents {
 }
 
 /// What a node's tasks use; a node that does not answer is only told of in the log.
-async fn ask_node(agent: NodeAgent) -> Option<NodeUsage> {
-    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry, "/v1/agent/usage")).await;
+async fn ask_node(agent: NodeAgent, peers: Option<&Peers>) -> Option<NodeUsage> {
+    let answer =
+        tokio::time::timeout(TIME, fetch(&agent.telemetry, peers, "/v1/agent/usage")).await;
     let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
     let usage = answer.and_then(|bytes| {
         let usage: NodeUsage = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
@@ -173,12 +180,12 @@ async fn ask_node(agent: NodeAgent) -> Option<NodeUsage> {
         .ok()
 }
 
-async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
+async fn ask(agent: Agent, peers: Option<&Peers>) -> Result<Snapshot, SourceError> {
     let problem = |message: String| SourceError {
         instance: agent.instance.clone(),
         message,
     };
-    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry, "/v1/agent/telemetry"))
+    let answer = tokio::time::timeout(TIME, fetch(&agent.telemetry, peers, "/v1/agent/telemetry"))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} ms", TIME.as_millis())));
     let bytes = answer.map_err(&problem)?;
@@ -195,13 +202,26 @@ async fn ask(agent: Agent) -> Result<Snapshot, SourceError> {
     }
 }
 
-async fn fetch(address: &str, path: &str) -> Result<Bytes, String> {
+async fn fetch(address: &str, peers: Option<&Peers>, path: &str) -> Result<Bytes, String> {
     if let Some(socket) = address.strip_prefix("unix:") {
         let stream = UnixStream::connect(Path::new(socket))
             .await
             .map_err(|error| format!("{socket}: {error}"))?;
         get(stream, "localhost", path).await
+    } else if let Some(host) = address.strip_prefix("https://") {
+        let Some(peers) = peers else {
+            return Err(format!(
+                "{host} wants a certificate, and this daemon has none: give it `telemetry.tls`"
+            ));
+        };
+        let stream = (peers.connect(host).await).map_err(|error| format!("{host}: {error}"))?;
+        get(stream, host, path).await
     } else if let Some(host) = address.strip_prefix("http://") {
+        if peers.is_some() {
+            return Err(format!(
+                "nothing shows who answers at {host}: give the daemon there `telemetry.tls`, too"
+            ));
+        }
         let host = host.trim_end_matches('/');
         let stream = TcpStream::connect(host)
             .await

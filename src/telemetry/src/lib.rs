@@ -18,6 +18,7 @@ pub mod line;
 pub mod outcomes;
 pub mod outflow;
 mod pairs;
+pub mod peers;
 pub mod proof;
 mod receiver;
 pub mod record;

@@ -4,6 +4,7 @@
 //! Whoever asks has a reader of its own, which looks at the agents' counters like analysis does and keeps nothing. What
 //! must never happen: a request in two seconds, or in none between the run's begin and the reader's end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ impl Reader {
                 (self.readings, self.early) = Default::default();
                 // The run began since the last look: that is where the counters stood.
                 if let (Some(last), Some(analysis)) = (&self.last, &wanted) {
-                    self.readings.take(release, analysis, last, false);
+                    self.readings
+                        .take(release, analysis, last, false, &BTreeMap::new());
                 }
             }
             self.run = wanted;
@@ -160,7 +162,9 @@ impl Reader {
     /// What was counted since the last look; `None` while the canary has no traffic.
     fn second(&mut self, release: &str, weight: Weight, pulled: &Pulled) -> Option<Second> {
         let analysis = self.run.as_ref()?;
-        let seen = self.readings.take(release, analysis, pulled, false);
+        let seen = self
+            .readings
+            .take(release, analysis, pulled, false, &BTreeMap::new());
         let early = std::mem::take(&mut self.early);
         let (mut canary, mut stable) = (seen.canary, seen.stable);
         canary.merge(&Tally::from(&early.canary));

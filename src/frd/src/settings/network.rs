@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use fm_haproxy::Bind;
+use fm_telemetry::peers::Peers;
 
 use super::{Wrong, absolute};
 use crate::config;
@@ -20,6 +21,13 @@ pub(super) fn telemetry(listen: Option<String>) -> Result<Option<SocketAddr>, Wr
             text.escape_debug()
         ))
     })
+}
+
+/// The certificate by which other daemons know us, and theirs.
+pub(super) fn peers(tls: Option<config::PeerTls>) -> Result<Option<Peers>, Wrong> {
+    let read = |tls: config::PeerTls| Peers::read(&tls.crt, &tls.key, &tls.ca);
+    let read = tls.map(read).transpose();
+    read.map_err(|error| Wrong::File(format!("telemetry.tls: {error}")))
 }
 
 pub(super) fn docker(address: Option<String>) -> Result<String, Wrong> {

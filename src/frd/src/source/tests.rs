@@ -41,9 +41,9 @@ async fn an_agents_counters_are_read_over_its_socket() {
         .into_boxed_str(),
     );
     let address = answering(folder.path(), text);
-    let snapshot = ask(agent("edge-1", address.clone())).await.unwrap();
+    let snapshot = ask(agent("edge-1", address.clone()), None).await.unwrap();
     assert_eq!((snapshot.epoch.as_str(), snapshot.log.lines), ("7-1", 3));
-    let error = ask(agent("edge-2", address)).await.unwrap_err();
+    let error = ask(agent("edge-2", address), None).await.unwrap_err();
     assert!(error.message.contains("edge-1 answers"), "{error}");
 }
 
@@ -52,20 +52,26 @@ async fn what_goes_wrong_is_said_and_ends_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("silent.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    let error = ask(agent("a", format!("unix:{}", path.display())))
+    let error = ask(agent("a", format!("unix:{}", path.display())), None)
         .await
         .unwrap_err();
     assert!(error.message.contains("no answer"), "{error}");
-    let error = ask(agent("a", "unix:/nowhere.sock".to_owned()))
+    let error = ask(agent("a", "unix:/nowhere.sock".to_owned()), None)
         .await
         .unwrap_err();
     assert!(error.message.contains("/nowhere.sock"), "{error}");
-    let error = ask(agent("a", "https://x:1".to_owned())).await.unwrap_err();
+    let error = ask(agent("a", "ftp://x:1".to_owned()), None)
+        .await
+        .unwrap_err();
     assert!(error.message.contains("cannot reach"), "{error}");
+    let error = ask(agent("a", "https://x:1".to_owned()), None)
+        .await
+        .unwrap_err();
+    assert!(error.message.contains("telemetry.tls"), "{error}");
     let address = answering(
         folder.path(),
         "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
     );
-    let error = ask(agent("a", address)).await.unwrap_err();
+    let error = ask(agent("a", address), None).await.unwrap_err();
     assert!(error.message.contains("404"), "{error}");
 }

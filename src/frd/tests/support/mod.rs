@@ -62,7 +62,7 @@ impl Server {
         let api = Api::new(
             ctx.clone(),
             health.clone(),
-            Sources::new(&ctx, Default::default(), String::new()),
+            Sources::new(&ctx, Default::default(), String::new(), None),
             Default::default(),
             api::Here::default(),
         );
