@@ -5,11 +5,32 @@ use std::os::unix::fs::MetadataExt;
 
 const ROOT: u32 = 0;
 
-/// Whether the process at the other end is of our own user, or root's. What the kernel does not know is not.
+/// As whom the workers of a HAProxy run that root starts.
+const WORKERS: &str = "haproxy";
+
+/// Whether the process at the other end is of our own user, root's, or where we are root of HAProxy's own, to which its workers
+/// are given. What the kernel does not know is not.
 pub(crate) fn is_ours(peer: SocketAddr, own: SocketAddr) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let us = std::fs::metadata("/proc/self").map(|process| process.uid());
-    user(&table, peer, own).is_some_and(|user| user == ROOT || us.is_ok_and(|us| us == user))
+    let Some(user) = user(&table, peer, own) else {
+        return false;
+    };
+    match us {
+        _ if user == ROOT => true,
+        Ok(ROOT) => workers().is_some_and(|workers| workers == user),
+        Ok(us) => us == user,
+        Err(_) => false,
+    }
+}
+
+/// The id of the account that HAProxy's workers get.
+fn workers() -> Option<u32> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut field = line.split(':');
+        (field.next() == Some(WORKERS)).then(|| field.nth(1)?.parse().ok())?
+    })
 }
 
 /// The user whose socket has this address, and that one at its other end.

@@ -20,6 +20,8 @@ pub(crate) fn settings() -> Settings {
             crt: None,
             alpn: vec![],
         }],
+        trusted: vec![],
+        jail: None,
         log: fm_telemetry::Address::Local(([127, 0, 0, 1], 5140).into()),
         maxconn: 4000,
     }

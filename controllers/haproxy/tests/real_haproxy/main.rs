@@ -15,6 +15,7 @@ mod http;
 mod life;
 mod lost;
 mod mirror;
+mod rights;
 mod support;
 mod tls;
 mod traffic;
