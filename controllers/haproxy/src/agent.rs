@@ -28,7 +28,7 @@ use crate::options::{Error, Mode, Options, max_connections};
 use crate::plan::Look;
 use crate::supervise::{self, Runner};
 use crate::turn::{NOT_STARTED, Turn, Wake};
-use crate::{files, master};
+use crate::{files, master, rights};
 
 /// How soon HAProxy is read again while something is under way, and otherwise.
 const SOON: Duration = Duration::from_millis(50);
@@ -62,10 +62,11 @@ impl Agent {
         })?;
         let (receiver, proof) = door::listen(&options).await.map_err(Error::Receiver)?;
         // Told where a release mirrors; nobody else needs it.
-        let mirror = Mirror::new(&options.dir).map_err(|error| {
+        let jail = rights::jail(&options);
+        let mirror = Mirror::new(&options.dir, jail).map_err(|error| {
             let words = format!(
                 "{} cannot be used: {error}",
-                Mirror::socket(&options.dir).display()
+                Mirror::socket(&options.dir, jail).display()
             );
             tracing::warn!("requests cannot be mirrored: {words}");
             words
@@ -77,6 +78,8 @@ impl Agent {
             binds: Vec::new(),
             log: receiver.address().clone(),
             proof,
+            trusted: options.trusted_proxies.clone(),
+            jail,
             maxconn: max_connections(),
         };
         let handle = receiver.handle();

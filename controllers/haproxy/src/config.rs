@@ -27,8 +27,9 @@ mod binds;
 mod mirrored;
 mod relay;
 
+pub(crate) use binds::JAIL;
 pub(crate) use binds::certificate_trial;
-pub use binds::{Bind, Certificates, Settings};
+pub use binds::{Bind, Certificates, Jail, Settings};
 
 /// How long a node may acknowledge nothing until its connections are given up: a node that is gone is known by the silence of
 /// its kernel, however long its tasks may take for an answer.
@@ -61,6 +62,7 @@ pub fn render(
     let mut out = HEAD
         .replace("@MAXCONN@", &settings.maxconn.to_string())
         .replace("@HARDSTOP@", &hard_stop(longest).as_millis().to_string())
+        .replace("@RIGHTS@", &settings.rights())
         .replace("@ADMIN@", &settings.admin_socket)
         .replace(
             "@STRUCTURE@",
@@ -74,7 +76,7 @@ pub fn render(
     let longest = hard_stop(longest).as_millis();
     out.push_str(&relay::sections(settings, &found, longest));
     if desired.mirrors {
-        out.push_str(&mirrored::sections(&settings.dir));
+        out.push_str(&mirrored::sections(settings));
     }
     for (id, group) in &desired.groups {
         let size = sizes.get(id).copied().unwrap_or_else(|| group.fresh_size());
@@ -110,9 +112,10 @@ fn frontend(out: &mut String, settings: &Settings, desired: &Desired) {
     }
     // Ours alone to say, whether anything is mirrored now or not.
     line!(out, "  http-request del-header {}", mirror::MARK);
+    binds::client(out, &settings.trusted);
     lookups(out, settings, desired);
     looks(out, settings, desired);
-    buckets(out, desired);
+    buckets(out, settings, desired);
     sides(out, settings, desired);
     // A pair's number stands in the line only where there are any.
     let (number, pair) = (
@@ -218,7 +221,7 @@ fn kinds(desired: &Desired) -> Kinds {
 }
 
 /// The bucket, and the canary's side when it lies below the weight. Field 3 of the record is the weight, 2 the seed.
-fn buckets(out: &mut String, desired: &Desired) {
+fn buckets(out: &mut String, settings: &Settings, desired: &Desired) {
     line!(out, "  http-request set-var(txn.w) var(txn.rec),field(3,|)");
     let (cookie, source) = (
         desired.affinity.contains(&'c'),
@@ -239,10 +242,7 @@ fn buckets(out: &mut String, desired: &Desired) {
         );
     }
     if source {
-        line!(
-            out,
-            "  http-request set-var(txn.u) src if {{ var(txn.rec) -m beg h }}"
-        );
+        binds::source(out, &settings.trusted);
     }
     if cookie || source {
         line!(
@@ -259,10 +259,7 @@ fn buckets(out: &mut String, desired: &Desired) {
         "  http-request set-var(txn.sd) str(c) if {{ var(txn.rec) -m beg r }} {{ rand(10000),sub(txn.w) lt 0 }}"
     );
     if cookie {
-        line!(
-            out,
-            "  http-after-response add-header Set-Cookie \"fm_uid=%[var(txn.new)]; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax\" if {{ var(txn.new) -m found }}"
-        );
+        binds::cookie(out);
     }
 }
 

@@ -19,10 +19,14 @@ pub(crate) fn config(dir: &Path) -> PathBuf {
 /// # Errors
 /// When they cannot be made.
 pub(crate) fn make_folders(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
     for folder in [dir.to_owned(), dir.join("maps"), dir.join("certs")] {
         make_folder(&folder)?;
     }
-    Ok(())
+    // Workers that are shut in there find the sockets in it, and can write nothing.
+    let jail = dir.join(crate::config::JAIL);
+    make_folder(&jail)?;
+    std::fs::set_permissions(&jail, std::fs::Permissions::from_mode(0o711))
 }
 
 /// Makes one folder, open to nobody else.

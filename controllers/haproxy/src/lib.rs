@@ -28,6 +28,7 @@ mod options;
 pub mod plan;
 mod ports;
 pub mod report;
+mod rights;
 mod runtime;
 pub mod state;
 mod supervise;

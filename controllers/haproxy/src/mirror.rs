@@ -22,6 +22,7 @@ mod copy;
 mod sender;
 pub mod spop;
 
+use crate::config::{JAIL, Jail};
 use copy::Copy;
 pub(crate) use sender::Sender;
 use spop::Frame;
@@ -44,20 +45,23 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Writes the filter's file and begins to listen.
+    /// Writes the filter's file and begins to listen. Where HAProxy's workers are shut in, the socket lies there and is theirs.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub(crate) fn new(dir: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
+    pub(crate) fn new(dir: &Path, jail: Option<Jail>) -> std::io::Result<Self> {
+        use std::os::unix::fs::{PermissionsExt, chown};
         Self::write_filter(dir)?;
-        let socket = Self::socket(dir);
+        let socket = Self::socket(dir, jail);
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&socket)?;
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(jail) = jail {
+            chown(&socket, Some(jail.uid), None)?;
+        }
         Ok(Self {
             listener,
             sender: Arc::new(Sender::new(dir.join(COPIES_AT))),
@@ -77,8 +81,11 @@ impl Mirror {
     }
 
     /// Where it listens.
-    pub(crate) fn socket(dir: &Path) -> PathBuf {
-        dir.join(TOLD_AT)
+    pub(crate) fn socket(dir: &Path, jail: Option<Jail>) -> PathBuf {
+        match jail {
+            Some(_) => dir.join(JAIL).join(TOLD_AT),
+            None => dir.join(TOLD_AT),
+        }
     }
 
     /// Who sends the copies.

@@ -95,6 +95,22 @@ pub fn path_key(path: &str) -> Option<String> {
     Some(format!("{}/", path.trim_end_matches('/')))
 }
 
+/// Whether this is an address, or a network in CIDR.
+#[must_use]
+pub fn is_network(text: &str) -> bool {
+    let (address, bits) = text
+        .split_once('/')
+        .map_or((text, None), |(a, b)| (a, Some(b)));
+    let Ok(address) = address.parse::<std::net::IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| {
+        bits.bytes().all(|byte| byte.is_ascii_digit())
+            && bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+    })
+}
+
 /// A header name as it may stand in the configuration, in lower case.
 #[must_use]
 pub fn header_name(name: &str) -> Option<String> {

@@ -15,6 +15,8 @@ pub struct Options {
     pub mode: Mode,
     /// Where requests come in.
     pub binds: Vec<Bind>,
+    /// Networks of proxies before HAProxy, whose word on the client is taken: addresses or CIDR.
+    pub trusted_proxies: Vec<String>,
     /// Where this agent's counters are served: `unix:/path` or `https://host:port`.
     pub telemetry_address: String,
     /// Say what would be done, and do nothing.
@@ -115,6 +117,15 @@ impl Options {
             {
                 return wrong(format!("alpn `{bad}`: allowed are h2, http/1.1, http/1.0"));
             }
+        }
+        if let Some(bad) = self
+            .trusted_proxies
+            .iter()
+            .find(|one| !names::is_network(one))
+        {
+            return wrong(format!(
+                "trustedProxies: `{bad}` is no network; allowed: an address such as 10.0.0.1, or a network such as 10.0.0.0/8"
+            ));
         }
         if self.binds.is_empty() {
             return wrong("no bind: requests need a place to come in".to_owned());

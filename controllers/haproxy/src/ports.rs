@@ -75,6 +75,8 @@ impl Ports {
                 |pid: &u32| own.contains(pid) || parent(*pid).is_some_and(|up| own.contains(&up));
             let other = match pids.first() {
                 _ if pids.iter().any(is_own) => None,
+                // Its own descriptors cannot be seen: it may well be HAProxy's.
+                None if own.iter().any(|pid| !is_seen(*pid)) => None,
                 Some(pid) => Some(self.process(address, *pid)),
                 None => Some(Other {
                     address,
@@ -267,6 +269,13 @@ fn holders(inodes: &[u64]) -> BTreeMap<u64, Vec<u32>> {
         }
     }
     found
+}
+
+fn is_seen(pid: u32) -> bool {
+    let first = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|mut all| all.next());
+    first.is_ok_and(|entry| {
+        entry.is_none_or(|entry| entry.is_ok_and(|entry| entry.path().read_link().is_ok()))
+    })
 }
 
 fn command_line(pid: u32) -> Vec<String> {

@@ -259,6 +259,7 @@ fn haproxy(settings: &Settings, telemetry_address: &str) -> fm_haproxy::Options 
         dir: settings.haproxy_dir.clone(),
         mode: settings.haproxy.clone(),
         binds: settings.binds.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
         telemetry_address: telemetry_address.to_owned(),
         observe_only: settings.observe_only,
     }

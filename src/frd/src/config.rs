@@ -27,6 +27,7 @@ pub(crate) struct File {
     pub(crate) socket_group: Option<String>,
     pub(crate) docker: Option<String>,
     pub(crate) binds: Vec<Bind>,
+    pub(crate) trusted_proxies: Vec<String>,
     pub(crate) endpoints: Option<Endpoints>,
     pub(crate) observe_only: bool,
     pub(crate) instance: Option<String>,

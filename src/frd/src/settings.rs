@@ -60,6 +60,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// Change nothing; say what would be done.
     pub observe_only: bool,
+    /// Proxies before HAProxy whose word on the client is taken.
+    pub trusted_proxies: Vec<String>,
     /// What shows that there was a store, so that no new one is made in silence.
     pub traces: Vec<PathBuf>,
     /// The name of this HAProxy among others.
@@ -209,6 +211,7 @@ impl Settings {
             docker: network::docker(flags.docker.or(file.docker))?,
             binds: network::binds(flags.http_bind, file.binds)?,
             haproxy_dir,
+            trusted_proxies: network::trusted(file.trusted_proxies)?,
             haproxy,
             endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
             observe_only: flags.observe_only || file.observe_only,

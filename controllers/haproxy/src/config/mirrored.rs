@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::Settings;
+
 const SECTIONS: &str = include_str!("../haproxy.cfg.mirror");
 /// What an original and its copy share in the log.
 pub(super) const PAIR: &str = r#""mi":%[var(txn.mid,-1)],"#;
 
 /// Where HAProxy tells the agent of requests, and where it takes copies.
-pub(super) fn sections(dir: &str) -> String {
-    SECTIONS.replace("@DIR@", dir)
+pub(super) fn sections(settings: &Settings) -> String {
+    settings.sockets(SECTIONS)
 }
 
 /// Safe requests without a body that stable answers by the split: of those below the record's tenth field the agent is told, and

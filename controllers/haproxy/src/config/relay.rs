@@ -62,19 +62,14 @@ pub(super) fn rules(out: &mut String) {
 pub(super) fn sections(settings: &Settings, lookups: &str, longest: u64) -> String {
     let letters = Slot::ALL.map(Slot::letter).into_iter().chain([SIDE]);
     let others: Vec<String> = letters
-        .map(|letter| {
-            format!(
-                "  bind unix@{} mode 600 name {letter}",
-                socket(&settings.dir, letter)
-            )
-        })
+        .map(|letter| format!("  bind unix@@AT@/other-{letter}.sock @MODE@ name {letter}"))
         .collect();
-    SECTIONS
+    let text = SECTIONS
         .replace("@RELAY@", BACKEND.trim_end())
         .replace("@OTHERS@", &others.join("\n"))
         .replace("@LOOKUPS@", lookups.trim_end())
-        .replace("@DIR@", &settings.dir)
-        .replace("@LONGEST@", &longest.to_string())
+        .replace("@LONGEST@", &longest.to_string());
+    settings.sockets(&text)
 }
 
 /// The server of a slot's backend that is asked where no other can be.
@@ -85,10 +80,7 @@ pub(super) fn backup(settings: &Settings, group: &Group, slot: Slot) -> Option<S
         // Nobody else may answer for a preview.
         (Some(_), false) => return None,
     };
-    let socket = socket(&settings.dir, letter);
-    Some(format!("  server other unix@{socket} backup"))
-}
-
-fn socket(dir: &str, letter: char) -> String {
-    format!("{dir}/other-{letter}.sock")
+    Some(settings.sockets(&format!(
+        "  server other unix@@TO@/other-{letter}.sock backup"
+    )))
 }

@@ -20,6 +20,8 @@ pub(crate) fn settings() -> Settings {
             crt: None,
             alpn: vec![],
         }],
+        trusted: vec![],
+        jail: None,
         log: fm_telemetry::Address::Local(([127, 0, 0, 1], 5140).into()),
         proof: fm_telemetry::proof::Proof::new("a-secret-of-tests"),
         maxconn: 4000,

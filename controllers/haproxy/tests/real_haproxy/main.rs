@@ -16,6 +16,7 @@ mod http;
 mod life;
 mod lost;
 mod mirror;
+mod rights;
 mod support;
 mod tls;
 mod traffic;

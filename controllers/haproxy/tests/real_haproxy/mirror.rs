@@ -125,13 +125,12 @@ async fn a_share_of_the_safe_requests_reaches_the_canary_and_its_answers_reach_n
         "host: shop.example.com",
         "x-fm-mirrored: 1",
         "cookie: user=7",
-        "x-forwarded-for: 192.0.2.7",
         "x-forwarded-for: 127.0.0.1",
     ] {
         assert!(copy.contains(&format!("{line}\r\n")), "{line}: {copy}");
     }
     assert!(
-        !copy.contains("forged") && !copy.contains("x-fm-record"),
+        !copy.contains("forged") && !copy.contains("192.0.2.7") && !copy.contains("x-fm-record"),
         "{copy}"
     );
 }
@@ -272,9 +271,14 @@ async fn where_nothing_can_be_mirrored_it_is_said() {
     let mut wanted = ready(&world, &a, &b).await;
     mirror(&world, &mut wanted, 10_000).await;
     until_said(&world, None).await;
-    std::fs::rename(world.dir.join("mirror.sock"), world.dir.join("elsewhere")).unwrap();
+    let (jailed, open) = (
+        world.dir.join("jail/mirror.sock"),
+        world.dir.join("mirror.sock"),
+    );
+    let socket = if jailed.exists() { jailed } else { open };
+    std::fs::rename(&socket, world.dir.join("elsewhere")).unwrap();
     until_said(&world, Some("does not reach mirror.sock")).await;
-    std::fs::rename(world.dir.join("elsewhere"), world.dir.join("mirror.sock")).unwrap();
+    std::fs::rename(world.dir.join("elsewhere"), &socket).unwrap();
     until_said(&world, None).await;
     std::fs::rename(world.dir.join("copies.sock"), world.dir.join("elsewhere")).unwrap();
     // Connections that are kept go on; these are more than that.

@@ -37,6 +37,7 @@ pub(crate) struct World {
     pub(crate) port: u16,
     pub(crate) binds: Vec<Bind>,
     pub(crate) mode: Mode,
+    pub(crate) trusted: Vec<String>,
     running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     pub(crate) telemetry: Option<Handle>,
     _folder: tempfile::TempDir,
@@ -62,6 +63,7 @@ impl World {
             mode: Mode::Owned {
                 binary: "/usr/sbin/haproxy".into(),
             },
+            trusted: Vec::new(),
             running: None,
             telemetry: None,
             _folder: folder,
@@ -90,6 +92,7 @@ impl World {
             dir: self.dir.clone(),
             mode: self.mode.clone(),
             binds: self.binds.clone(),
+            trusted_proxies: self.trusted.clone(),
             telemetry_address: "unix:/nowhere".into(),
             observe_only: false,
         };

@@ -94,3 +94,17 @@ pub(super) fn binds(flags: Vec<String>, file: Vec<config::Bind>) -> Result<Vec<B
     }
     Ok(binds)
 }
+
+/// Proxies before HAProxy whose word on the client is taken.
+pub(super) fn trusted(networks: Vec<String>) -> Result<Vec<String>, Wrong> {
+    match networks
+        .iter()
+        .find(|one| !fm_haproxy::names::is_network(one))
+    {
+        None => Ok(networks),
+        Some(bad) => Err(Wrong::File(format!(
+            "trustedProxies: `{}` is no network; allowed: an address such as 10.0.0.1, or a network such as 10.0.0.0/8",
+            bad.escape_debug()
+        ))),
+    }
+}
