@@ -71,7 +71,7 @@ fn one(session: &Session, value: Value, names: bool, last: &mut String) -> Resul
     }
     last.clone_from(&event.id);
     match session.output() {
-        Output::Json => term::line(&value.to_string()),
+        Output::Json => term::line(&crate::text::escaped(value.to_string())),
         Output::Yaml => term::print(&format!("---\n{}", crate::session::yaml(&value)?)),
         Output::Name => term::line(&event.id),
         Output::Table | Output::Wide => {
