@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fm_api::http::{ApplyResult, ErrorBody, ErrorKind};
+use fm_api::http::{ApplyResult, ErrorBody, ErrorKind, ListBody};
 use fm_api::keys::ReleaseKey;
 use fm_api::problem::Problem;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -15,6 +15,11 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::text;
+
+/// No answer of frd is longer: lists come in pages.
+const MOST: usize = 64 << 20;
+/// Objects of one page of a list.
+const PAGE: usize = 250;
 
 /// Where frd listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,19 +130,40 @@ impl Client {
             .await
             .map_err(|error| self.unreachable(error))?;
         let status = response.status();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let body = self.read(response).await?;
         if status.is_success() {
             return Ok(serde_json::from_slice(&body).map_err(unexpected)?);
         }
         Err(refusal(status, &body))
     }
 
+    /// The body, if it is of a length that frd's answers have.
+    pub(crate) async fn read(&self, response: reqwest::Response) -> Result<Vec<u8>> {
+        read(response)
+            .await
+            .map_err(|error| error.told(&self.address))
+    }
+
     /// GET, as it comes.
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         Ok(self.send(self.request(Method::GET, path)).await?)
+    }
+
+    /// Every object of a list, read page by page.
+    pub(crate) async fn list(&self, path: &str) -> Result<Vec<Value>> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let first = format!("{path}{separator}limit={PAGE}");
+        let mut next = first.clone();
+        let mut all = Vec::new();
+        loop {
+            let page: ListBody<Value> = typed(self.get(&next).await?)?;
+            let some = !page.items.is_empty();
+            all.extend(page.items);
+            match page.more {
+                Some(more) if some => next = format!("{first}&continue={}", encoded(&more)),
+                Some(_) | None => return Ok(all),
+            }
+        }
     }
 
     /// GET, for people: without control characters.
@@ -189,6 +215,45 @@ impl From<Error> for Refusal {
             problems: Vec::new(),
         }
     }
+}
+
+/// Why a body was not read.
+enum Unread {
+    /// It is too long to be frd's.
+    TooLong,
+    /// The connection broke.
+    Broke(reqwest::Error),
+}
+
+impl Unread {
+    fn told(self, address: &Address) -> Error {
+        match self {
+            Unread::TooLong => {
+                let most = MOST >> 20;
+                Error::new(format!(
+                    "the answer is longer than {most} MiB, and was not read"
+                ))
+                .hint("is this address frd's? `frctl doctor` looks closer")
+            }
+            Unread::Broke(error) => unreachable(address, error),
+        }
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, Unread> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broke)? {
+        if body.len() + chunk.len() > MOST {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The body of a refusal; one that cannot be read says nothing.
+pub(crate) async fn words(response: reqwest::Response) -> Vec<u8> {
+    read(response).await.unwrap_or_default()
 }
 
 /// Text as it may stand in a query.

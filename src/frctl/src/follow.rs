@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 use crate::client::{Client, Refusal};
 use crate::error::{Error, Result};
 
+/// The longest message: the picture of one release.
+const MOST: usize = 16 << 20;
+
 /// Something new.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -108,7 +111,11 @@ async fn stream(
             Ok(Some(Err(_))) => return Ended::Lost("the connection to frd broke".to_owned()),
             Ok(Some(Ok(chunk))) => chunk,
         };
-        for message in parser.push(&chunk) {
+        let Some(messages) = parser.push(&chunk) else {
+            let words = "the server sends more at once than frd does";
+            return Ended::Refused(Error::new(words).hint("is this address frd's?"));
+        };
+        for message in messages {
             if let Some(id) = &message.id {
                 *last = Some(id.clone());
             }
@@ -131,7 +138,7 @@ async fn refused(response: reqwest::Response, last: &mut Option<String>) -> Ende
     if status == reqwest::StatusCode::GONE && last.take().is_some() {
         return Ended::Orderly;
     }
-    let body = response.bytes().await.unwrap_or_default();
+    let body = crate::client::words(response).await;
     let Refusal { error, .. } = crate::client::refusal(status, &body);
     if status.is_server_error() {
         return Ended::Lost(error.to_string());
@@ -156,10 +163,14 @@ struct Parser {
 }
 
 impl Parser {
-    fn push(&mut self, bytes: &[u8]) -> Vec<Message> {
+    /// The messages that are complete; `None`: one is longer than any of frd's.
+    fn push(&mut self, bytes: &[u8]) -> Option<Vec<Message>> {
         let mut done = Vec::new();
         for byte in bytes {
             if *byte != b'\n' {
+                if self.line.len() + self.message.data.len() >= MOST {
+                    return None;
+                }
                 self.line.push(*byte);
                 continue;
             }
@@ -167,7 +178,7 @@ impl Parser {
             let line = String::from_utf8_lossy(&line).into_owned();
             self.line_ended(line.trim_end_matches('\r'), &mut done);
         }
-        done
+        Some(done)
     }
 
     fn line_ended(&mut self, line: &str, done: &mut Vec<Message>) {
@@ -209,13 +220,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_no_end_is_not_kept() {
+        let mut parser = Parser::default();
+        let piece = vec![b'x'; 1 << 20];
+        assert!((0..16).all(|_| parser.push(&piece).is_some()));
+        assert!(parser.push(&piece).is_none());
+        let mut parser = Parser::default();
+        let line = [b"data: ".as_slice(), &piece, b"\n"].concat();
+        assert!((0..16).any(|_| parser.push(&line).is_none()));
+    }
+
+    #[test]
     fn events_come_whole_from_pieces_of_any_size() {
         let text = b": heartbeat\n\nevent: put\r\nid: 7\ndata: {\"a\":\ndata: 1}\n\nevent: delete\ndata:\n\n";
         for size in 1..text.len() {
             let mut parser = Parser::default();
             let messages: Vec<Message> = text
                 .chunks(size)
-                .flat_map(|piece| parser.push(piece))
+                .flat_map(|piece| parser.push(piece).unwrap())
                 .collect();
             assert_eq!(
                 messages,

@@ -9,7 +9,7 @@ use crate::cli::{Format, Global, Output};
 use crate::client::{Address, Client};
 use crate::error::{Error, Exit, Result};
 use crate::term;
-use crate::text::{Look, Paint};
+use crate::text::{self, Look, Paint};
 
 /// The global options, understood.
 #[derive(Debug)]
@@ -120,6 +120,7 @@ pub(crate) fn short(key: &ReleaseKey) -> String {
 /// JSON for programs and eyes.
 pub(crate) fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(value)
+        .map(text::escaped)
         .map_err(|error| Error::new("this cannot be written as JSON").because(error))
 }
 
@@ -127,6 +128,10 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String> {
 pub(crate) fn yaml(value: &impl Serialize) -> Result<String> {
     let mut text = serde_saphyr::to_string(value)
         .map_err(|error| Error::new("this cannot be written as YAML").because(error))?;
+    if text::guarded(&text) != text {
+        // JSON is YAML as well, and escapes what would drive a terminal.
+        text = json(value)?;
+    }
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -33,6 +33,11 @@ pub(crate) fn colours(refused: bool) -> bool {
 
 /// Writes to standard output at once.
 pub(crate) fn print(text: &str) -> Result<()> {
+    raw(&crate::text::guarded(text))
+}
+
+/// Writes what drives the terminal, which is ours alone.
+fn raw(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }
 
@@ -51,6 +56,7 @@ pub(crate) fn line(text: &str) -> Result<()> {
 
 /// Writes a line to standard error; nobody can be told if that fails.
 pub(crate) fn complain(text: &str) {
+    let text = crate::text::guarded(text);
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -62,7 +68,7 @@ pub(crate) fn is_stderr() -> bool {
 /// Writes a line over the one before on standard error, or erases it; nobody can be told if that fails.
 pub(crate) fn progress(text: &str) {
     let columns = tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20));
-    let text = crate::text::cut(text, columns - 1);
+    let text = crate::text::guarded(&crate::text::cut(text, columns - 1));
     let _ = write!(io::stderr().lock(), "\r{text}\x1b[K");
 }
 
@@ -100,7 +106,7 @@ impl Screen {
             }
         }
         let screen = Self { before };
-        print("\x1b[?1049h\x1b[?25l")?;
+        raw("\x1b[?1049h\x1b[?25l")?;
         Ok(screen)
     }
 
@@ -120,20 +126,20 @@ impl Screen {
             } else {
                 (*line).to_owned()
             };
-            out.push_str(&crate::text::cut(&line, columns));
+            out.push_str(&crate::text::guarded(&crate::text::cut(&line, columns)));
             out.push_str("\x1b[K");
         }
         // Erasing below the last row would scroll a full screen.
         if lines.len() < rows {
             out.push_str("\r\n\x1b[J");
         }
-        print(&out)
+        raw(&out)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = print("\x1b[?25h\x1b[?1049l");
+        let _ = raw("\x1b[?25h\x1b[?1049l");
         if let Some(modes) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }

@@ -3,6 +3,7 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use unicode_width::UnicodeWidthChar;
 
 /// How something is shown: when, how wide, with which colours and in which time zone.
 #[derive(Debug, Clone)]
@@ -112,18 +113,75 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// [`clean`] on every string inside.
+/// Whether a terminal would do something at it other than show it.
+fn drives(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// [`clean`] on every string inside, the names of fields as well.
 pub(crate) fn clean_json(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) => {
-            if text.chars().any(|c| c.is_control() || c >= '\u{202a}') {
+            if text.chars().any(drives) {
                 *text = clean(text);
             }
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(clean_json),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(clean_json),
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().for_each(clean_json);
+            if fields.keys().any(|name| name.chars().any(drives)) {
+                let old = std::mem::take(fields);
+                fields.extend(old.into_iter().map(|(name, value)| (clean(&name), value)));
+            }
+        }
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
+}
+
+/// JSON in which nothing drives a terminal: what JSON itself lets stand is escaped, which means the same.
+pub(crate) fn escaped(json: String) -> String {
+    if !json.chars().any(|c| drives(c) && c != '\n') {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if drives(c) && c != '\n' {
+            // All of them are below U+10000.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The last look at what goes to a terminal: colours and line ends pass, and nothing else that drives it.
+pub(crate) fn guarded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if c == '\x1b'
+            && let Some((codes, _)) = rest
+                .as_str()
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once('m'))
+            && codes
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b';')
+        {
+            out.push_str(&format!("\x1b[{codes}m"));
+            rest = rest
+                .as_str()
+                .get(codes.len() + 2..)
+                .unwrap_or_default()
+                .chars();
+        } else if drives(c) && c != '\n' && c != '\t' {
+            out.push('\u{fffd}');
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Columns that a text takes; colours take none.
@@ -135,7 +193,7 @@ pub(crate) fn width(text: &str) -> usize {
             (false, '\x1b') => colour = true,
             (true, 'm') => colour = false,
             (true, _) => {}
-            (false, _) => count += 1,
+            (false, c) => count += c.width().unwrap_or_default(),
         }
     }
     count
@@ -158,11 +216,11 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
             colour = c != 'm';
             continue;
         }
-        if count + 1 >= columns {
+        count += c.width().unwrap_or_default();
+        if count >= columns {
             break;
         }
         out.push(c);
-        count += 1;
     }
     if columns > 0 {
         out.push('…');
@@ -190,9 +248,17 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
             lines.push(std::mem::take(&mut line));
         }
         while width(&word) > columns {
-            let head: String = word.chars().take(columns).collect();
-            word = word.chars().skip(columns).collect();
-            lines.push(head);
+            let mut taken = 0;
+            let fits = |(_, c): &(usize, char)| {
+                taken += c.width().unwrap_or_default();
+                taken > columns
+            };
+            let end = word
+                .char_indices()
+                .find(fits)
+                .map_or(word.len(), |(end, _)| end);
+            let rest = word.split_off(end);
+            lines.push(std::mem::replace(&mut word, rest));
         }
         if !line.is_empty() {
             line.push(' ');
@@ -276,9 +342,50 @@ mod tests {
     #[test]
     fn text_from_outside_cannot_drive_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\nc\u{202e}d"), "a\u{fffd}[2Jb c\u{fffd}d");
-        let mut value = serde_json::json!({"a": ["x\u{7}"]});
+        let mut value = serde_json::json!({"a": ["x\u{7}"], "b\u{9b}2J": {"c\x1bd": 1}});
         clean_json(&mut value);
-        assert_eq!(value, serde_json::json!({"a": ["x\u{fffd}"]}));
+        assert_eq!(
+            value,
+            serde_json::json!({"a": ["x\u{fffd}"], "b\u{fffd}2J": {"c\u{fffd}d": 1}})
+        );
+    }
+
+    #[test]
+    fn json_means_the_same_when_nothing_in_it_drives_the_terminal() {
+        let value = serde_json::json!({"a\u{9b}2J": "\u{7f}\u{202e}\u{85}\n é漢"});
+        let text = escaped(serde_json::to_string_pretty(&value).unwrap());
+        assert!(text.chars().all(|c| c == '\n' || !drives(c)), "{text:?}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+    }
+
+    #[test]
+    fn colours_pass_to_the_terminal_and_nothing_else_that_drives_it() {
+        let ours = format!("{}\tb\n", Paint(true).red("a"));
+        assert_eq!(guarded(&ours), ours);
+        for bad in [
+            "\x1b[2J",
+            "\x1b]0;t\x07",
+            "\u{9b}31m",
+            "\x1b[?25lm",
+            "\x1b",
+            "\r",
+            "\x08",
+        ] {
+            let text = guarded(&format!("a{bad}b"));
+            assert!(text.starts_with("a\u{fffd}"), "{text:?}");
+            assert!(!text.contains(drives), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns_and_marks_none() {
+        assert_eq!((width("漢字"), width("e\u{301}"), width("é")), (4, 1, 1));
+        assert_eq!(cut("漢字漢字", 5), "漢字…");
+        assert_eq!(pad("漢", 4), "漢  ");
+        assert_eq!(wrap("漢字漢字漢字漢字", 10), ["漢字漢字漢", "字漢字"]);
     }
 
     #[test]

@@ -205,7 +205,7 @@ async fn ready(client: &Client) -> Result<ReadyBody> {
         .send()
         .await
         .map_err(failed)?;
-    let body = response.bytes().await.map_err(failed)?;
+    let body = client.read(response).await?;
     let value = serde_json::from_slice(&body)
         .map_err(|error| Error::new("/readyz is not what frctl expects").because(error))?;
     shown(value)

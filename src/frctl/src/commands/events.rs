@@ -90,7 +90,7 @@ fn one(session: &Session, value: Value, names: bool, told: &mut Told) -> Result<
         return Ok(());
     }
     match session.output() {
-        Output::Json => term::line(&value.to_string()),
+        Output::Json => term::line(&crate::text::escaped(value.to_string())),
         Output::Yaml => term::print(&format!("---\n{}", crate::session::yaml(&value)?)),
         Output::Name => term::line(&event.id),
         Output::Table | Output::Wide => {

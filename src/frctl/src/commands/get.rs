@@ -111,8 +111,15 @@ async fn fetch(
         } else {
             format!("/v1/namespaces/{}/releases", session.namespace())
         };
-        let list: ListBody<Value> = typed(client.get(&path).await?)?;
-        return Ok((chosen(session, options, list.items)?, Vec::new()));
+        // What the narrow table shows is in the summaries.
+        let narrow = matches!(session.output(), Output::Table | Output::Name);
+        let path = if narrow && !options.problems {
+            format!("{path}?summary=true")
+        } else {
+            path
+        };
+        let values = client.list(&path).await?;
+        return Ok((chosen(session, options, values)?, Vec::new()));
     }
     let (mut values, mut missing) = (Vec::new(), Vec::new());
     for name in &options.names {

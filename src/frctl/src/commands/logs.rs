@@ -31,7 +31,7 @@ pub(super) async fn run(session: &Session, options: &Logs) -> Result<Exit> {
     let mut response = response.map_err(|error| client.unreachable(error).error)?;
     let status = response.status();
     if !status.is_success() {
-        let body = response.bytes().await.unwrap_or_default();
+        let body = crate::client::words(response).await;
         return Err(refusal(status, &body).error);
     }
     let incomplete = response
@@ -92,7 +92,7 @@ async fn again(
                 ) =>
             {
                 let status = response.status();
-                let body = response.bytes().await.unwrap_or_default();
+                let body = crate::client::words(response).await;
                 return Err(refusal(status, &body).error);
             }
             // It is starting, or the side that is asked for has nobody just now.

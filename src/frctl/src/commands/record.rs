@@ -119,7 +119,8 @@ impl Recording {
     }
 
     fn line(&mut self, second: &Second, out: &mut impl Write) -> Result<()> {
-        let mut text = serde_json::to_string(second).map_err(io::Error::from)?;
+        let text = serde_json::to_string(second).map_err(io::Error::from)?;
+        let mut text = crate::text::escaped(text);
         text.push('\n');
         // At once: who replays a growing recording sees each second when it is over.
         out.write_all(text.as_bytes())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fm_api::branch;
-use fm_api::http::{ErrorKind, ListBody, View};
+use fm_api::http::{ErrorKind, View};
 use fm_api::keys::ReleaseKey;
 use fm_api::manifest::Draft;
 use fm_api::problem::Problem;
@@ -162,10 +162,14 @@ async fn asked_for(
     if options.branch.is_none() && kept.is_none() {
         return options.names.iter().map(|name| session.key(name)).collect();
     }
-    let path = format!("/v1/namespaces/{}/releases", session.namespace());
-    let list: ListBody<View> = typed(client.get(&path).await?)?;
+    let path = format!(
+        "/v1/namespaces/{}/releases?summary=true",
+        session.namespace()
+    );
+    let values = client.list(&path).await?;
+    let views: Vec<View> = values.into_iter().map(typed).collect::<Result<_>>()?;
     let mut keys = Vec::new();
-    for release in list.items.iter().filter_map(|view| view.release.as_ref()) {
+    for release in views.iter().filter_map(|view| view.release.as_ref()) {
         if let Some(of) = branch::of(release)
             && meant(of)
         {

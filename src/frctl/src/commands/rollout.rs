@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fm_api::http::{ApplyResult, ErrorKind, ListBody, OperationAccepted, UndoRequest, View};
+use fm_api::http::{ApplyResult, ErrorKind, OperationAccepted, UndoRequest, View};
 use fm_api::keys::ReleaseKey;
 use fm_api::operation::{Operation, Verb};
 use fm_api::quantity::Span;
@@ -159,9 +159,9 @@ async fn everywhere(
     } else {
         format!("/v1/namespaces/{}/releases", session.namespace())
     };
-    let list: ListBody<View> = typed(session.client()?.get(&path).await?)?;
-    let keys: Vec<ReleaseKey> = list
-        .items
+    let values = session.client()?.list(&path).await?;
+    let views: Vec<View> = values.into_iter().map(typed).collect::<Result<_>>()?;
+    let keys: Vec<ReleaseKey> = views
         .iter()
         .filter(|view| concerns(view))
         .map(|view| ReleaseKey::new(&view.namespace, &view.name))

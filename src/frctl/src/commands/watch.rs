@@ -225,7 +225,9 @@ async fn objects(
                         term::print(&format!("---\n{}", crate::session::yaml(&value)?))?;
                     }
                     Output::Name => term::line(&key.to_string())?,
-                    Output::Json | Output::Table | Output::Wide => term::line(&value.to_string())?,
+                    Output::Json | Output::Table | Output::Wide => {
+                        term::line(&crate::text::escaped(value.to_string()))?
+                    }
                 }
                 let view: View = typed(value)?;
                 if let (true, Some(end)) =
