@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 80] = [
+pub const REASONS: [&str; 82] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -129,6 +129,8 @@ pub const REASONS: [&str; 80] = [
     "ServiceUpdated",
     "StableReapplied",
     "StepReached",
+    "StoreHasRoom",
+    "StoreIsLow",
     "StoreWasLost",
     "TakenBackWithGroup",
     "TakingBack",

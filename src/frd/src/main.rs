@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use frd_daemon::cli::Arguments;
 use frd_daemon::settings::Settings;
-use frd_daemon::{compose, logging};
+use frd_daemon::{compose, logging, store};
 
 fn main() -> ExitCode {
     // clap prints its own errors and exits with 2.
@@ -19,6 +19,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(store::Command::Store(work)) = &arguments.command {
+        return match store::run(&settings, work) {
+            Ok(words) => {
+                println!("{words}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("frd: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Err(error) = logging::start(&settings.log) {
         eprintln!("frd: {error}");
         return ExitCode::from(2);

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use fm_api::edge::{Edge, Edges};
 use fm_api::event::Event;
 use fm_api::http::{
-    AdoptRequest, ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody,
+    AdoptRequest, ApplyResult, ContentHashes, ContentRequest, CopyBody, DeleteResult, ListBody,
     OperationAccepted, ReadyBody, UndoRequest, VersionBody, View,
 };
 use fm_api::log::LogLine;
@@ -23,8 +23,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, logs, metrics, openapi, operations, read,
-    releases, signals, traffic, undo,
+    Api, adopt, agents, contents, copies, edges, events, health, logs, metrics, openapi,
+    operations, read, releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -408,6 +408,13 @@ fn of_the_daemon() -> Vec<Door> {
             "What the tasks of this daemon's node use of their limits",
             get(agents::usage),
         ),
+        door(
+            Method::POST,
+            "/v1/store/copies",
+            "Copies the embedded store beside itself",
+            post(copies::make),
+        )
+        .answers::<CopyBody>(),
         door(
             Method::GET,
             "/openapi.json",
