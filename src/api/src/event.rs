@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 86] = [
+pub const REASONS: [&str; 88] = [
     "Aborted",
     "AddressShared",
     "AnalysisInconclusive",
@@ -135,6 +135,8 @@ pub const REASONS: [&str; 86] = [
     "ServiceUpdated",
     "StableReapplied",
     "StepReached",
+    "StoreHasRoom",
+    "StoreIsLow",
     "StoreWasLost",
     "TakenBackWithGroup",
     "TakingBack",

@@ -257,6 +257,16 @@ pub struct VersionBody {
     pub instance: String,
 }
 
+/// A copy of the store that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyBody {
+    /// Where it is, on the daemon's machine.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// Whether the daemon can do its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

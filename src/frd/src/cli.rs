@@ -4,21 +4,26 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::store;
+
 /// Progressive delivery for Docker Swarm behind HAProxy: the daemon.
 #[derive(Debug, Clone, Default, Parser)]
 #[command(name = "frd", version, about)]
 pub struct Arguments {
+    /// Work on the store instead of running.
+    #[command(subcommand)]
+    pub command: Option<store::Command>,
     /// A file with the same settings and more.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Keep everything in this folder [default: /var/lib/fridaymorning].
-    #[arg(long, value_name = "DIR", conflicts_with = "etcd")]
+    #[arg(long, value_name = "DIR", conflicts_with = "etcd", global = true)]
     pub data_dir: Option<PathBuf>,
     /// Make a new store in the data folder although there are traces of an earlier one.
     #[arg(long)]
     pub new_store: bool,
     /// Keep everything in this etcd instead, such as `http://10.0.0.1:2379`.
-    #[arg(long, value_name = "URL,…", value_delimiter = ',')]
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', global = true)]
     pub etcd: Vec<String>,
     /// The user that etcd knows.
     #[arg(long, value_name = "NAME")]
@@ -39,7 +44,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub controllers: Vec<String>,
     /// Where the API is served [default: unix:/run/fridaymorning/frd.sock].
-    #[arg(long, value_name = "unix:PATH")]
+    #[arg(long, value_name = "unix:PATH", global = true)]
     pub listen: Option<String>,
     /// The group that may speak to the API besides the owner of the socket.
     #[arg(long, value_name = "GROUP")]

@@ -226,6 +226,13 @@ fn start(
             sinks::run(ctx, Arc::clone(&outlets), sources.clone(), Arc::clone(&api))
         }));
     }
+    if let settings::Store::Embedded(directory) = &settings.store {
+        let (name, context, known) = part("copies");
+        let directory = directory.clone();
+        tasks.spawn(supervise(name, context, known, move |ctx| {
+            crate::copies::run(ctx, directory.clone())
+        }));
+    }
     // Every daemon answers for all releases, so each keeps the signals of all agents.
     let (name, context, known) = part("signals");
     tasks.spawn(supervise(name, context, known, move |ctx: Context| {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use frd_daemon::cli::Arguments;
 use frd_daemon::settings::Settings;
-use frd_daemon::{compose, logging};
+use frd_daemon::{compose, logging, store};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -22,6 +22,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(store::Command::Store(work)) = &arguments.command {
+        return match store::run(&settings, work) {
+            Ok(words) => {
+                println!("{words}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("frd: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Err(error) = logging::start(&settings.log) {
         eprintln!("frd: {error}");
         return ExitCode::from(2);

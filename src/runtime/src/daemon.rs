@@ -219,11 +219,13 @@ impl<'a> Me<'a> {
         let mut pair = self.pair();
         let mut said = Instant::now();
         let mut lost: Option<(Timestamp, String)> = None;
+        let mut low = false;
         loop {
             ticks.tick().await;
             self.jumps(&mut pair).await;
             self.judge().await;
             self.store(&mut lost).await;
+            self.room(&mut low).await;
             // What it leads or cannot do concerns the others at once.
             let news = sign.borrow().controllers != self.ctx.fitness.candidates();
             if news || said.elapsed() >= period {
@@ -337,6 +339,21 @@ impl<'a> Me<'a> {
             }
             (None, None) => {}
         }
+    }
+    /// Tells that room gets short, and that there is room again.
+    async fn room(&self, low: &mut bool) {
+        let words = self.ctx.store.space().and_then(|space| space.low);
+        let before = std::mem::replace(low, words.is_some());
+        let (severity, reason, message) = match words {
+            Some(words) if !before => (Severity::Warning, "StoreIsLow", words),
+            None if before => {
+                let message = format!("the store at {} has room again", self.options.instance);
+                (Severity::Normal, "StoreHasRoom", message)
+            }
+            Some(_) | None => return,
+        };
+        tracing::warn!("{message}");
+        self.recorder.record(None, severity, reason, message).await;
     }
 }
 

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fm_api::keys::ReleaseKey;
-use fm_store::{Entry, LeaseId, Listing, SharedStore, Store, StoreError, Txn, Watch, embedded};
+use fm_store::{
+    Entry, LeaseId, Listing, SharedStore, Space, Store, StoreError, Txn, Watch, embedded,
+};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,8 @@ struct Cuttable {
     hangs: AtomicBool,
     /// Leases are given and kept, and nothing is written.
     refuses: AtomicBool,
+    /// Its room is short.
+    low: AtomicBool,
     /// Ends all watches as if their changes had been compacted.
     compact: watch::Sender<u64>,
 }
@@ -98,6 +102,15 @@ impl Store for Cuttable {
         self.there()?;
         self.store.revoke(lease).await
     }
+    fn space(&self) -> Option<Space> {
+        let low = self.low.load(Ordering::SeqCst);
+        Some(Space {
+            free: 0,
+            total: 0,
+            reserve: None,
+            low: low.then(|| "the disk is nearly full".to_owned()),
+        })
+    }
     fn describe(&self) -> String {
         self.store.describe()
     }
@@ -117,6 +130,7 @@ impl World {
             away: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
+            low: AtomicBool::new(false),
             compact: watch::Sender::new(0),
         });
         Self {

@@ -201,6 +201,16 @@ impl Signals {
         outcome
     }
 
+    /// Removes the file; whether there was one.
+    fn remove(&self) -> std::io::Result<bool> {
+        let mut file = lock(&self.inner.file);
+        *file = None;
+        match &self.inner.path {
+            Some(path) if path.exists() => std::fs::remove_file(path).map(|()| true),
+            Some(_) | None => Ok(false),
+        }
+    }
+
     /// Opens the file if it is there, or if it must be.
     fn open(&self, file: &mut Option<File>, must: bool) -> Result<(), redb::Error> {
         if let (None, Some(path)) = (&file, &self.inner.path)
@@ -287,11 +297,31 @@ pub async fn run(
             if prune {
                 pruned = now;
             }
-            write(&signals, now, prune).await;
+            // Where room is short, what nothing is decided by yields; the last minutes stay in memory.
+            let space = ctx.store.space();
+            // etcd's room is not this disk's.
+            match space.is_some_and(|space| space.low.is_some() && space.reserve.is_some()) {
+                true => give_way(&signals).await,
+                false => write(&signals, now, prune).await,
+            }
         }
     }
     write(&signals, i64::MAX, false).await;
     Ok(())
+}
+
+/// Gives the file's room back: ways back are worth more than history.
+async fn give_way(signals: &Signals) {
+    let signals = signals.clone();
+    let gone = tokio::task::spawn_blocking(move || signals.remove()).await;
+    match gone {
+        Ok(Ok(true)) => tracing::warn!(
+            "room is short: the kept signals are removed, and kept again once there is room"
+        ),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::warn!("the signals' file cannot be removed: {error}"),
+        Err(error) => tracing::warn!("the signals' file cannot be removed: {error}"),
+    }
 }
 
 async fn write(signals: &Signals, now: i64, prune: bool) {

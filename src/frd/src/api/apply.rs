@@ -110,6 +110,7 @@ impl Api {
             if wish.dry_run || result.result == ApplyOutcome::Unchanged {
                 return Ok(result);
             }
+            self.check_room(&wish, &result.release.spec).await?;
             let expect = match &stored {
                 Some(stored) => Expect::Unchanged(key.release(), stored.revision),
                 None => Expect::Absent(key.release()),
@@ -189,6 +190,18 @@ impl Api {
              or apply with force",
             rollout.revision
         )))
+    }
+
+    /// While room is short, only ways back are stored.
+    async fn check_room(&self, wish: &Wish, spec: &ReleaseSpec) -> Result<(), ApiError> {
+        let Some(low) = self.ctx.store.space().and_then(|space| space.low) else {
+            return Ok(());
+        };
+        // Who undoes says so.
+        if wish.word.is_some() || self.leads_back(&wish.release.key(), spec).await? {
+            return Ok(());
+        }
+        Err(ApiError::no_room(low))
     }
 
     /// What a freeze window does to what is asked for; ways back are never frozen.

@@ -12,7 +12,7 @@ use fm_api::cluster::ClusterProblems;
 use fm_api::edge::{Edge, Edges};
 use fm_api::event::Event;
 use fm_api::http::{
-    AdoptRequest, ApplyResult, ContentHashes, ContentRequest, DeleteResult, ListBody,
+    AdoptRequest, ApplyResult, ContentHashes, ContentRequest, CopyBody, DeleteResult, ListBody,
     OperationAccepted, ReadyBody, UndoRequest, VersionBody, View,
 };
 use fm_api::log::LogLine;
@@ -27,8 +27,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use self::query::{ALL_SIGNALS, DELETE, EVENTS, Known, LIST, LOGS, PUT, SIGNALS, WATCH};
 use super::error::ApiError;
 use super::{
-    Api, adopt, agents, contents, edges, events, health, list, logs, metrics, openapi, operations,
-    problems, read, releases, signals, traffic, undo,
+    Api, adopt, agents, contents, copies, edges, events, health, list, logs, metrics, openapi,
+    operations, problems, read, releases, signals, traffic, undo,
 };
 
 pub(super) type Shared = Arc<Api>;
@@ -361,6 +361,13 @@ fn of_the_daemon() -> Vec<Door> {
             "What the tasks of this daemon's node use of their limits",
             get(agents::usage),
         ),
+        door(
+            Method::POST,
+            "/v1/store/copies",
+            "Copies the embedded store beside itself",
+            post(copies::make),
+        )
+        .answers::<CopyBody>(),
         door(
             Method::GET,
             "/openapi.json",

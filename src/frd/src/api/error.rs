@@ -85,6 +85,14 @@ impl ApiError {
     pub(super) fn refused(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, ErrorKind::Refused, message)
     }
+    /// There is room for ways back alone.
+    pub(super) fn no_room(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            ErrorKind::Refused,
+            message,
+        )
+    }
     /// Something that is asked for it does not answer.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(

@@ -93,7 +93,10 @@ impl Api {
         let key = keys::lease("api");
         match tokio::time::timeout(TIME, self.ctx.store.get(&key)).await {
             // One that is only read is lost as well.
-            Ok(Ok(_)) => self.ctx.store.health().problem(),
+            Ok(Ok(_)) => {
+                let lost = self.ctx.store.health().problem();
+                lost.or_else(|| self.ctx.store.space()?.low)
+            }
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("it does not answer within {} s", TIME.as_secs())),
         }

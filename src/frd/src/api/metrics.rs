@@ -202,6 +202,20 @@ impl Api {
                 .get_or_create(&vec![("of", of.to_owned())])
                 .set(if lost.is_none() { 1.0 } else { 0.0 });
         }
+        if let Some(space) = self.ctx.store.space() {
+            let help = "Bytes that the store can still grow by, and that there are in all: of its disk, or of etcd's quota";
+            let room = gauges(registry, "store_room_bytes", help);
+            let of = |of: &str| vec![("of", of.to_owned())];
+            room.get_or_create(&of("free")).set(space.free as f64);
+            room.get_or_create(&of("total")).set(space.total as f64);
+            if let Some(reserve) = space.reserve {
+                room.get_or_create(&of("reserve")).set(reserve as f64);
+            }
+            let help = "Whether room is so short that only ways back are stored";
+            gauges(registry, "store_room_low", help)
+                .get_or_create(&Vec::new())
+                .set(if space.low.is_some() { 1.0 } else { 0.0 });
+        }
         if let Some(seconds) = self.ctx.fitness.clock_offset() {
             let help = "How far this daemon's clock is ahead of the one that most daemons agree on";
             gauges(registry, "clock_ahead_seconds", help)

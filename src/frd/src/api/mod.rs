@@ -10,6 +10,7 @@ mod agents;
 mod apply;
 mod body;
 mod contents;
+mod copies;
 mod doors;
 mod edges;
 mod error;

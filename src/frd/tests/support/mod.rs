@@ -47,7 +47,10 @@ pub struct Answer {
 
 impl Server {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn start_in(folder: TempDir) -> Self {
         let store = fm_store::embedded::open(&folder.path().join("data")).unwrap();
         let shutdown = CancellationToken::new();
         let ctx = Context {

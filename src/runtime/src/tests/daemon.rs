@@ -141,3 +141,21 @@ async fn a_store_that_takes_no_writes_is_lost_since_the_last_it_took_and_that_is
     assert!(event.contains("takes no writes"), "{event}");
     ctx.shutdown.cancel();
 }
+
+#[tokio::test]
+async fn that_room_is_short_is_told_once_and_that_there_is_room_again() {
+    let world = World::new();
+    let (ctx, _) = daemon(&world, "a", 0);
+    world.store.low.store(true, Ordering::SeqCst);
+    let event = told(&world, "StoreIsLow").await;
+    assert!(event.contains("nearly full"), "{event}");
+    tokio::time::sleep(PERIOD * 5).await;
+    world.store.low.store(false, Ordering::SeqCst);
+    told(&world, "StoreHasRoom").await;
+    let events = events(&world, "StoreIsLow").await;
+    assert!(
+        events.len() == 1 && events[0].contains("\"count\":1"),
+        "{events:?}"
+    );
+    ctx.shutdown.cancel();
+}
