@@ -11,6 +11,7 @@ mod classic;
 mod experiments;
 mod forged;
 mod http;
+mod kills;
 mod life;
 mod lost;
 mod mirror;
