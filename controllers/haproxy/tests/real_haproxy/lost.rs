@@ -42,7 +42,7 @@ async fn until_bad(world: &World, revision: &str, wanted: u64) -> Counters {
 }
 
 /// Asks; returns how many requests failed for the client: by status, or without an answer.
-async fn ask(port: u16, method: &str, count: usize, keep: bool) -> u64 {
+pub(crate) async fn ask(port: u16, method: &str, count: usize, keep: bool) -> u64 {
     let mut client = None;
     let mut failed = 0;
     for _ in 0..count {
@@ -271,11 +271,17 @@ async fn what_haproxy_drops_in_silence_counts_against_stable() {
 }
 
 /// Drops what is sent to a port of this machine, as a node that is gone does; until it is dropped itself.
-struct Cut(String);
+pub(crate) struct Cut(String);
 
 impl Cut {
     fn off(address: std::net::SocketAddr) -> Self {
-        let rule = format!("INPUT -i lo -p tcp --dport {} -j DROP", address.port());
+        Self::with(address, "DROP")
+    }
+
+    /// What becomes of it is one of iptables' own words.
+    pub(crate) fn with(address: std::net::SocketAddr, fate: &str) -> Self {
+        let port = address.port();
+        let rule = format!("INPUT -i lo -p tcp --dport {port} -j {fate}");
         iptables("-I", &rule);
         Self(rule)
     }

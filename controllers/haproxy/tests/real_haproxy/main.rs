@@ -13,6 +13,7 @@ mod experiments;
 mod forged;
 mod held;
 mod http;
+mod kills;
 mod life;
 mod lost;
 mod mirror;
