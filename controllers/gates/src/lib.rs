@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fm_api::keys::{self, ReleaseKey};
-use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler};
+use fm_runtime::{Cache, Context, Next, ReconcileError, Reconciler, Said};
 use fm_store::{Fence, StoreError};
 use fm_web::{Access, Client};
 use tokio::sync::mpsc;
@@ -53,6 +53,7 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), StoreError> {
         ctx: ctx.clone(),
         cache: cache.clone(),
         observe_only: options.observe_only,
+        said: Said::default(),
     });
     fm_runtime::run_elected(&ctx, NAME, &cache, Some(woken), gates).await
 }
@@ -62,6 +63,7 @@ struct Gates {
     cache: Cache,
     calls: Calls,
     observe_only: bool,
+    said: Said,
 }
 
 #[async_trait]
@@ -77,7 +79,10 @@ impl Reconciler for Gates {
         seen.calling = self.calls.calling(key);
         let plan = plan::plan(&seen, now);
         if self.observe_only && !plan.asks.is_empty() {
-            tracing::info!(release = %key, asks = ?plan.asks, "would ask; frd only observes");
+            let asks = format!("{:?}", plan.asks);
+            if self.said.is_news(&key.to_string(), &asks) {
+                tracing::info!(release = %key, asks, "would ask; frd only observes");
+            }
             return Ok(Next::OnChange);
         }
         act::carry_out(&self.ctx, &self.calls, key, &seen, plan, fence, now).await

@@ -13,7 +13,7 @@ use fm_api::event::Severity;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::observed::HaproxyObserved;
 use fm_api::quantity::Span;
-use fm_runtime::{Cache, Context, Recorder, decode};
+use fm_runtime::{Cache, Context, Recorder, Said, decode};
 use tokio::time::Instant;
 
 use crate::act::{self, Hands};
@@ -67,6 +67,7 @@ pub(crate) struct Turn {
     pub(crate) instance: String,
     pub(crate) dir: PathBuf,
     pub(crate) observe_only: bool,
+    pub(crate) said: Said,
     pub(crate) certs: Certs,
     pub(crate) kept: Kept,
     pub(crate) on_disk: Option<Files>,
@@ -129,6 +130,7 @@ impl Turn {
             instance: options.instance.clone(),
             dir: options.dir.clone(),
             observe_only: options.observe_only,
+            said: Said::default(),
             processes: None,
             running: None,
             memory: None,
@@ -247,7 +249,10 @@ impl Turn {
                 break;
             }
             if self.observe_only {
-                tracing::info!(actions = ?plan.actions, "would act");
+                let actions = format!("{:?}", plan.actions);
+                if self.said.is_news("", &actions) {
+                    tracing::info!(actions, "would act");
+                }
                 break;
             }
             if !self.act(&plan, &desired).await {

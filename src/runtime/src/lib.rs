@@ -13,6 +13,7 @@ mod fitness;
 mod leader;
 mod presence;
 mod queue;
+mod said;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use events::{Bounds, Recorder, keep_bounds};
 pub use fitness::Fitness;
 pub use leader::run_leading;
 pub use presence::announce;
+pub use said::Said;
 
 use std::sync::Arc;
 use std::time::Duration;

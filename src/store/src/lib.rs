@@ -4,9 +4,12 @@
 //! contract tests. A write that was acknowledged survives `kill -9`. What must never happen: a write whose condition or
 //! fence does not hold; an event missed between a list and the watch that follows it without an error that says so.
 
+#[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 mod health;
+#[cfg(any(feature = "embedded", feature = "etcd"))]
 mod limits;
 mod space;
 
