@@ -162,6 +162,12 @@ impl Cache {
         lock(&self.inner.state).releases.keys().cloned().collect()
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn release_count(&self) -> usize {
+        lock(&self.inner.state).releases.len()
+    }
+
     /// Whether the release has a key in here.
     #[must_use]
     pub fn has_release(&self, release: &ReleaseKey) -> bool {

@@ -23,6 +23,17 @@ use crate::{Context, Next, ReconcileError, Reconciler};
 /// How many keys are reconciled at once.
 const AT_ONCE: usize = 16;
 
+/// How many looks without any wake-up there are in a second at most, however many releases: what only gives certainty must
+/// not become the work.
+const LOOKS: u32 = 100;
+
+/// When a release is looked at again without any wake-up, among so many.
+fn pace(resync: Duration, releases: usize) -> Duration {
+    let releases = u32::try_from(releases).unwrap_or(u32::MAX);
+    let least = Duration::from_secs(1).saturating_mul(releases) / LOOKS;
+    resync.max(least)
+}
+
 /// A wake-up from outside the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wake {
@@ -225,7 +236,7 @@ impl Term {
             self.backoffs.remove(&key);
         }
         match outcome {
-            Ok(Next::After(delay)) => self.add(key, delay.min(self.resync)),
+            Ok(Next::After(delay)) => self.add(key, delay.min(self.pace())),
             Ok(Next::OnChange) => self.add_if_there(key),
             Err(ReconcileError::Retry { message, after }) => {
                 let backoff = self.backoffs.entry(key.clone());
@@ -271,8 +282,12 @@ impl Term {
     /// Puts it in line for the next resync, unless it is gone from the store and was looked at since.
     fn add_if_there(&mut self, key: ReleaseKey) {
         if self.cache.has_release(&key) {
-            self.add(key, self.resync);
+            self.add(key, self.pace());
         }
+    }
+
+    fn pace(&self) -> Duration {
+        pace(self.resync, self.cache.release_count())
     }
 
     /// What no wake-up brought, if that should happen.
@@ -294,5 +309,18 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_without_any_wake_up_are_so_many_a_second_at_most() {
+        let resync = Duration::from_secs(10);
+        let seconds = [1, 500, 1000, 2000, 5000].map(|n| pace(resync, n).as_secs());
+        assert_eq!(seconds, [10, 10, 10, 20, 50]);
+        assert!(pace(resync, usize::MAX) > resync);
     }
 }
