@@ -39,7 +39,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 80] = [
+pub const REASONS: [&str; 81] = [
     "Aborted",
     "AnalysisInconclusive",
     "BeforeTrafficFailed",
@@ -98,6 +98,7 @@ pub const REASONS: [&str; 80] = [
     "RevisionCreated",
     "RolledBack",
     "RolloutStarted",
+    "RulesKept",
     "SaturationGuard",
     "ServiceAdopted",
     "ServiceCreated",

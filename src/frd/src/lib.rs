@@ -9,6 +9,8 @@ pub mod cli;
 pub mod compose;
 mod config;
 pub mod logging;
+pub mod logins;
+mod policy;
 pub mod roles;
 pub mod settings;
 pub mod sinks;

@@ -24,6 +24,7 @@ mod gates;
 mod group;
 mod hold;
 mod intake;
+mod kept;
 mod operations;
 mod others;
 mod phrases;

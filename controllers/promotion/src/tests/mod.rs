@@ -10,6 +10,7 @@ mod flaps;
 mod gates;
 mod groups;
 mod laws;
+mod loosening;
 mod matrix;
 mod mirroring;
 mod places;

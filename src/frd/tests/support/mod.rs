@@ -47,6 +47,10 @@ pub struct Answer {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::with(api::Here::default()).await
+    }
+
+    pub async fn with(here: api::Here) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = fm_store::embedded::open(&folder.path().join("data")).unwrap();
         let shutdown = CancellationToken::new();
@@ -64,7 +68,7 @@ impl Server {
             health.clone(),
             Sources::new(&ctx, Default::default(), String::new()),
             Default::default(),
-            api::Here::default(),
+            here,
         );
         let socket = folder.path().join("run/frd.sock");
         let bound = Socket::bind(&socket, None).await.unwrap();
