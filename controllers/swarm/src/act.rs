@@ -9,6 +9,7 @@ use fm_api::event::Severity;
 use crate::RegistryLogin;
 use crate::docker::{Docker, DockerError};
 use crate::plan::{Action, RemoveReason, UpdateReason};
+use crate::registry::image;
 
 /// Does one action.
 pub(crate) async fn perform(
@@ -23,9 +24,9 @@ pub(crate) async fn perform(
         Action::Update {
             id, version, post, ..
         } => {
-            docker
-                .update(id, *version, &post.spec, login(&post.login))
-                .await
+            // What runs can be scaled, and taken back, also with the login of another server: it stays here.
+            let own = login(&post.login).filter(|login| login.check(image(&post.spec)).is_ok());
+            docker.update(id, *version, &post.spec, own).await
         }
         Action::Remove { id, .. } => docker.remove(id).await,
     }
@@ -101,5 +102,79 @@ pub(crate) fn describe(action: &Action, was_there: bool) -> (Severity, &'static 
                 format!("removed service {name}: {why}"),
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::plan::Post;
+
+    /// A Docker that agrees to everything; what it was asked.
+    async fn docker() -> (Docker, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, requests) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 16 * 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                asked
+                    .send(String::from_utf8_lossy(&request[..read]).into_owned())
+                    .unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        (Docker::new(&format!("tcp://{address}")).unwrap(), requests)
+    }
+
+    #[tokio::test]
+    async fn a_registrys_login_goes_with_its_own_images_alone() {
+        let (docker, mut requests) = docker().await;
+        let login = RegistryLogin {
+            server: "registry.example.com".to_owned(),
+            username: "robot".to_owned(),
+            password: "hunter2".to_owned(),
+        };
+        let logins = BTreeMap::from([("main".to_owned(), login)]);
+        let post = |image: &str| Post {
+            revision: fm_api::keys::RevisionId::new("1111111111"),
+            name: "fm_a_b_1".to_owned(),
+            spec: json!({ "TaskTemplate": { "ContainerSpec": { "Image": image } } }),
+            login: Some("main".to_owned()),
+        };
+        let update = |image: &str| Action::Update {
+            id: "s".to_owned(),
+            version: 1,
+            post: post(image),
+            reason: UpdateReason::Changed,
+        };
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let own = format!("registry.example.com/shop@{digest}");
+        let other = format!("evil.example.net/shop@{digest}");
+        for (action, sent) in [
+            (Action::Create(post(&own)), true),
+            (update(&own), true),
+            (Action::Create(post(&digest)), false),
+            (update(&other), false),
+        ] {
+            perform(&docker, &logins, &action).await.unwrap();
+            let request = requests.recv().await.unwrap().to_ascii_lowercase();
+            assert_eq!(request.contains("x-registry-auth"), sent, "{request}");
+        }
+        let refused = perform(&docker, &logins, &Action::Create(post(&other))).await;
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.contains("registry.example.com") && said.contains("evil.example.net"),
+            "{said}"
+        );
+        let asked = docker.registry_digest(&other, logins.get("main")).await;
+        assert!(matches!(asked, Err(DockerError::Refused(_))), "{asked:?}");
+        assert!(requests.try_recv().is_err(), "Docker was asked");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fm_api::keys::{ReleaseKey, RevisionId};
 use fm_api::release::ReleaseSpec;
-use fm_api::workload::Resources;
+use fm_api::workload::{Placement, Resources};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -243,7 +243,7 @@ struct RawReserved {
 
 impl Docker {
     /// All nodes, with what they have.
-    async fn rooms(&self) -> Result<Vec<RawRoom>, DockerError> {
+    pub(crate) async fn rooms(&self) -> Result<Vec<RawRoom>, DockerError> {
         self.read("/nodes", None).await
     }
 
@@ -280,6 +280,16 @@ fn rooms(wanted: Wanted<'_>, nodes: Vec<RawRoom>, tasks: &[RawTask]) -> Vec<Room
         }
     }
     rooms.into_values().collect()
+}
+
+/// The names of the nodes that may get a task, but for one of them.
+pub(crate) fn others(nodes: Vec<RawRoom>, placement: &Placement, own: &str) -> Vec<String> {
+    let takes = |node: &RawRoom| node.spec.availability == "active" && node.status.state == "ready";
+    let rooms = nodes.into_iter().filter(takes).map(room);
+    let fact = |room: &Room, name: &str| room.facts.get(name).cloned().unwrap_or_default();
+    let other = |room: &Room| fact(room, "node.id") != own && fit::allowed(placement, room);
+    let names = rooms.filter(other).map(|room| fact(&room, "node.hostname"));
+    names.collect()
 }
 
 fn room(node: RawRoom) -> Room {

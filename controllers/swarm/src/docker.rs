@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
-use base64::Engine;
-use bollard::auth::DockerCredentials;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use bytes::Bytes;
@@ -22,12 +20,11 @@ use crate::contents::{Kind, Object};
 use crate::logs::Part;
 use crate::raw::{Raw, escape};
 use crate::read::{RawNetwork, RawNode, RawService, networks, read_nodes, read_service};
+use crate::registry::{self, header, image};
 use crate::world::{NAME_PREFIX, Node, Service, Task, label};
 
 /// Longer than a leader election is not waited: the caller freezes and looks again.
 const LIMIT: Duration = Duration::from_secs(10);
-/// A registry may be slow.
-const REGISTRY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why Docker did not do as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +85,8 @@ impl DockerError {
 pub(crate) struct Docker {
     library: bollard::Docker,
     raw: Raw,
+    /// For questions that Docker hands on.
+    registries: Raw,
 }
 
 /// An image that is on this machine.
@@ -117,6 +116,7 @@ impl Docker {
         };
         Ok(Docker {
             raw: Raw::new(address, LIMIT)?,
+            registries: Raw::new(address, registry::LIMIT)?,
             library: library.map_err(DockerError::from_library)?,
         })
     }
@@ -224,6 +224,13 @@ impl Docker {
     pub(crate) async fn nodes(&self) -> Result<BTreeMap<String, Node>, DockerError> {
         let nodes: Vec<RawNode> = self.raw.get("/nodes", None).await?;
         Ok(read_nodes(nodes))
+    }
+
+    /// The id of the node that Docker is.
+    pub(crate) async fn own_node(&self) -> Result<String, DockerError> {
+        let info: Value = self.raw.get("/info", None).await?;
+        let id = info["Swarm"]["NodeID"].as_str().unwrap_or_default();
+        Ok(id.to_owned())
     }
 
     /// Reads something that only its reader types.
@@ -338,14 +345,8 @@ impl Docker {
         reference: &str,
         login: Option<&RegistryLogin>,
     ) -> Result<String, DockerError> {
-        let login = login.map(|login| DockerCredentials {
-            username: Some(login.username.clone()),
-            password: Some(login.password.clone()),
-            serveraddress: Some(login.server.clone()),
-            ..DockerCredentials::default()
-        });
-        let asked = self.library.inspect_registry_image(reference, login);
-        let found = limited(REGISTRY_LIMIT, asked).await?;
+        let login = header(login, reference)?;
+        let found = self.registries.inspect(reference, login.as_deref()).await?;
         found.descriptor.digest.ok_or_else(|| {
             DockerError::Refused(format!("the registry names no digest for {reference}"))
         })
@@ -357,7 +358,7 @@ impl Docker {
         spec: &Value,
         login: Option<&RegistryLogin>,
     ) -> Result<(), DockerError> {
-        let login = login.map(header);
+        let login = header(login, image(spec))?;
         self.raw
             .post("/services/create", spec, login.as_deref())
             .await
@@ -373,7 +374,7 @@ impl Docker {
         login: Option<&RegistryLogin>,
     ) -> Result<(), DockerError> {
         let path = format!("/services/{}/update?version={version}", escape(id));
-        let login = login.map(header);
+        let login = header(login, image(spec))?;
         self.raw.post(&path, spec, login.as_deref()).await.map(drop)
     }
 
@@ -435,16 +436,6 @@ async fn limited<T>(
             limit.as_secs()
         ))),
     }
-}
-
-/// A login as Docker's header wants it.
-fn header(login: &RegistryLogin) -> String {
-    let text = json!({
-        "username": login.username,
-        "password": login.password,
-        "serveraddress": login.server,
-    });
-    base64::engine::general_purpose::URL_SAFE.encode(text.to_string())
 }
 
 #[cfg(test)]

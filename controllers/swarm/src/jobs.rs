@@ -20,7 +20,8 @@ use fm_store::{Entry, Expect, Fence, SharedStore, StoreError, Txn};
 
 use crate::docker::{Docker, DockerError};
 use crate::observe::lock;
-use crate::resolve::Resolver;
+use crate::registry::{image, without_values};
+use crate::resolve::{Resolver, admitted};
 use plan::{Action, End, JobService, Seen, plan};
 
 /// While a job runs it is looked at so often.
@@ -237,7 +238,18 @@ impl Jobs {
                 .await;
         }
         let auth = request.registry_auth.as_deref();
-        let pinned = match self.resolver.pin(&request.image, auth).await {
+        // A revision's own image has been looked at with the revision.
+        let own = request.like.as_ref().map(image) == Some(request.image.as_str());
+        let policy = &self.resolver.policy;
+        let refused = match own {
+            true => Vec::new(),
+            false => policy.job("job", &request.image, &request.networks),
+        };
+        let pinned = match admitted(&refused) {
+            Ok(()) => self.resolver.images.pin(&request.image, auth, false).await,
+            Err(refused) => Err(refused),
+        };
+        let pinned = match pinned {
             Ok(pinned) => pinned,
             // Tried again until the job's time is over.
             Err(failure) if failure.transient => return Ok(()),
@@ -249,11 +261,12 @@ impl Jobs {
         };
         lock(&self.known).active.insert(key.clone());
         let spec = render::spec(&self.installation, key, measurement, request, &pinned);
-        let login = auth.and_then(|name| self.resolver.logins.get(name));
+        let login = auth.and_then(|name| self.resolver.images.logins.get(name));
         match self.docker.create(&spec, login).await {
             // There already, or Docker is away for a moment: the next look shows it.
             Ok(()) | Err(DockerError::Stale(_) | DockerError::Silent(_)) => Ok(()),
             Err(DockerError::Refused(words) | DockerError::Missing(words)) => {
+                let words = without_values(&words, &spec);
                 let words = format!("Docker refuses the job: {words}");
                 self.answer(key, fence, measurement, request, failed(words))
                     .await

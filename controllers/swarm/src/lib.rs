@@ -11,6 +11,7 @@
 mod act;
 mod adopt;
 mod capacity;
+mod catalogue;
 mod contents;
 mod docker;
 mod drift;
@@ -23,6 +24,7 @@ mod plan;
 mod raw;
 mod read;
 mod reconcile;
+mod registry;
 mod render;
 mod report;
 mod resolve;
@@ -36,12 +38,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fm_api::keys;
+use fm_api::policy::Policy;
+use fm_api::{image, keys};
 use fm_runtime::{Cache, Context, Recorder, run_elected};
 use fm_store::{Expect, SharedStore, StoreError, Txn};
 
 pub use crate::adopt::{AdoptError, Candidate, Services};
 pub use crate::capacity::{Capacity, Wanted};
+pub use crate::catalogue::Catalogue;
 pub use crate::contents::{ContentError, Contents, Kind};
 pub use crate::logs::{Lines, LogError, Logs, Part, Written};
 
@@ -49,6 +53,7 @@ use crate::docker::Docker;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::reconcile::Swarm;
+use crate::registry::Images;
 use crate::resolve::Resolver;
 
 /// How the controller is set up.
@@ -60,6 +65,8 @@ pub struct Options {
     pub endpoints: Endpoints,
     /// Registry logins, by the name that manifests use.
     pub registry_auth: BTreeMap<String, RegistryLogin>,
+    /// What manifests may ask for; a service that is there already goes on.
+    pub policy: Policy,
     /// Only say what would be done to Docker.
     pub observe_only: bool,
     /// So long after it was handed on, a config or secret of ours that nothing refers to is removed.
@@ -88,6 +95,25 @@ pub struct RegistryLogin {
     pub username: String,
     /// The password or token.
     pub password: String,
+}
+
+impl RegistryLogin {
+    /// Whether it is for the server that an image comes from.
+    ///
+    /// # Errors
+    /// When it is for another: both names.
+    pub fn check(&self, image: &str) -> Result<(), String> {
+        let Some(asked) = image::registry(image) else {
+            return Ok(());
+        };
+        let own = image::server(&self.server)?;
+        if own == asked {
+            return Ok(());
+        }
+        Err(format!(
+            "it is for {own}, and the image {image} comes from {asked}"
+        ))
+    }
 }
 
 impl fmt::Debug for RegistryLogin {
@@ -136,9 +162,14 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
     );
     let resolver = Resolver {
         docker: docker.clone(),
+        images: Images {
+            docker: docker.clone(),
+            logins: options.registry_auth.clone(),
+        },
         installation: installation.clone(),
         endpoints: options.endpoints,
-        logins: options.registry_auth.clone(),
+        policy: options.policy.clone(),
+        cache: cache.clone(),
     };
     let jobs = Jobs {
         docker: docker.clone(),

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::docker::DockerError;
+use crate::read::RawDistribution;
 
 /// The API version that every engine since 20.10 speaks.
 const VERSION: &str = "/v1.41";
@@ -65,6 +66,18 @@ impl Raw {
             None => path.to_owned(),
         };
         let body = self.send("GET", &path, None, None, MOST).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| DockerError::Silent(format!("Docker's answer to {path}: {error}")))
+    }
+
+    /// What a registry says of an image, with a login in Docker's header format if there is one.
+    pub(crate) async fn inspect(
+        &self,
+        reference: &str,
+        login: Option<&str>,
+    ) -> Result<RawDistribution, DockerError> {
+        let path = format!("/distribution/{reference}/json");
+        let body = self.send("GET", &path, None, login, MOST).await?;
         serde_json::from_slice(&body)
             .map_err(|error| DockerError::Silent(format!("Docker's answer to {path}: {error}")))
     }

@@ -68,6 +68,18 @@ pub(crate) struct RawManager {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub(crate) struct RawDistribution {
+    pub(crate) descriptor: RawDescriptor,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RawDescriptor {
+    #[serde(default)]
+    pub(crate) digest: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct RawNetwork {
     pub(crate) id: String,
     pub(crate) name: String,

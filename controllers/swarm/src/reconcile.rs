@@ -23,6 +23,7 @@ use crate::jobs::Jobs;
 use crate::memory::{Memory, Refusal, Retry};
 use crate::observe::{Look, Observer, lock};
 use crate::plan::{Action, Input, Plan, Post, plan};
+use crate::registry::without_values;
 use crate::report::{Seen, report};
 use crate::resolve::Resolver;
 use crate::tasks::moving;
@@ -299,6 +300,7 @@ impl Swarm {
     }
 
     async fn refused(&self, round: &Round<'_>, post: &Post, words: String) {
+        let words = without_values(&words, &post.spec);
         let message = format!("Docker refuses service {}: {words}", post.name);
         {
             let mut memory = lock(&round.memory);

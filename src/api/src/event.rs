@@ -57,7 +57,7 @@ pub enum Severity {
 }
 
 /// Every word that is an event's reason. Where a rule stops a rollout it is the word for why.
-pub const REASONS: [&str; 88] = [
+pub const REASONS: [&str; 89] = [
     "Aborted",
     "AddressShared",
     "AnalysisInconclusive",
@@ -122,6 +122,7 @@ pub const REASONS: [&str; 88] = [
     "RevisionCreated",
     "RolledBack",
     "RolloutStarted",
+    "RulesKept",
     "SaturationGuard",
     "ServiceAdopted",
     "ServiceCreated",

@@ -223,6 +223,11 @@ pub fn event(id: &str) -> String {
 pub fn installation() -> String {
     format!("{ROOT}installation")
 }
+/// That the store was made by a version with rules for manifests, which hold where `frd.yaml` has none.
+#[must_use]
+pub fn has_policy() -> String {
+    format!("{ROOT}policy")
+}
 /// The lease under which `controller` runs once.
 #[must_use]
 pub fn lease(controller: &str) -> String {

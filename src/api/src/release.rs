@@ -74,6 +74,12 @@ pub struct Metadata {
     /// Set by the server: who last changed the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<String>,
+    /// Set by the server: the roles that whoever last changed the spec had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_roles: Vec<String>,
+    /// Set by the server: the generation with which somebody asked what the image's tag means by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<u64>,
     /// Set by the server: why, in the words of who last changed the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_why: Option<String>,

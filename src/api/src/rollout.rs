@@ -8,6 +8,7 @@ use crate::criteria::Analysis;
 use crate::freeze::Freeze;
 use crate::gates::{BeforeTraffic, Webhook};
 use crate::keys::RevisionId;
+use crate::loosening::Kept;
 use crate::quantity::{Span, Weight};
 use crate::release::{OnFailure, OnNewRevision, Rollback, Route};
 use crate::strategy::{Course, Preview, PreviewMatch};
@@ -88,6 +89,9 @@ pub struct Rollout {
     /// Somebody's word that no freeze window holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thawed: Option<Thawed>,
+    /// What it must pass although the manifest asks for less by now.
+    #[serde(default, skip_serializing_if = "Kept::is_empty")]
+    pub kept: Kept,
     /// What people said of it, and what they were answered; the last 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<Word>,

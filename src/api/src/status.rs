@@ -338,6 +338,8 @@ pub mod conditions {
     pub const DRIFTED: &str = "Drifted";
     /// An edge's agent is gone while its HAProxy may still serve. Only there while it is so.
     pub const EDGE_GONE: &str = "EdgeGone";
+    /// The rollout must pass what the manifest asks for no more. Only there while it is so.
+    pub const RULES_KEPT: &str = "RulesKept";
 }
 
 /// What was answered to an operation.

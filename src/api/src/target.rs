@@ -202,6 +202,9 @@ pub struct Resolve {
     /// It runs already: in this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopted>,
+    /// Somebody asks what its tag means today.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull: bool,
     /// Somebody said that what it makes is not to begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<Failed>,

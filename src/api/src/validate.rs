@@ -23,6 +23,7 @@ use crate::problem::Problem;
 use crate::release::{Release, ReleaseSpec};
 
 pub use gates::frozen_for_ever;
+pub(crate) use image::{is_host, is_registry};
 pub use near::nearest;
 pub use routes::{claims, conflict as routes_conflict, prefix};
 
@@ -95,6 +96,7 @@ pub fn refused_today(release: &Release) -> Vec<Problem> {
     problems.extend(gates::depends_twice(release));
     if let Some(experiment) = &spec.experiment {
         problems.extend(experiment::refused_today(experiment, spec));
+        problems.extend(workload::templates::of_candidates(experiment));
     }
     problems
 }

@@ -115,6 +115,8 @@ pub(crate) fn portable(release: &Release) -> Release {
     meta.created_at = None;
     meta.deleted_at = None;
     meta.changed_by = None;
+    meta.changed_roles.clear();
+    meta.pulled = None;
     meta.changed_why = None;
     meta.adopted = None;
     meta.orphan = false;

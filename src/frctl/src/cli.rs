@@ -204,6 +204,9 @@ pub(crate) struct Apply {
     /// Change nothing; check here (client) or let frd check against what is stored (server)
     #[arg(long, value_name = "WHERE")]
     pub(crate) dry_run: Option<DryRun>,
+    /// Ask anew what the images' tags mean, also where the manifest has not changed
+    #[arg(long)]
+    pub(crate) pull: bool,
     #[command(flatten)]
     pub(crate) why: Why,
     /// Follow each release until it is promoted (0), taken back (3) or waits for a person (5)

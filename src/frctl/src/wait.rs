@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fm_api::http::View;
 use fm_api::keys::ReleaseKey;
-use fm_api::status::{Phase, Status};
+use fm_api::status::{Phase, Status, reasons};
 use tokio::time::Instant;
 
 use crate::client::{Client, shown};
@@ -28,6 +28,8 @@ pub(crate) fn ended(view: &View, generation: u64) -> Option<Exit> {
             status.waits_for_person.then_some(Exit::Person)
         }
         Phase::Degraded if status.impaired.is_some() && !status.waits_for_person => None,
+        // Nothing was taken back: it has not begun.
+        Phase::Degraded if status.reason == reasons::IMAGE_UNRESOLVED => Some(Exit::Person),
         Phase::Degraded => Some(Exit::Back),
         Phase::Invalid | Phase::Deleting => Some(Exit::Error),
         Phase::Paused => Some(Exit::Person),

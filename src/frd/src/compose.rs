@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fm_analysis::metrics::{Measure, Providers, StoreJobs};
+use fm_api::policy::Policy;
 use fm_runtime::{Context, Fitness, SystemClock, daemon};
 use fm_store::{Proven, SharedStore, StoreError};
 use fm_telemetry::Handle;
@@ -26,7 +27,9 @@ use crate::api::listen::Socket;
 use crate::api::{self, Api};
 use crate::cli;
 use crate::door::{self, Caller, Entrance, Limits};
+use crate::logins::Logins;
 use crate::mark;
+use crate::policy;
 use crate::settings::{self, Controller, Settings, Store, Ways};
 use crate::sinks;
 use crate::source::{LocalTelemetry, Sources};
@@ -69,9 +72,16 @@ pub async fn run(settings: Settings, answers: Threads) -> Result<()> {
         identity = ctx.identity,
         "frd starts"
     );
+    let policy = tokio::select! {
+        policy = policy::of(&ctx.store, settings.policy.as_ref()) => policy?,
+        name = end.asked() => {
+            tracing::info!("{name} before the store answered: stopped");
+            return Ok(());
+        }
+    };
     let tasks = TaskTracker::new();
     mark::ensure(&ctx, &tasks).await;
-    let serving = start(&ctx, &settings, socket, &tasks, &answers);
+    let serving = start(&ctx, &settings, &policy, socket, &tasks, &answers);
     let outcome = tokio::select! {
         outcome = serving => outcome.context("the API stopped").and_then(|served| served.context("the API's socket failed")),
         name = end.asked() => {
@@ -95,6 +105,7 @@ pub async fn run(settings: Settings, answers: Threads) -> Result<()> {
 fn start(
     ctx: &Context,
     settings: &Settings,
+    policy: &Policy,
     socket: Socket,
     tasks: &TaskTracker,
     answers: &Threads,
@@ -123,9 +134,15 @@ fn start(
             contents: contents(ctx, settings),
             services: fm_swarm::Services::new(&settings.docker).ok(),
             logs: fm_swarm::Logs::new(&settings.docker).ok(),
+            images: fm_swarm::Catalogue::new(&settings.docker, settings.registries.clone()).ok(),
             capacity: fm_swarm::Capacity::new(&settings.docker).ok(),
             overlay: matches!(settings.endpoints, cli::Endpoints::Overlay),
             roles: settings.roles.clone(),
+            policy: policy.clone(),
+            logins: Logins {
+                registries: settings.registries.clone(),
+                providers: settings.access.logins.clone(),
+            },
             freeze: settings.freeze.clone(),
         },
     );
@@ -152,7 +169,7 @@ fn start(
         }));
     }
     if runs(Controller::Swarm) {
-        let options = swarm(settings);
+        let options = swarm(settings, policy);
         let (name, context, known) = part(Controller::Swarm.name());
         tasks.spawn(supervise(name, context, known, move |ctx| {
             fm_swarm::run(ctx, options.clone())
@@ -247,7 +264,7 @@ fn contents(ctx: &Context, settings: &Settings) -> Option<fm_swarm::Contents> {
     fm_swarm::Contents::new(&settings.docker, store, settings.observe_only).ok()
 }
 
-fn swarm(settings: &Settings) -> fm_swarm::Options {
+fn swarm(settings: &Settings, policy: &Policy) -> fm_swarm::Options {
     fm_swarm::Options {
         docker: settings.docker.clone(),
         endpoints: match settings.endpoints {
@@ -255,6 +272,7 @@ fn swarm(settings: &Settings) -> fm_swarm::Options {
             cli::Endpoints::Overlay => fm_swarm::Endpoints::Overlay,
         },
         registry_auth: settings.registries.clone(),
+        policy: policy.clone(),
         observe_only: settings.observe_only,
         content_grace: fm_swarm::CONTENT_GRACE,
     }

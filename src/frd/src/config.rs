@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fm_api::freeze::Freeze;
+use fm_api::policy::Policy;
 use serde::Deserialize;
 
 use crate::cli::{Endpoints, LogFormat};
@@ -41,6 +42,7 @@ pub(crate) struct File {
     pub(crate) webhook_addresses: Option<Vec<String>>,
     pub(crate) freeze: Vec<Freeze>,
     pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) policy: Option<Policy>,
     pub(crate) sinks: Vec<sinks::Sink>,
     pub(crate) notifications: Vec<notifications::Notification>,
     pub(crate) telemetry: Telemetry,
@@ -121,7 +123,8 @@ pub(crate) struct Bind {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Registry {
-    pub(crate) server: String,
+    /// Where it is sent; absent: its name says so, as in Docker's own configuration.
+    pub(crate) server: Option<String>,
     pub(crate) username: String,
     pub(crate) password_file: PathBuf,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fm_analysis::metrics::Access;
 use fm_api::freeze::Freeze;
+use fm_api::policy::Policy;
 use fm_haproxy::{Bind, Mode};
 use fm_notify::Channel;
 use fm_swarm::RegistryLogin;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub freeze: Vec<Freeze>,
     /// Who may approve what.
     pub roles: Roles,
+    /// What manifests may ask for; absent: what the store's age says.
+    pub policy: Option<Policy>,
     /// Where events are told.
     pub notifications: Vec<Channel>,
     /// The daemon's own log.
@@ -178,11 +181,13 @@ impl Settings {
         let instance = instance(flags.instance.clone().or_else(|| file.instance.take()))?;
         let counts = controllers.contains(&Controller::Haproxy);
         let logs = std::mem::take(&mut file.logs).open(&instance, counts);
-        let logins = std::mem::take(&mut file.providers);
-        let access = providers::access(logins, file.metric_addresses.take());
-        let access = access.map_err(Wrong::File)?;
-        let allowed = file.webhook_addresses.take();
-        let webhooks = providers::webhooks(&access, allowed).map_err(Wrong::File)?;
+        let (access, webhooks) = providers::access(
+            std::mem::take(&mut file.providers),
+            file.metric_addresses.take(),
+            file.webhook_addresses.take(),
+            &file.sinks,
+        )
+        .map_err(Wrong::File)?;
         let (haproxy, owned_dir) = haproxy(&flags, &file)?;
         let haproxy_dir = flags.haproxy_dir.or(owned_dir);
         let chosen = haproxy_dir.is_some();
@@ -216,13 +221,14 @@ impl Settings {
             endpoints: flags.endpoints.or(file.endpoints).unwrap_or_default(),
             observe_only: flags.observe_only || file.observe_only,
             instance,
-            registries: registries(file.registry_auth)?,
+            registries: providers::registries(file.registry_auth).map_err(Wrong::File)?,
             telemetry: network::telemetry(file.telemetry.listen)?,
             peers: network::peers(file.telemetry.tls)?,
             sinks: providers::sinks(file.sinks, &access).map_err(Wrong::File)?,
             access,
             webhooks,
             freeze: freeze(file.freeze)?,
+            policy: file.policy,
             notifications: providers::notifications(file.notifications).map_err(Wrong::File)?,
             roles: Roles::read(file.roles).map_err(Wrong::File)?,
             log: Log {
@@ -464,27 +470,6 @@ fn freeze(windows: Vec<Freeze>) -> Result<Vec<Freeze>, Wrong> {
         ));
     }
     Ok(windows)
-}
-
-fn registries(
-    file: BTreeMap<String, config::Registry>,
-) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
-    file.into_iter()
-        .map(|(name, registry)| {
-            let password = std::fs::read_to_string(&registry.password_file).map_err(|error| {
-                Wrong::File(format!(
-                    "registryAuth.{name}.passwordFile: {}: {error}",
-                    registry.password_file.display()
-                ))
-            })?;
-            let login = RegistryLogin {
-                server: registry.server,
-                username: registry.username,
-                password: password.trim_end_matches(['\r', '\n']).to_owned(),
-            };
-            Ok((name, login))
-        })
-        .collect()
 }
 
 pub(crate) use providers::secret;

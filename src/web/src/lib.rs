@@ -37,10 +37,33 @@ pub struct Login {
     pub credential: Option<Credential>,
     /// The only certificate authorities that are trusted, in PEM; absent: the system's.
     pub ca: Option<Vec<u8>>,
-    /// The only origins it is sent to; empty: wherever a manifest says.
+    /// The only origins it is sent to; empty: none, unless there is nothing to be kept from others.
     pub origins: BTreeSet<String>,
     /// What signs the calls of webhooks.
     pub signing_key: Option<Secret>,
+}
+
+impl Login {
+    /// Whether it may be used with this origin.
+    ///
+    /// # Errors
+    /// When it is for others: their names, and this one's.
+    pub fn check(&self, name: &str, origin: &str) -> Result<(), String> {
+        // A certificate authority alone is no secret.
+        let secret = self.credential.is_some() || self.signing_key.is_some();
+        if self.origins.contains(origin) || (!secret && self.origins.is_empty()) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.origins.iter().map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "no address: `addresses` in frd's configuration names them".to_owned()
+        } else {
+            format!("{} only", known.join(", "))
+        };
+        Err(format!(
+            "the login `{name}` is for {known}; it is not sent to {origin}"
+        ))
+    }
 }
 
 /// What is shown to a server. It holds where the secret is, never the secret.
@@ -176,14 +199,8 @@ impl Client {
             .get(name)
             .ok_or_else(|| format!("frd's configuration has no provider `{name}`"))?;
         let login = self.access.logins.get(name);
-        if let Some(login) =
-            login.filter(|login| !login.origins.is_empty() && !login.origins.contains(&to))
-        {
-            let known: Vec<&str> = login.origins.iter().map(String::as_str).collect();
-            return Err(format!(
-                "the login `{name}` is for {} only",
-                known.join(", ")
-            ));
+        if let Some(login) = login {
+            login.check(name, &to)?;
         }
         let client = cell
             .get_or_init(|| build(login))

@@ -35,6 +35,7 @@ fn login(server: &Server, password: &str, ca: &str) -> Login {
             password: Secret::File(file),
         }),
         ca: Some(std::fs::read(server.folder.path().join(ca)).unwrap()),
+        origins: [format!("https://127.0.0.1:{}", server.port)].into(),
         ..Login::default()
     }
 }

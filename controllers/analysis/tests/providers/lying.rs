@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fm_analysis::metrics::Access;
 use fm_analysis::metrics::plan::Answer;
+use fm_analysis::metrics::{Access, Credential, Login, Secret};
 use fm_api::quantity::{Memory, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::ask::{ask, error, prometheus, web};
+use super::ask::{access, ask, error, prometheus, web};
 
 /// What a server does after it read a request.
 #[derive(Clone, Copy, Debug)]
@@ -211,6 +211,37 @@ async fn what_is_said_wrongly_is_an_error_or_no_data() {
         }
         assert!(liar.asked.load(Ordering::Relaxed) <= 6, "{says:.90}");
     }
+}
+
+/// Neither a manifest's address nor a server's redirect takes a login to another server than its own.
+#[tokio::test]
+async fn a_login_goes_to_its_own_server_alone() {
+    let thief = Liar::start(Lie::Says("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1")).await;
+    let turn = format!(
+        "HTTP/1.1 307 x\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n",
+        thief.address
+    );
+    let turning = Liar::start(Lie::Says(Box::leak(turn.into_boxed_str()))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("token");
+    std::fs::write(&secret, "s3cret").unwrap();
+    let login = |origins: &[&String]| Login {
+        credential: Some(Credential::Bearer(Secret::File(secret.clone()))),
+        origins: origins.iter().map(ToString::to_string).collect(),
+        ..Login::default()
+    };
+    let own = turning.address.clone();
+    for (address, origins, wanted) in [
+        (&thief.address, vec![], "names them"),
+        (&thief.address, vec![&own], "it is not sent to"),
+        (&own, vec![&own], "redirect"),
+    ] {
+        let mut metric = web(address);
+        metric.web.as_mut().unwrap().auth_ref = Some("main".into());
+        let said = error(ask(metric, access("main", login(&origins))).await.0);
+        assert!(said.contains(wanted) && !said.contains("s3cret"), "{said}");
+    }
+    assert_eq!(thief.asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -134,7 +134,9 @@ async fn tls_and_logins_are_asked_for_and_a_wrong_one_is_an_error() {
             password: Secret::File(password.clone()),
         }),
         ca: ca.map(|name| std::fs::read(folder.join(name)).unwrap()),
-        origins: BTreeSet::new(),
+        origins: ["https://127.0.0.1", "https://localhost", "http://127.0.0.1"]
+            .map(|host| format!("{host}:{}", server.port))
+            .into(),
     };
     let by = |login: Login| {
         ask(

@@ -2,6 +2,7 @@
 
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
+use fm_api::loosening::Kept;
 use fm_api::quantity::Span;
 use fm_api::rollout::{Leaving, Progress, Rollout, Settings, Stage};
 use fm_api::strategy::Course;
@@ -193,6 +194,7 @@ fn rollout(
         gates: Vec::new(),
         gate_seed: None,
         thawed: None,
+        kept: Kept::default(),
         words: Vec::new(),
     }
 }

@@ -73,8 +73,7 @@ pub(super) fn pass(draft: &mut Draft<'_>, moment: Moment) -> Option<Move> {
 
 /// The freeze window that holds everything that somebody's word did not free.
 pub(super) fn frozen(draft: &mut Draft<'_>, thawed: Option<&Thawed>) -> Option<Why> {
-    let own = draft.settings().map(|s| s.freeze.clone());
-    let own = own.unwrap_or_default();
+    let own = windows(draft);
     let windows = own.iter().chain(&draft.world.freezes);
     // Whoever overrides freezes does so for the windows that this person may override.
     let holds = |window: &&freeze::Freeze| {
@@ -92,10 +91,17 @@ pub(super) fn frozen(draft: &mut Draft<'_>, thawed: Option<&Thawed>) -> Option<W
     })
 }
 
+/// The manifest's freeze windows, and those that the running rollout keeps.
+fn windows(draft: &Draft<'_>) -> Vec<freeze::Freeze> {
+    let own = draft.settings().map(|s| s.freeze.as_slice());
+    let own = own.unwrap_or_default();
+    let rollout = draft.target.rollout.as_ref();
+    rollout.map_or_else(|| own.to_vec(), |rollout| rollout.kept.freeze(own))
+}
+
 /// The roles that whoever overrides what is frozen now must have.
 pub(super) fn overriding(draft: &Draft<'_>) -> Vec<String> {
-    let own = draft.settings().map(|s| s.freeze.clone());
-    let own = own.unwrap_or_default();
+    let own = windows(draft);
     let windows = own.iter().chain(&draft.world.freezes);
     let now = windows.filter(|window| window.until(draft.now).is_some());
     now.filter_map(|window| Some(window.role()?.to_owned()))
@@ -130,14 +136,13 @@ fn gates(draft: &Draft<'_>, rollout: &Rollout, moment: Moment) -> Vec<Due> {
         let number = step.and_then(|step| u32::try_from(step + 1).ok());
         hook.step.is_none() || hook.step == number
     };
+    let all = rollout.kept.webhooks(&settings.webhooks);
     let hooks = |when: When| {
-        let hooks = settings
-            .webhooks
-            .iter()
-            .filter(move |hook| hook.when == when);
+        let hooks = all.iter().filter(move |hook| hook.when == when);
         hooks.filter(here).map(|hook| (Some(hook.clone()), None))
     };
-    let jobs = settings.before_traffic.iter().filter(runs);
+    let jobs = rollout.kept.before_traffic(&settings.before_traffic);
+    let jobs = jobs.iter().filter(runs);
     let jobs = jobs.map(|job| (None, Some(job.clone())));
     let place = match moment {
         Moment::Step(step) => format!("{}", step + 1),

@@ -9,6 +9,7 @@
 
 use fm_api::event::Severity;
 use fm_api::keys::RevisionId;
+use fm_api::loosening::Kept;
 use fm_api::observed::Resolution;
 use fm_api::quantity::Weight;
 use fm_api::release::Release;
@@ -56,15 +57,20 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
     let same = asked
         .is_some_and(|record| record.workload == spec.workload && record.ports == spec.ports());
     let target = &mut draft.target;
+    let pulled = release.metadata.pulled;
+    let pulled = pulled.is_some_and(|pulled| pulled > target.spec_generation);
     // What somebody kept from beginning stays so, whatever else of the manifest changes meanwhile.
     let before = target.resolve.take().filter(|was| {
         was.side.is_none() && was.workload == spec.workload && was.ports == spec.ports()
     });
-    target.resolve = (!same).then(|| Resolve {
+    // Whoever asks what a tag means is answered, whatever else changes meanwhile.
+    let pull = pulled || before.as_ref().is_some_and(|was| was.pull);
+    target.resolve = (!same || pull).then(|| Resolve {
         generation,
         workload: spec.workload.clone(),
         ports: spec.ports(),
         side: None,
+        pull,
         // Only the first revision can be one that runs already.
         adopt: if target.stable.is_none() && target.rollout.is_none() {
             release.metadata.adopted.clone()
@@ -73,6 +79,12 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         },
         aborted: before.and_then(|was| was.aborted),
     });
+    let kept = match (&target.rollout, &target.settings) {
+        (Some(rollout), Some(before)) => {
+            Kept::of(rollout, before, spec, &release.metadata.changed_roles)
+        }
+        (None, _) | (_, None) => Kept::default(),
+    };
     target.spec_generation = generation;
     target.preview_hosts = spec.strategy.preview_hosts().to_vec();
     target.mirrors = course.as_ref().is_some_and(Course::mirrors) && !spec.routes.is_empty();
@@ -99,7 +111,29 @@ fn take_in(draft: &mut Draft<'_>, release: &Release, generation: u64) {
         routes: spec.routes.clone(),
         changed_by: release.metadata.changed_by.clone(),
     });
+    let course = course.map(|course| kept.course(&course, spec.replicas));
+    keep(draft, kept);
     follow(draft, course.as_ref());
+}
+
+/// What the running rollout must pass although this manifest asks for less.
+fn keep(draft: &mut Draft<'_>, kept: Kept) {
+    let Some(rollout) = &mut draft.target.rollout else {
+        return;
+    };
+    if rollout.kept == kept {
+        return;
+    }
+    let told = kept.told();
+    rollout.kept = kept;
+    let revision = rollout.revision.clone();
+    if let Some(told) = told {
+        let message = format!(
+            "the manifest asks for less than before; the rollout of {} must still pass {told}, the next one need not",
+            draft.name(&revision)
+        );
+        draft.note(Severity::Warning, "RulesKept", message);
+    }
 }
 
 /// The preview with this release's namespace and name filled in.

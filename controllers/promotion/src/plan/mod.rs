@@ -25,6 +25,7 @@ mod gates;
 mod group;
 mod hold;
 mod intake;
+mod kept;
 mod operations;
 mod others;
 mod phrases;

@@ -11,6 +11,7 @@ use fm_api::status::{
 };
 
 use super::draft::Draft;
+use super::kept;
 use super::phrases::clock;
 use super::why::Why;
 use super::{edges, preview, traffic, users};
@@ -42,7 +43,7 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -
         uid: draft.target.uid.clone(),
         observed_generation: draft.target.spec_generation,
         phase,
-        why: sentence(draft, said.why),
+        why: kept::sentence(draft, said.why),
         reason: said.reason,
         until: why.until(),
         waits_for_person: why.waits_for_person(),
@@ -80,12 +81,6 @@ pub(super) fn derive(draft: &Draft<'_>, why: &Why, impaired: Option<Impaired>) -
         }
     }
     status
-}
-
-/// Why it goes no further; and what stays for an edge that is gone, where that is not said yet.
-fn sentence(draft: &Draft<'_>, said: String) -> String {
-    let kept = edges::kept(draft).filter(|_| !draft.target.deleting);
-    kept.map_or(said.clone(), |kept| format!("{said}; {kept}"))
 }
 
 /// The last answer, and those before it. Several may be given in one look, and whoever asked waits for each.
@@ -281,6 +276,7 @@ fn conditions(draft: &Draft<'_>, why: &Why, impaired: Option<&Impaired>) -> Vec<
     all.extend(invalid(draft, why));
     all.extend(drifted(draft));
     all.extend(edge_gone(draft));
+    all.extend(kept::condition(draft));
     all
 }
 
@@ -343,7 +339,7 @@ fn drifted(draft: &Draft<'_>) -> Option<Condition> {
     (!said.is_empty()).then(|| condition(draft, conditions::DRIFTED, Some(true), reason, text))
 }
 
-fn condition(
+pub(super) fn condition(
     draft: &Draft<'_>,
     kind: &str,
     status: Option<bool>,

@@ -307,15 +307,9 @@ fn invalid(problems: &[String]) -> String {
 }
 
 fn unresolved(image: &str, error: &str, transient: bool) -> String {
-    let next = if transient {
-        "it is tried again"
-    } else {
-        "apply one that exists"
-    };
-    format!(
-        "the image {image} cannot be resolved: {}; {next}",
-        plain(error)
-    )
+    // What somebody must do stands in the error.
+    let next = if transient { "; it is tried again" } else { "" };
+    format!("{image} cannot begin: {}{next}", plain(error))
 }
 
 fn blind(problem: &str) -> String {

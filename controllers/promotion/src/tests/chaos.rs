@@ -316,6 +316,8 @@ pub(super) fn calm(sim: &mut Sim) {
         create(sim, false);
     }
     sim.release.spec.freeze.clear();
+    // Who may pass it takes it away.
+    sim.release.metadata.changed_roles = vec!["ops".to_owned()];
     sim.world.operations.clear();
     sim.world.freezes.clear();
     sim.ask(Verb::EndHold, false);

@@ -105,6 +105,7 @@ fn a_rollout_begins_once_what_it_depends_on_serves_what_its_manifest_says() {
                     workload: release("good:2").spec.workload,
                     ports: Vec::new(),
                     side: None,
+                    pull: false,
                     adopt: None,
                     aborted: None,
                 });

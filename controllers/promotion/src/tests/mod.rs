@@ -11,6 +11,7 @@ mod flaps;
 mod gates;
 mod groups;
 mod laws;
+mod loosening;
 mod matrix;
 mod mirroring;
 mod places;

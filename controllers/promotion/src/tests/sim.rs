@@ -222,7 +222,8 @@ impl Sim {
                     generation: resolve.generation,
                     image: known.then(|| ResolvedImage {
                         reference: image.clone(),
-                        pinned: format!("{image}@sha256:00"),
+                        // What somebody asks for anew has moved.
+                        pinned: format!("{image}@sha256:{}0", u8::from(resolve.pull)),
                     }),
                     service: known.then(|| json!({ "Name": "shop" })),
                     error: (!known).then(|| format!("No such image: {image}")),

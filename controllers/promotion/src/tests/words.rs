@@ -298,3 +298,28 @@ fn while_it_is_held_nothing_moves_but_back_at_somebodys_word() {
     sim.settle();
     assert_eq!(sim.status().phase, Phase::Degraded);
 }
+
+#[test]
+fn a_tag_that_moved_is_rolled_out_when_somebody_asks_what_it_means() {
+    let mut sim = Sim::serving(release("good:latest"));
+    let first = sim.target().stable.clone();
+    sim.apply(|_| {});
+    sim.settle();
+    assert!(sim.target().rollout.is_none());
+    sim.apply(|release| {
+        release.metadata.pulled = release.metadata.generation.map(|last| last + 1);
+    });
+    sim.settle();
+    let canary = sim.rollout().revision.clone();
+    assert!(Some(&canary) != first.as_ref());
+    assert!(
+        sim.world.records[&canary]
+            .image
+            .pinned
+            .ends_with("sha256:10")
+    );
+    // What was asked once is not asked again with every change.
+    sim.apply(|release| release.spec.history_limit = 7);
+    sim.settle();
+    assert_eq!(sim.rollout().revision, canary);
+}

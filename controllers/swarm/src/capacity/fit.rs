@@ -165,7 +165,7 @@ fn holds(free: &Amount, need: &Amount) -> bool {
         && need.generic.iter().all(|(kind, count)| has(kind) >= *count)
 }
 
-fn allowed(placement: &Placement, room: &Room) -> bool {
+pub(super) fn allowed(placement: &Placement, room: &Room) -> bool {
     placement.constraints.iter().all(|text| meets(text, room))
 }
 

@@ -225,6 +225,7 @@ impl Lab {
             docker: self.address.clone(),
             endpoints: Endpoints::HostPorts,
             registry_auth: BTreeMap::new(),
+            policy: fm_api::policy::Policy::open(),
             observe_only: self.observe_only,
             content_grace: Duration::from_secs(1),
         };

@@ -9,6 +9,7 @@ use crate::workload::{Healthcheck, Mount, MountKind, Resources, Workload};
 mod details;
 mod files;
 mod places;
+pub(super) mod templates;
 
 use super::image;
 use super::meaning::{ours, span};
@@ -60,6 +61,7 @@ pub(super) fn problems(found: &mut Vec<Problem>, workload: &Workload) {
 pub(super) fn refused_today(workload: &Workload) -> Vec<Problem> {
     let mut found = unshared(&workload.mounts);
     places::problems(&mut found, workload);
+    templates::problems(&mut found, workload);
     details::addresses(&mut found, workload);
     for (field, files) in [
         ("secrets", &workload.secrets),

@@ -192,10 +192,17 @@ async fn one(
             term::complain(&format!("{key}: {}", text::clean(&note)));
         }
     }
-    let query = match options.dry_run {
+    let mut query = match options.dry_run {
         Some(_) => "?dryRun=server".to_owned(),
         None => Client::why(options.why.why.as_deref()),
     };
+    if options.pull {
+        query.push_str(if query.is_empty() {
+            "?pull=true"
+        } else {
+            "&pull=true"
+        });
+    }
     let result = match client.put(&key, &value, &query, None).await {
         Ok(result) => result,
         Err(refusal) => return Err(not_stored(&source.name, &draft, &key.to_string(), refusal)),

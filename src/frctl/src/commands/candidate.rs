@@ -35,7 +35,14 @@ pub(super) async fn promote(
     }
     let chosen = Chosen::of(experiment, candidate)?;
     let write = |release: &mut Release| chosen.write(release);
-    super::edit::edit(session, &client, &key, why, write).await?;
+    super::edit::edit(
+        session,
+        &client,
+        &key,
+        &crate::client::Client::why(why),
+        write,
+    )
+    .await?;
     Ok(Exit::Done)
 }
 

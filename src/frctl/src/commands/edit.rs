@@ -20,7 +20,7 @@ pub(super) async fn scale(session: &Session, options: &Scale) -> Result<Exit> {
     let key = session.key(&options.name)?;
     let replicas = options.replicas;
     let why = options.why.why.as_deref();
-    edit(session, &client, &key, why, |release| {
+    edit(session, &client, &key, &Client::why(why), |release| {
         release.spec.replicas = replicas
     })
     .await?;
@@ -31,8 +31,16 @@ pub(super) async fn image(session: &Session, options: &SetImage) -> Result<Exit>
     let client = session.client()?;
     let key = session.key(&options.name)?;
     let image = &options.image;
-    let why = options.why.why.as_deref();
-    let result = edit(session, &client, &key, why, |release| {
+    let mut query = Client::why(options.why.why.as_deref());
+    // What a tag means is asked anew, also where it is the same one; an id or a digest means one image for ever.
+    if !image.contains('@') && !image.starts_with("sha256:") {
+        query.push_str(if query.is_empty() {
+            "?pull=true"
+        } else {
+            "&pull=true"
+        });
+    }
+    let result = edit(session, &client, &key, &query, |release| {
         release.spec.workload.image.clone_from(image);
     })
     .await?;
@@ -48,7 +56,7 @@ pub(super) async fn edit(
     session: &Session,
     client: &Client,
     key: &ReleaseKey,
-    why: Option<&str>,
+    query: &str,
     change: impl Fn(&mut Release),
 ) -> Result<ApplyResult> {
     let mut faster = None;
@@ -57,10 +65,7 @@ pub(super) async fn edit(
         let generation = before.metadata.generation;
         let mut release = portable(&before);
         change(&mut release);
-        match client
-            .put(key, &release, &Client::why(why), generation)
-            .await
-        {
+        match client.put(key, &release, query, generation).await {
             Ok(result) => {
                 say(session, key, &before, &result)?;
                 return Ok(result);

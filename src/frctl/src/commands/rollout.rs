@@ -411,6 +411,7 @@ mod tests {
             workload,
             ports: Vec::new(),
             side: None,
+            pull: false,
             adopt: None,
             aborted: None,
         });

@@ -36,7 +36,7 @@ fn counts(title: &str, rows: &[&Entry], wide: bool, look: &Look) -> String {
     let narrow = [
         title, "REQUESTS", "REQ/S", "2XX", "3XX", "4XX", "5XX", "BAD",
     ];
-    let more = ["1XX", "NONE", "ABORTED", "BYTES"];
+    let more = ["1XX", "OTHER", "NONE", "ABORTED", "BYTES"];
     let mut head = narrow.to_vec();
     head.extend(more.iter().filter(|_| wide));
     let mut table = Table::with(&head);
@@ -47,7 +47,10 @@ fn counts(title: &str, rows: &[&Entry], wide: bool, look: &Look) -> String {
         cells.extend([status.c2, status.c3, status.c4, status.c5].map(|n| n.to_string()));
         cells.push(share(row.bad, row.requests));
         if wide {
-            cells.extend([status.c1, status.none, row.aborted, row.bytes].map(|n| n.to_string()));
+            cells.extend(
+                [status.c1, status.other, status.none, row.aborted, row.bytes]
+                    .map(|n| n.to_string()),
+            );
         }
         table.add(cells);
     }

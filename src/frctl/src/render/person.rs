@@ -44,7 +44,9 @@ pub(crate) fn person(view: &View, status: &Status) -> String {
         }
         // Neither has failed for good, so there is nothing to retry.
         Phase::Degraded if status.reason == reasons::IMAGE_UNRESOLVED => {
-            "waits for you: apply another image".to_owned()
+            format!(
+                "waits for you: mend what it says, then `frctl set image {name} IMAGE` asks again; or apply another image"
+            )
         }
         Phase::Degraded if view.target.as_ref().is_some_and(preview_tries) => {
             format!(

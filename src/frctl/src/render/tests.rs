@@ -162,6 +162,7 @@ fn a_rollout_ends_only_for_the_spec_that_was_applied() {
         generation: 4,
         workload,
         side: None,
+        pull: false,
         ports: vec![8080],
         adopt: None,
         aborted: None,

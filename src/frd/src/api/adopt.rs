@@ -56,8 +56,10 @@ pub(super) async fn adopt(
     let wish = Wish {
         release,
         who,
+        roles: Vec::new(),
         dry_run: query.is_dry(),
         force: false,
+        pull: false,
         if_generation: None,
         adopted: Some(found.adopted.clone()),
         word: None,

@@ -18,10 +18,11 @@ use super::error::ApiError;
 use super::operations::said;
 use super::stored::{Stored, decode, encode};
 
+mod admission;
 mod warnings;
 
 pub(super) use warnings::frozen;
-use warnings::warnings;
+use warnings::{asks_anew, kept_rules, warnings};
 
 /// How often a change is decided again because somebody else was faster.
 const ATTEMPTS: usize = 8;
@@ -30,11 +31,15 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Wish {
     pub(super) release: Release,
     pub(super) who: String,
+    /// The roles of who wishes it.
+    pub(super) roles: Vec<String>,
     /// In the words of who wishes it.
     pub(super) why: Option<String>,
     pub(super) dry_run: bool,
     /// Go on where a rule of the release says no.
     pub(super) force: bool,
+    /// Ask anew what the image's tag means.
+    pub(super) pull: bool,
     pub(super) if_generation: Option<u64>,
     /// The service that its first revision runs in already.
     pub(super) adopted: Option<Adopted>,
@@ -54,6 +59,8 @@ impl Api {
     /// Stores a release that was validated, and says what has no room.
     pub(super) async fn apply(&self, wish: Wish) -> Result<ApplyResult, ApiError> {
         let mut result = self.store(wish).await?;
+        let said = self.image_warnings(&result).await;
+        result.warnings.extend(said);
         if result.result != ApplyOutcome::Unchanged
             && let Some(capacity) = &self.here.capacity
         {
@@ -87,6 +94,7 @@ impl Api {
             let before = stored.as_ref().and_then(|stored| stored.spec().cloned());
             let decision = decide(stored.as_ref(), &wish, &uid, self.ctx.clock.now())?;
             check_today(&decision, before.as_ref(), &self.here.freeze)?;
+            self.check_admitted(&decision, before.as_ref()).await?;
             check_routes(&decision, before.as_ref(), &all)?;
             check_dependencies(&decision, &all)?;
             if let Some(before) = &before {
@@ -100,12 +108,16 @@ impl Api {
             }
             let mut warnings = warnings(before.as_ref(), &decision.release.spec);
             warnings.extend(self.frozen(&wish, before.as_ref(), &decision).await?);
+            if decision.spec_changed && before.is_some() {
+                let target = self.target(&key).await?;
+                warnings.extend(kept_rules(target.as_ref(), &wish));
+            }
             let result = ApplyResult {
                 warnings,
                 before: stored.as_ref().and_then(|stored| stored.release.clone()),
                 result: decision.outcome,
+                message: asks_anew(before.as_ref(), &decision.release, wish.pull),
                 release: decision.release,
-                message: None,
             };
             if wish.dry_run || result.result == ApplyOutcome::Unchanged {
                 return Ok(result);
@@ -258,6 +270,10 @@ impl Api {
                     before.workload.image
                 ),
             ),
+            Some(before) if *before == now.spec => (
+                "Changed",
+                format!("generation {generation} by {by}: asks anew what {image} is{why}"),
+            ),
             Some(before) => (
                 "Changed",
                 format!(
@@ -406,7 +422,7 @@ fn decide(
              and apply it with --branch"
         )));
     }
-    let spec_changed = known.is_none_or(|known| known.spec != release.spec);
+    let spec_changed = wish.pull || known.is_none_or(|known| known.spec != release.spec);
     let labels_changed = known.is_none_or(|known| {
         known.metadata.labels != release.metadata.labels
             || known.metadata.annotations != release.metadata.annotations
@@ -430,6 +446,14 @@ fn decide(
     metadata.changed_by = match known {
         Some(known) if !spec_changed => known.metadata.changed_by.clone(),
         _ => Some(wish.who.clone()),
+    };
+    metadata.changed_roles = match known {
+        Some(known) if !spec_changed => known.metadata.changed_roles.clone(),
+        _ => wish.roles.clone(),
+    };
+    metadata.pulled = match known {
+        Some(known) if !spec_changed => known.metadata.pulled,
+        _ => metadata.generation.filter(|_| wish.pull),
     };
     metadata.changed_why = match known {
         Some(known) if !spec_changed => known.metadata.changed_why.clone(),

@@ -44,7 +44,9 @@ use tokio::sync::Mutex;
 pub use finalize::run as run_finalizer;
 
 use fm_api::freeze::Freeze;
+use fm_api::policy::Policy;
 
+use crate::logins::Logins;
 use crate::roles::Roles;
 use crate::sinks::Outlets;
 use crate::source::Sources;
@@ -80,12 +82,18 @@ pub struct Here {
     pub services: Option<fm_swarm::Services>,
     /// Where logs of tasks are read; absent: not from here.
     pub logs: Option<fm_swarm::Logs>,
+    /// Where images are looked for; absent: not from here.
+    pub images: Option<fm_swarm::Catalogue>,
     /// Where nodes' room is looked at; absent: not from here.
     pub capacity: Option<fm_swarm::Capacity>,
     /// Whether HAProxy reaches tasks inside their networks.
     pub overlay: bool,
     /// Who may approve what.
     pub roles: Roles,
+    /// What manifests may ask for.
+    pub policy: Policy,
+    /// Logins, and the servers they are for.
+    pub logins: Logins,
     /// Freeze windows of all releases.
     pub freeze: Vec<Freeze>,
 }

@@ -22,7 +22,7 @@ use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
-use super::extract::{From, Key, Params, Who, if_match};
+use super::extract::{From, Key, Params, Uid, Who, if_match};
 use super::operations::LONGEST_WHY;
 use super::stored::{Stored, decode, encode, no_release};
 use super::watch::{self, WatchQuery};
@@ -35,6 +35,8 @@ const ATTEMPTS: usize = 8;
 pub(super) struct PutQuery {
     dry_run: Option<DryRun>,
     force: bool,
+    /// Ask anew what the image's tag means.
+    pull: bool,
     why: Option<String>,
 }
 
@@ -72,6 +74,7 @@ pub(super) async fn put(
     Key(key): Key,
     Params(query): Params<PutQuery>,
     Who(who): Who,
+    Uid(uid): Uid,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -85,9 +88,11 @@ pub(super) async fn put(
     let wish = Wish {
         release,
         who,
+        roles: uid.map(|uid| api.here.roles.of(uid)).unwrap_or_default(),
         why,
         dry_run: query.dry_run.is_some(),
         force: query.force,
+        pull: query.pull,
         if_generation: if_match(&headers)?,
         adopted: None,
         word: None,
@@ -121,6 +126,8 @@ fn read(key: &ReleaseKey, mut value: Value) -> Result<Release, ApiError> {
             "createdAt",
             "deletedAt",
             "changedBy",
+            "changedRoles",
+            "pulled",
             "changedWhy",
             "adopted",
             "orphan",

@@ -19,7 +19,7 @@ use super::apply::{Wish, kept};
 use super::body;
 use super::doors::Shared;
 use super::error::{Answer, ApiError};
-use super::extract::{Key, Who};
+use super::extract::{Key, Uid, Who};
 use super::operations;
 
 /// A beginning of a revision's id must be at least so long.
@@ -29,6 +29,7 @@ pub(super) async fn undo(
     State(api): State<Shared>,
     Key(key): Key,
     Who(who): Who,
+    Uid(uid): Uid,
     body: Body,
 ) -> Answer<ApplyResult> {
     let request: UndoRequest =
@@ -41,6 +42,7 @@ pub(super) async fn undo(
     }
     let (mut operation, to) = operations::read(asked, api.ids)?;
     operation.by = who;
+    operation.roles = uid.map(|uid| api.here.roles.of(uid)).unwrap_or_default();
     operation.at = Some(api.ctx.clock.now());
     Ok(Json(back(&api, &key, operation, to).await?))
 }
@@ -78,6 +80,7 @@ pub(super) async fn back(
     let wanted = wanted(&release.spec, stored.generation, &target, &records).cloned();
     let record = choose(key, to.as_deref(), &target, &records, wanted.as_ref())?.clone();
     if !operation.force {
+        still_there(api, key, &record, &target).await?;
         not_failed(key, &record, &target)?;
         reversible(key, &record, &target, &records)?;
     }
@@ -101,9 +104,11 @@ pub(super) async fn back(
     let wish = Wish {
         release,
         who: operation.by.clone(),
+        roles: operation.roles.clone(),
         why: operation.why.as_deref().and_then(kept),
         dry_run: false,
         force,
+        pull: false,
         if_generation: Some(stored.generation),
         adopted: None,
         word: Some(operation.clone()),
@@ -219,6 +224,31 @@ fn before<'a>(
         .chain(promoted)
         .filter(|revision| Some(*revision) != wanted)
         .find_map(|revision| records.iter().find(|record| record.id == *revision))
+}
+
+/// Refuses to go back to an image that is nowhere any more. What has tasks needs none.
+async fn still_there(
+    api: &Shared,
+    key: &ReleaseKey,
+    record: &RevisionRecord,
+    target: &Target,
+) -> Result<(), ApiError> {
+    let runs = target
+        .revisions
+        .get(&record.id)
+        .is_some_and(|revision| revision.replicas > 0);
+    let Some(images) = api.here.images.as_ref().filter(|_| !runs) else {
+        return Ok(());
+    };
+    let auth = record.workload.registry_auth.as_deref();
+    match images.gone(&record.image.pinned, auth).await {
+        None => Ok(()),
+        Some(why) => Err(ApiError::refused(format!(
+            "there is no way back to revision {} of {key}: its image {} ({}) is gone: {why}; name another revision with \
+             `--to`; `--force` asks for it all the same",
+            record.number, record.image.reference, record.image.pinned
+        ))),
+    }
 }
 
 /// The job of another revision that did for good what this one knows nothing of.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use fm_analysis::metrics::{Access, Credential, Login, Secret};
 use fm_api::criteria::metrics::origin;
+use fm_api::image;
 use fm_notify::Channel;
+use fm_swarm::RegistryLogin;
 
 use crate::config;
 use crate::sinks::{Kind, Sink};
@@ -13,21 +15,87 @@ use crate::sinks::{Kind, Sink};
 /// What is wrong with a provider.
 type Wrong = String;
 
-/// Reads them; the error names the field.
+/// Reads them, for metrics and for webhooks; the error names the field.
 pub(super) fn access(
     file: BTreeMap<String, config::Provider>,
-    allowed: Option<Vec<String>>,
-) -> Result<Access, Wrong> {
-    let login = |(name, provider)| {
-        let login = login(provider).map_err(|wrong| format!("providers.{name}{wrong}"))?;
+    metrics: Option<Vec<String>>,
+    webhooks: Option<Vec<String>>,
+    sinks: &[config::sinks::Sink],
+) -> Result<(Access, Access), Wrong> {
+    let read = |list: Option<Vec<String>>, field: &str| {
+        let list = list.map(|list| origins(&list).map_err(|wrong| format!("{field}{wrong}")));
+        list.transpose()
+    };
+    let metrics = read(metrics, "metricAddresses")?;
+    let webhooks = read(webhooks, "webhookAddresses")?;
+    let all: BTreeSet<&String> = metrics.iter().chain(&webhooks).flatten().collect();
+    let login = |(name, provider): (String, _)| {
+        let wrong = |wrong: String| format!("providers.{name}{wrong}");
+        let mut login = login(provider).map_err(wrong)?;
+        if login.origins.is_empty() {
+            login.origins = told(&name, sinks, &all);
+        }
+        let secret = login.credential.is_some() || login.signing_key.is_some();
+        if secret && login.origins.is_empty() {
+            return Err(wrong(
+                ": a login is sent to its own servers alone, and this one names none; add \
+                 `addresses: [\"https://HOST:PORT\"]`"
+                    .to_owned(),
+            ));
+        }
         Ok((name, login))
     };
-    let allowed =
-        allowed.map(|list| origins(&list).map_err(|wrong| format!("metricAddresses{wrong}")));
-    Ok(Access {
-        logins: file.into_iter().map(login).collect::<Result<_, Wrong>>()?,
-        allowed: allowed.transpose()?,
-    })
+    let logins: BTreeMap<String, Login> =
+        file.into_iter().map(login).collect::<Result<_, Wrong>>()?;
+    let access = |allowed| Access {
+        logins: logins.clone(),
+        allowed,
+    };
+    Ok((access(metrics), access(webhooks)))
+}
+
+/// For which servers a login without `addresses` is, as far as the rest of the file tells: the sinks that use it, and the
+/// one address that may be asked at all.
+fn told(name: &str, sinks: &[config::sinks::Sink], all: &BTreeSet<&String>) -> BTreeSet<String> {
+    let mine = sinks
+        .iter()
+        .filter(|sink| sink.auth_ref.as_deref() == Some(name));
+    let sinks = mine.filter_map(|sink| origin(sink.url.as_str()).ok());
+    let one = all.iter().filter(|_| all.len() == 1);
+    sinks.chain(one.map(ToString::to_string)).collect()
+}
+
+/// Logins at registries.
+pub(super) fn registries(
+    file: BTreeMap<String, config::Registry>,
+) -> Result<BTreeMap<String, RegistryLogin>, Wrong> {
+    file.into_iter()
+        .map(|(name, registry)| {
+            let wrong = |wrong: String| format!("registryAuth.{name}{wrong}");
+            let server = match registry.server {
+                Some(server) => server,
+                // Docker's own configuration has its logins under their servers' addresses.
+                None if name == "localhost" || name.contains(['.', ':']) => name.clone(),
+                None => {
+                    return Err(wrong(
+                        ": a login is sent to its own server alone, and this one names none; add \
+                         `server: HOST[:PORT]`, for Docker Hub `server: docker.io`"
+                            .to_owned(),
+                    ));
+                }
+            };
+            image::server(&server).map_err(|why| wrong(format!(".server: {why}")))?;
+            let file = &registry.password_file;
+            let password = std::fs::read_to_string(file)
+                .map_err(|error| wrong(format!(".passwordFile: {}: {error}", file.display())))?;
+            let login = RegistryLogin {
+                server,
+                username: registry.username,
+                password: password.trim_end_matches(['\r', '\n']).to_owned(),
+            };
+            Ok((name, login))
+        })
+        .collect()
 }
 
 /// Where events are told.
@@ -53,16 +121,6 @@ pub(super) fn notifications(
         })
     };
     file.into_iter().enumerate().map(one).collect()
-}
-
-/// The same logins, for webhooks.
-pub(super) fn webhooks(access: &Access, allowed: Option<Vec<String>>) -> Result<Access, Wrong> {
-    let allowed =
-        allowed.map(|list| origins(&list).map_err(|wrong| format!("webhookAddresses{wrong}")));
-    Ok(Access {
-        logins: access.logins.clone(),
-        allowed: allowed.transpose()?,
-    })
 }
 
 fn login(provider: config::Provider) -> Result<Login, Wrong> {
@@ -137,13 +195,9 @@ pub(super) fn sinks(file: Vec<config::sinks::Sink>, access: &Access) -> Result<V
             let login =
                 known.ok_or_else(|| wrong(format!("authRef: providers has no `{name}`")))?;
             let to = origin(sink.url.as_str()).map_err(|why| wrong(format!("address: {why}")))?;
-            if login.origins.is_empty() || login.origins.contains(&to) {
-                Ok(login.clone())
-            } else {
-                Err(wrong(format!(
-                    "authRef: the login `{name}` is not for {to}"
-                )))
-            }
+            let fits = login.check(name, &to);
+            fits.map_err(|why| wrong(format!("authRef: {why}")))?;
+            Ok::<Login, Wrong>(login.clone())
         });
         let kind = match sink.kind {
             Kind::Influx => "influx",

@@ -125,3 +125,65 @@ fn external_and_owned_exclude_each_other() {
     ));
     assert_eq!(settings.haproxy_dir, Path::new("/a"));
 }
+
+#[test]
+fn a_login_names_its_servers_or_the_rest_of_the_file_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("password");
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let secret = secret.display();
+    let registry = format!("username: robot, passwordFile: {secret}");
+    let text = format!("registryAuth: {{ 'https://index.docker.io/v1/': {{ {registry} }} }}\n");
+    let settings = with_file(&text, &[]).unwrap();
+    let hub = &settings.registries["https://index.docker.io/v1/"];
+    assert!(hub.check("team/shop:1").is_ok() && hub.check("evil.example.net/shop").is_err());
+    let bearer = format!("bearer: {{ file: {secret} }}");
+    let sink = "sinks: [{ influx: { address: 'http://tsdb:8086', database: fm }, authRef: a }]\n";
+    for (text, origins) in [
+        (
+            format!("providers: {{ a: {{ {bearer} }} }}\n{sink}"),
+            vec!["http://tsdb:8086"],
+        ),
+        (
+            format!(
+                "providers: {{ a: {{ {bearer} }} }}\nmetricAddresses: ['https://prometheus:9090']\n"
+            ),
+            vec!["https://prometheus:9090"],
+        ),
+        ("providers: { a: {} }\n".to_owned(), vec![]),
+    ] {
+        let settings = with_file(&text, &[]).unwrap();
+        let found: Vec<&String> = settings.access.logins["a"].origins.iter().collect();
+        assert_eq!(found, origins, "{text}");
+    }
+    for (text, wanted) in [
+        (
+            format!("registryAuth: {{ main: {{ {registry} }} }}\n"),
+            "add `server: HOST",
+        ),
+        (
+            format!("registryAuth: {{ main: {{ server: '', {registry} }} }}\n"),
+            ".server",
+        ),
+        (
+            format!("providers: {{ a: {{ {bearer} }} }}\n"),
+            "add `addresses: ",
+        ),
+        (
+            format!("providers: {{ a: {{ signingKey: {{ file: {secret} }} }} }}\n"),
+            "add `addresses: ",
+        ),
+        (
+            format!(
+                "providers: {{ a: {{ {bearer} }} }}\nmetricAddresses: ['http://a:1', 'http://b:1']\n"
+            ),
+            "add `addresses: ",
+        ),
+    ] {
+        let error = with_file(&text, &[]).unwrap_err();
+        assert!(
+            error.contains(wanted) && !error.contains("hunter2"),
+            "{text}: {error}"
+        );
+    }
+}

@@ -50,7 +50,15 @@ impl Server {
         Self::start_in(tempfile::tempdir().unwrap()).await
     }
 
+    pub async fn with(here: api::Here) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), here).await
+    }
+
     pub async fn start_in(folder: TempDir) -> Self {
+        Self::on(folder, api::Here::default()).await
+    }
+
+    async fn on(folder: TempDir, here: api::Here) -> Self {
         let store = fm_store::embedded::open(&folder.path().join("data")).unwrap();
         let shutdown = CancellationToken::new();
         let ctx = Context {
@@ -67,7 +75,7 @@ impl Server {
             health.clone(),
             Sources::new(&ctx, Default::default(), String::new(), None),
             Default::default(),
-            api::Here::default(),
+            here,
         );
         let socket = folder.path().join("run/frd.sock");
         let bound = Socket::bind(&socket, None).await.unwrap();

@@ -178,7 +178,11 @@ async fn a_compose_file_with_every_field_runs_as_it_says() -> Result<()> {
         &["network", "create", "--driver", "overlay", &network],
     )
     .await?;
-    let mut world = World::new(None).await?;
+    let rules = tempfile::tempdir()?;
+    let file = rules.path().join("frd.yaml");
+    std::fs::write(&file, "policy: { mounts: [/usr] }\n")?;
+    let file = file.to_str().context("a path that is no text")?;
+    let mut world = World::with(None, &["--config", file]).await?;
     let namespace = world.namespace.clone();
     let folder = world.stack.folder().to_owned();
     let key = folder.join("key");

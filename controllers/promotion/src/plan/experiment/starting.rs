@@ -66,6 +66,7 @@ fn wanted(draft: &Draft<'_>, name: &str) -> Option<Resolve> {
         workload,
         ports: record.ports.clone(),
         side: Some(name.to_owned()),
+        pull: false,
         adopt: None,
         aborted: None,
     })

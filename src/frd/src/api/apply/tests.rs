@@ -23,6 +23,8 @@ fn wish(release: Release) -> Wish {
     Wish {
         release,
         who: "ann".to_owned(),
+        roles: Vec::new(),
+        pull: false,
         dry_run: false,
         force: false,
         if_generation: None,

@@ -1,11 +1,13 @@
 //! What a person should know of what is stored, and what is no reason to refuse it. Pure.
 
 use fm_api::freeze::{self, Freeze};
+use fm_api::loosening::Kept;
 use fm_api::quantity::Weight;
-use fm_api::release::ReleaseSpec;
+use fm_api::release::{Release, ReleaseSpec};
+use fm_api::target::Target;
 use jiff::Timestamp;
 
-use super::same_revision;
+use super::{Wish, same_revision};
 
 /// What a freeze window does to what is asked for, if one holds now; previews are never frozen.
 pub(in crate::api) fn frozen(
@@ -24,6 +26,17 @@ pub(in crate::api) fn frozen(
     Some(format!(
         "frozen until {until}{}; nothing begins before then",
         why.unwrap_or_default()
+    ))
+}
+
+/// What the rollout that runs must still pass, whatever this manifest says.
+pub(super) fn kept_rules(target: Option<&Target>, wish: &Wish) -> Option<String> {
+    let target = target?;
+    let (rollout, before) = (target.rollout.as_ref()?, target.settings.as_ref()?);
+    let told = Kept::of(rollout, before, &wish.release.spec, &wish.roles).told()?;
+    Some(format!(
+        "this manifest asks for less than the rollout that runs must pass: {told} still holds for it, and no more for the \
+         next one; who may pass it does so with `frctl rollout promote`"
     ))
 }
 
@@ -70,4 +83,15 @@ pub(super) fn warnings(before: Option<&ReleaseSpec>, after: &ReleaseSpec) -> Vec
         );
     }
     warnings
+}
+
+/// What comes of it that somebody asks anew what the image of the same spec is.
+pub(super) fn asks_anew(before: Option<&ReleaseSpec>, now: &Release, pull: bool) -> Option<String> {
+    let same = pull && before == Some(&now.spec);
+    same.then(|| {
+        format!(
+            "asks anew what {} is: another image than before is rolled out by the strategy, the same one changes nothing",
+            now.spec.workload.image
+        )
+    })
 }

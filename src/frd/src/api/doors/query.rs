@@ -70,6 +70,10 @@ pub(super) const PUT: &[(&str, &str)] = &[
         "force",
         "`true`: go on where `onNewRevision: reject` says no",
     ),
+    (
+        "pull",
+        "`true`: ask anew what the image's tag means, also where nothing else changes",
+    ),
     ("why", "Why, for the record; up to 1000 bytes"),
 ];
 pub(super) const DELETE: &[(&str, &str)] = &[
