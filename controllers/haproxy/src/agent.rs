@@ -202,7 +202,7 @@ async fn listen(options: &Options) -> std::io::Result<Receiver> {
         Err(_) if before.is_some() => bind(free).await?,
         bound => bound?,
     };
-    files::replace(&path, &receiver.address().to_string())?;
+    files::replace(&path, receiver.address().to_string())?;
     Ok(receiver)
 }
 

@@ -127,10 +127,15 @@ fn extended(path: &Path, end: &str) -> PathBuf {
 
 /// What stands in a file, or why that is not known. Never waits: a pipe is no file.
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let words = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => "it is gone; put it back".to_owned(),
-        ErrorKind::PermissionDenied => "frd may not read it; see its owner and mode".to_owned(),
-        _ => format!("it cannot be read: {error}"),
+    let words = |error: std::io::Error| {
+        let kind = error.kind();
+        if kind == ErrorKind::NotFound {
+            "it is gone; put it back".to_owned()
+        } else if kind == ErrorKind::PermissionDenied {
+            "frd may not read it; see its owner and mode".to_owned()
+        } else {
+            format!("it cannot be read: {error}")
+        }
     };
     let meta = std::fs::metadata(path).map_err(words)?;
     if meta.is_dir() {
