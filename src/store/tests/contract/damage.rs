@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A store with all kinds of content, a copy of it, and its bytes.
 struct Original {
-    folder: TempDir,
+    _folder: TempDir,
     listing: Listing,
     copy: PathBuf,
     bytes: Vec<u8>,
@@ -33,7 +33,7 @@ impl Original {
         closed(folder.path()).await;
         let bytes = std::fs::read(file).unwrap();
         Self {
-            folder,
+            _folder: folder,
             listing,
             copy,
             bytes,

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod etcd;
