@@ -101,12 +101,12 @@ pub fn run(settings: &Settings, work: &Work) -> Result<String> {
 }
 
 fn in_use(error: StoreError) -> anyhow::Error {
-    match error {
-        StoreError::Locked(_) => anyhow!(
+    if let StoreError::Locked(_) = error {
+        return anyhow!(
             "a frd is running on this store: stop it first, or write a copy (`frd store backup FILE`) and check that"
-        ),
-        error => error.into(),
+        );
     }
+    error.into()
 }
 
 /// Of a store in use the running frd makes the copy.
