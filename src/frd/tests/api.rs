@@ -386,6 +386,8 @@ async fn a_deleted_release_goes_when_its_target_has_gone() {
         .filter(|entry| ReleaseKey::of(&entry.key) == Some(key.clone()))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+    // An edge that is away meanwhile learns of it when it is back.
+    assert!(server.store.get(&key.deleted()).await.unwrap().is_some());
     assert!(
         server
             .store
