@@ -101,7 +101,7 @@ impl Line<'_> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let [cause, phase] = self.termination;
-        let failed = self.status >= 500;
+        let failed = (500..=599).contains(&self.status);
         match (cause, phase) {
             (b'C' | b'c', b'D' | b'L') if failed => Outcome::Bad,
             (b'C' | b'c', _) => Outcome::ClientAbort,

@@ -50,13 +50,18 @@ pub(super) fn run(session: &Session, options: &cli::LogStats) -> Result<Exit> {
         let wide = session.output() == Output::Wide;
         term::print(&log_stats::text(&report, wide, &session.look()))?;
     }
-    let unread = report.lines.malformed + report.lines.overlong;
-    if report.total.requests == 0 && unread > 0 {
-        return Err(Error::new("no line could be read as a request").hint(
-            "log-stats reads `option httplog`, httpslog and FridayMorning's own JSON lines",
-        ));
+    let lines = &report.lines;
+    // What was left out on purpose is there.
+    let known = report.total.requests + lines.left_out + lines.unrouted;
+    if lines.lines == 0 || known > 0 {
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    Err(
+        Error::new("no line of it is a request that HAProxy logged").hint(
+            "log-stats reads `option httplog`, httpslog and FridayMorning's own JSON lines, behind whatever a logger puts \
+             before them; with `option tcplog`, or the log of another program, there is nothing to count",
+        ),
+    )
 }
 
 const fn kind(by: LogBy) -> By {

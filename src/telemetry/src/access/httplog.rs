@@ -32,6 +32,69 @@ pub fn parse(line: &[u8]) -> Line<'_> {
     }
 }
 
+/// What a logger, a container's runtime or a journal put before HAProxy's line is taken off, whatever it is: the line begins
+/// with the client, just before the first date in brackets. `None`: no line of HAProxy's is in it.
+#[must_use]
+pub fn unwrapped(line: &[u8]) -> Option<&[u8]> {
+    let head = line.get(..WRAPPER).unwrap_or(line);
+    for at in memchr::memchr_iter(b'[', head) {
+        let before = line.get(..at)?.strip_suffix(b" ");
+        let Some(before) = before else { continue };
+        let from = before
+            .iter()
+            .rposition(|b| *b == b' ')
+            .map_or(0, |at| at + 1);
+        let client = before.get(from..).unwrap_or_default();
+        let rest = line.get(at..).unwrap_or_default();
+        if is_client(client) && is_dated(rest) {
+            return line.get(from..);
+        }
+    }
+    None
+}
+
+/// Whether the date behind the client is one.
+#[must_use]
+pub fn is_whole_date(line: &[u8]) -> bool {
+    Accepted::find(line).is_some()
+}
+
+/// No wrapper is longer.
+const WRAPPER: usize = 512;
+
+/// `10.0.1.2:33317`, `2001:db8::1:33317` or `unix:1`.
+fn is_client(word: &[u8]) -> bool {
+    let Some(colon) = word.iter().rposition(|b| *b == b':') else {
+        return false;
+    };
+    let (address, port) = (word.get(..colon), word.get(colon + 1..));
+    let digits = |port: &[u8]| !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+    let legal = |b: &u8| b.is_ascii_hexdigit() || b".:%".contains(b);
+    let address = address.unwrap_or_default();
+    let known = address == b"unix" || address.iter().all(legal);
+    !address.is_empty() && known && port.is_some_and(digits)
+}
+
+/// A date in brackets, perhaps a damaged one, and behind it what a request has: a frontend, a backend with its server, and
+/// five timers.
+fn is_dated(rest: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b']', rest.get(..48).unwrap_or(rest)) else {
+        return false;
+    };
+    let Some(rest) = rest.get(end + 1..).and_then(|rest| rest.strip_prefix(b" ")) else {
+        return false;
+    };
+    if end == 25 {
+        // What follows is looked at when it is read.
+        return true;
+    }
+    let mut words = rest.split(|b| *b == b' ');
+    let place = words.nth(1).unwrap_or_default();
+    let timers = words.next().unwrap_or_default();
+    let slashes = |word: &[u8]| word.iter().filter(|b| **b == b'/').count();
+    slashes(place) == 1 && slashes(timers) == 4
+}
+
 /// A line that has a client and a date where a request has them.
 #[derive(Clone, Copy)]
 struct Accepted<'a> {
@@ -77,6 +140,8 @@ fn request(accepted: Accepted<'_>) -> Option<(Request<'_>, bool)> {
         numbers.timer(b' ')?,
     ];
     let status = numbers.timer(b' ')?;
+    // HTTP knows three digits, and HAProxy writes -1 where there was no answer.
+    (status == -1 || (100..=999).contains(&status)).then_some(())?;
     let bytes = numbers.number(b' ')?;
     let rest = match numbers.rest.strip_prefix(b"- - ") {
         Some(rest) => rest,

@@ -104,6 +104,8 @@ pub struct Classes {
     pub c4: u64,
     #[serde(rename = "5xx")]
     pub c5: u64,
+    #[serde(rename = "other")]
+    pub other: u64,
 }
 
 /// Percentiles of a timer, in milliseconds; within 0.8 %.
@@ -198,7 +200,7 @@ fn slowness(row: &Row) -> Option<u32> {
 }
 
 fn entry(name: String, row: &Row, seconds: Option<f64>) -> Entry {
-    let [none, c1, c2, c3, c4, c5] = row.classes;
+    let [none, c1, c2, c3, c4, c5, other] = row.classes;
     let timers = TIMERS.iter().zip(&row.timers).filter_map(|(name, timer)| {
         let at = |q| timer.quantile(q);
         let percentiles = Percentiles {
@@ -223,6 +225,7 @@ fn entry(name: String, row: &Row, seconds: Option<f64>) -> Entry {
             c3,
             c4,
             c5,
+            other,
         },
         bad: row.bad,
         aborted: row.aborted,

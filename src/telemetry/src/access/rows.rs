@@ -13,8 +13,8 @@ use crate::line::{Line, Outcome, Side};
 pub(super) struct Row {
     /// All of them.
     pub requests: u64,
-    /// By status class; first those without an answer.
-    pub classes: [u64; 6],
+    /// By status class; first those without an answer, last those of no class that HTTP knows.
+    pub classes: [u64; 7],
     /// Bad, by the analysis' own rule: see [`Line::outcome`].
     pub bad: u64,
     /// The client went away, or was too slow.
@@ -51,7 +51,11 @@ impl Count {
         };
         let found = |ms: i32| u32::try_from(ms).map_or(0, bin);
         Self {
-            class: line.class(),
+            class: if request.status >= 600 {
+                6
+            } else {
+                line.class()
+            },
             outcome: line.outcome(),
             bytes: request.bytes,
             timers: request.timers,

@@ -116,8 +116,29 @@ impl Stats {
                 self.lines.cut += u64::from(!whole);
                 self.request(&request, line);
             }
-            httplog::Line::Other => self.lines.other += 1,
+            httplog::Line::Other => self.wrapped(line),
             httplog::Line::Malformed => self.malformed(line),
+        }
+    }
+
+    /// A line that a wrapper which is not syslog's may hide.
+    #[cold]
+    fn wrapped(&mut self, line: &[u8]) {
+        let own = own_json(line);
+        if let Some(Own::Request(request)) = own.map(own::parse) {
+            return self.request(&request, line);
+        }
+        let Some(inner) = httplog::unwrapped(line) else {
+            self.lines.other += 1;
+            return;
+        };
+        match httplog::parse(inner) {
+            httplog::Line::Request(request, whole) => {
+                self.lines.cut += u64::from(!whole);
+                self.request(&request, line);
+            }
+            httplog::Line::Other if httplog::is_whole_date(inner) => self.lines.other += 1,
+            httplog::Line::Other | httplog::Line::Malformed => self.malformed(line),
         }
     }
 
@@ -193,6 +214,13 @@ impl Stats {
             self.lines.examples.push(example);
         }
     }
+}
+
+/// Our own line behind a wrapper. What a wrapper writes has no quotes: in them stands what clients say.
+fn own_json(line: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memmem::find(line.get(..256).unwrap_or(line), b"{\"rc\":")?;
+    let plain = memchr::memchr(b'"', line.get(..at)?).is_none();
+    line.get(at..).filter(|_| plain)
 }
 
 /// `frontend backend/server` in the characters that HAProxy allows in names, and `<NOSRV>`.
