@@ -1,10 +1,5 @@
 //! Small logs as loggers, container runtimes and journals write them. What stands before HAProxy's line is taken off.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot run must fail loudly"
-)]
-
 use fm_telemetry::access::report::{By, Report, Sort};
 use fm_telemetry::access::stats::{Options, Stats};
 use proptest::prelude::*;
