@@ -116,6 +116,7 @@ mod tests {
             },
             binds: Vec::new(),
             telemetry_address: String::new(),
+            trusted_proxies: Vec::new(),
             observe_only,
         }
     }

@@ -98,7 +98,7 @@ where
         let _place = place;
         let told = async {
             let mut request = [0; 4096];
-            io.read(&mut request).await?;
+            let _ = io.read(&mut request).await?;
             io.write_all(turned.answer().as_bytes()).await?;
             io.shutdown().await?;
             // What is still unread when a socket is closed would take the answer with it.
