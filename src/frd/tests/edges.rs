@@ -1,4 +1,8 @@
 //! Edges and what endangers the whole, over the API.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test is made of fails it at once"
+)]
 
 #[cfg(test)]
 mod support;

@@ -1,4 +1,8 @@
 //! Lists of releases: page by page, many at once, and what else is asked meanwhile.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test is made of fails it at once"
+)]
 
 #[cfg(test)]
 mod support;

@@ -1,4 +1,8 @@
 //! A full disk: what is refused first, what goes on, and what is said. And copies of the store, made and put back.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test is made of fails it at once"
+)]
 
 #[cfg(test)]
 mod support;

@@ -1,4 +1,8 @@
 //! Watching over server-sent events: what is there, what comes, and resuming.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test is made of fails it at once"
+)]
 
 #[cfg(test)]
 mod support;
