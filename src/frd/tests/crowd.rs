@@ -1,6 +1,7 @@
 //! Many and bad callers, over real sockets: whoever has something to ask is heard, and the work keeps its descriptors.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "what a test is made of fails it at once"
 )]
 
