@@ -114,21 +114,15 @@ pub enum Reason {
     SaturationGuard,
     /// What the canary's tasks use of their limits is not measured yet, or stable is beyond the guard itself.
     SaturationPending,
-    /// Harm by answers that are bad in a way that stable's are not.
-    NewErrorsHarm,
     /// The last minutes look like harm, although it is not shown yet: promotion waits until they no longer do.
     HarmSuspected,
-    /// A task of stable does worse than its siblings, so stable is no fair measure: promotion waits.
-    StableOutlier,
-    /// The canary's share of the requests is not what the split gives it: requests vanish, or come from elsewhere.
-    SampleRatioMismatch,
 }
 
 /// One criterion: evidence, thresholds, bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricVerdict {
-    /// `errors`, `newErrors`, `clientErrors`, `latency`, `guard`, `cpu` or `memory`.
+    /// `errors`, `clientErrors`, `latency`, `guard`, `cpu` or `memory`.
     pub name: String,
     /// What this criterion alone concludes.
     pub decision: Decision,
