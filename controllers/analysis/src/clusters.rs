@@ -20,6 +20,8 @@ const MEMORY: f64 = 60.0;
 const BEYOND: f64 = 2.0;
 /// Comparisons of tasks that are enough to go by them alone.
 const ENOUGH: f64 = 10.0;
+/// So many bins are a jump of some 40 %.
+const JUMP: u16 = 14;
 /// Nothing makes evidence count less than this.
 const MOST: f64 = 1000.0;
 
@@ -103,6 +105,9 @@ pub struct Kind {
     now: Cell,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     before: Option<Cell>,
+    /// The bin of response times above which an answer is slow now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    limit: Option<u16>,
     #[serde(skip_serializing_if = "Spread::is_nothing", default)]
     times: Spread,
     #[serde(skip_serializing_if = "Spread::is_nothing", default)]
@@ -125,6 +130,16 @@ impl Kind {
         self.now.1 += bad;
     }
 
+    /// What is slow begins at this bin. Where that jumps (a quantile in the gap between two modes), windows before and after it
+    /// cannot be compared.
+    pub fn judge_by(&mut self, limit: Option<u16>) {
+        let jumped = |(old, new): (u16, u16)| old.abs_diff(new) > JUMP;
+        if self.limit.zip(limit).is_some_and(jumped) {
+            self.forget_window();
+        }
+        self.limit = limit.or(self.limit);
+    }
+
     /// A window is over; and what each task did in it, where that is known.
     pub fn close(&mut self, tasks: &[Cell]) {
         let now = std::mem::take(&mut self.now);
@@ -141,6 +156,15 @@ impl Kind {
     /// What goes on now says nothing of how requests are otherwise.
     pub fn forget_window(&mut self) {
         (self.now, self.before) = (Cell::default(), None);
+    }
+
+    /// How many times less evidence by response times counts. A side's times wander together (a node, a collection of
+    /// garbage, a cache), whatever the other side's do, so all of stable in neighbouring windows counts too; and as both
+    /// sides wander, the canary's part of it counts twice.
+    #[must_use]
+    pub fn design_effect_of_times(&self, side: Side) -> f64 {
+        let own = self.times.design_effect(Some(2.0 * side.per_minute));
+        own.max(self.design_effect(side))
     }
 
     /// How many times less evidence counts.
@@ -245,6 +269,18 @@ mod tests {
         assert!((30.0..100.0).contains(&sticky), "{sticky}");
         let alone = bursts.design_effect(ALONE);
         assert!((alone - (1.0 + (sticky - 1.0) * 0.6)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_limit_that_jumps_between_two_modes_is_no_cluster() {
+        let mut kind = Kind::default();
+        for window in 0..30 {
+            let (limit, slow) = if window % 2 == 0 { (65, 50) } else { (186, 0) };
+            kind.judge_by(Some(limit));
+            kind.add((1000, slow));
+            kind.close(&[]);
+        }
+        assert_eq!(kind.design_effect(STICKY), 1.0);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl<Task: Ord> History<Task> {
             self.clusters.client_errors.add(refused);
         }
         for (kind, q) in self.clusters.slow.iter_mut().zip(QUANTILES) {
+            kind.judge_by(self.lately.quantile_bin(q));
             kind.add(slow(&self.lately, q, &all));
         }
         self.lately.add(&all.latency, ms as f64 / 1000.0);

@@ -71,7 +71,7 @@ impl Latency {
         };
         let stated = criteria.latency.design_effect;
         let weighed = |kind: &crate::clusters::Kind| Weight {
-            design_effect: stated.unwrap_or_else(|| kind.design_effect(counting.side)),
+            design_effect: stated.unwrap_or_else(|| kind.design_effect_of_times(counting.side)),
             ..weight
         };
         self.design_effect = 1.0;
@@ -82,6 +82,7 @@ impl Latency {
             let Some(counts) = slow(Question::Harm, *q, rollback.shift) else {
                 continue;
             };
+            kind.judge_by(self.stable_lately.quantile_bin(*q));
             let weight = weighed(kind);
             self.design_effect = self.design_effect.max(weight.design_effect);
             if !counting.cold {
@@ -94,6 +95,7 @@ impl Latency {
         if let Some(kind) = clusters.slow.get_mut(many)
             && let Some(counts) = slow(Question::NonInferiority, q, shift)
         {
+            kind.judge_by(self.stable_lately.quantile_bin(q));
             let weight = weighed(kind);
             self.design_effect = self.design_effect.max(weight.design_effect);
             let worse = slow(Question::Harm, q, shift).filter(|_| !counting.cold);
