@@ -123,7 +123,12 @@ pub(super) fn unserved(draft: &mut Draft<'_>, waits: Option<&RevisionId>) -> Opt
     if draft.world.live.is_empty() {
         return Some(Why::NoAgent);
     }
-    if waits.is_some() && !reached(draft, &stable) {
+    // With little room what mends it cannot run beside it: then a person decides.
+    let course = draft
+        .settings()
+        .and_then(|settings| settings.course.as_ref());
+    let room = course.is_none_or(|course| course.max_surge.is_none());
+    if waits.is_some() && room && !reached(draft, &stable) {
         return None;
     }
     let adoption = of(draft, &stable)?.clone();

@@ -338,7 +338,9 @@ pub(super) fn law(before: &World, old: &Target, new: &Target) {
             .operations
             .iter()
             .any(|asked| asked.verb == Verb::Promote);
-    if new.stable != old.stable && !goes_back(old) && !passed {
+    // One that runs nowhere and was adopted so serves nobody: what takes its place waits for nobody either.
+    let nowhere = old.traffic.is_none();
+    if new.stable != old.stable && !goes_back(old) && !passed && !nowhere {
         for fellow in &before.fellows {
             let target = fellow.target.as_ref().unwrap();
             assert!(target.spec_generation >= fellow.generation.unwrap());

@@ -364,10 +364,29 @@ async fn roles(world: &mut World) -> Result<()> {
         code == 1 && said.contains("it needs the role dba, which nobody may"),
         "{code}: {said}"
     );
+    // Another manifest takes no approval from a rollout that waits for it: it holds from the next one on.
     let plan = asks("ops");
     world.apply(&plan, "v2").await?;
     world
-        .wait(&plan, "the role to be told", 30, |view| {
+        .wait(&plan, "the approval to stay", 30, |view| {
+            view["status"]["why"]
+                .as_str()
+                .is_some_and(|why| why.contains("not for this rollout"))
+        })
+        .await?;
+    let (code, said) = world.frctl(&["rollout", "promote", "shop"]).await?;
+    assert!(code == 1 && said.contains("role dba"), "{code}: {said}");
+    let (code, said) = world.frctl(&["rollout", "abort", "shop"]).await?;
+    assert_eq!(code, 0, "{said}");
+    world
+        .wait(&plan, "the rollout to end", 60, |view| {
+            view["status"]["canary"].is_null()
+        })
+        .await?;
+    let (code, said) = world.frctl(&["rollout", "retry", "shop"]).await?;
+    assert_eq!(code, 0, "{said}");
+    world
+        .wait(&plan, "the role to be told", 60, |view| {
             view["status"]["why"]
                 .as_str()
                 .is_some_and(|why| why.contains("the role ops"))
