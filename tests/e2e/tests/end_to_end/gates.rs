@@ -375,6 +375,15 @@ async fn roles(world: &mut World) -> Result<()> {
         })
         .await?;
     let (code, said) = world.frctl(&["rollout", "promote", "shop"]).await?;
+    assert_eq!(code, 0, "what the new one asks for counts at once: {said}");
+    world
+        .wait(&plan, "the approval that was kept", 30, |view| {
+            view["status"]["why"]
+                .as_str()
+                .is_some_and(|why| why.contains("with the role dba"))
+        })
+        .await?;
+    let (code, said) = world.frctl(&["rollout", "promote", "shop"]).await?;
     assert!(code == 1 && said.contains("role dba"), "{code}: {said}");
     let (code, said) = world.frctl(&["rollout", "abort", "shop"]).await?;
     assert_eq!(code, 0, "{said}");
