@@ -59,10 +59,12 @@ fn mirrored(world: &World, revision: &str) -> u64 {
         .sum()
 }
 
-/// Waits until both revisions' logs tell of so many mirrored requests.
+/// Waits until both revisions' logs tell of so many mirrored requests. Of the originals one in a hundred may lack: HAProxy does
+/// not wait long for the agent's word, and on a busy machine lets a request pass whose copy is on its way.
 async fn until_mirrored(world: &World, count: u64) {
     let begin = Instant::now();
-    while [STABLE, CANARY].map(|revision| mirrored(world, revision)) != [count, count] {
+    let originals = count - count / 100..=count;
+    while mirrored(world, CANARY) != count || !originals.contains(&mirrored(world, STABLE)) {
         let seen = [STABLE, CANARY].map(|revision| counted(world, revision));
         assert!(
             begin.elapsed() < Duration::from_secs(10),
