@@ -451,6 +451,14 @@ proptest! {
             sim.apply(|release| release.spec.replicas = release.spec.replicas.max(1));
         }
         calm(&mut group);
+        // A person is called to an adopted service that HAProxy never finds healthy, and the others wait for it.
+        let called = |sim: &Sim| {
+            let status = sim.world.status.as_ref();
+            status.is_some_and(|s| s.waits_for_person && s.reason == fm_api::status::reasons::ADOPTED_UNHEALTHY)
+        };
+        if group.0.iter().any(called) {
+            return Ok(());
+        }
         for (one, sim) in group.0.iter().enumerate() {
             let stands = sim.world.target.as_ref().map(|target| (&target.wanted, &target.stable));
             prop_assert!(
