@@ -4,10 +4,8 @@
 
 mod deploy;
 mod details;
-mod environment;
 mod fields;
 mod merge;
-mod ports;
 mod reading;
 mod service;
 mod storage;
@@ -52,18 +50,17 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
     yaml.legacy_octal_numbers = true;
     // And `yes` is a text where a text may stand.
     yaml.strict_booleans = true;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut file: Value = serde_saphyr::from_str_with_options(text, yaml).map_err(|e| wrong(&e))?;
+    let mut file: Value = serde_saphyr::from_str_with_options(text, yaml)
+        .map_err(|error| format!("it cannot be read: {error}"))?;
     let mut notes = Vec::new();
     let mut unfinished = variables::fill(&mut file, options, &mut notes);
     merge::keys(&mut file);
     merge::extends(&mut file, &mut notes);
-    const HINT: &str = "a Compose file has a mapping `services`";
     let Some(file) = file.as_object() else {
-        return Err(format!("it is no mapping: {HINT}"));
+        return Err("it is no mapping".to_owned());
     };
     let Some(services) = file.get("services").and_then(Value::as_object) else {
-        return Err(format!("it has no `services`: {HINT}"));
+        return Err("it has no `services`".to_owned());
     };
     let names = Names::of(file, options.stack);
     let mut releases = Vec::new();
@@ -98,27 +95,6 @@ pub(crate) fn import(text: &str, options: &Options<'_>) -> Result<Imported, Stri
         notes,
         unfinished,
     })
-}
-
-/// Why it is no YAML, with its place, in the words of who wrote it.
-fn wrong(error: &serde_saphyr::Error) -> String {
-    let error = error.without_snippet();
-    let place = error.location().map_or_else(String::new, |at| {
-        format!("line {}, column {}: ", at.line(), at.column())
-    });
-    let text = error.to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    // The library says the place once more, and what its programmer might set.
-    let text = match (text.strip_prefix("line "), text.split_once(": ")) {
-        (Some(_), Some((_, rest))) => rest,
-        (Some(_) | None, _) => text,
-    };
-    let text = text.split(", set ").next().unwrap_or(text);
-    let text = match text.strip_prefix("duplicate mapping key: ") {
-        Some(key) => format!("`{key}` is given twice in one mapping"),
-        None => text.to_owned(),
-    };
-    format!("{place}{text}")
 }
 
 /// The real names of networks, volumes, configs and secrets.

@@ -32,8 +32,10 @@ pub(super) fn run(session: &Session, options: &Import) -> Result<Exit> {
         variables: &variables,
         files: &files,
     };
-    let made = import(&text, &wanted)
-        .map_err(|what| Error::new(format!("{}: {what}", options.file.display())))?;
+    let made = import(&text, &wanted).map_err(|what| {
+        Error::new(format!("{}: {what}", options.file.display()))
+            .hint("a Compose file has a mapping `services`")
+    })?;
     if session.output() == Output::Json {
         session.object(&json!({ "items": made.releases, "notes": made.notes }))?;
     } else {
@@ -45,12 +47,6 @@ pub(super) fn run(session: &Session, options: &Import) -> Result<Exit> {
     }
     for note in &made.notes {
         term::complain(&clean(note));
-    }
-    if made.releases.is_empty() {
-        return Err(Error::new(format!(
-            "{}: nothing was imported: no service of it could become a release",
-            options.file.display()
-        )));
     }
     Ok(if made.unfinished {
         Exit::Error

@@ -16,40 +16,6 @@ fn amount(value: &Value) -> f64 {
     )
 }
 
-/// Where the labels are that Swarm spreads over.
-const LABELS: [&str; 2] = ["node.labels.", "engine.labels."];
-
-fn is_label(text: &str) -> bool {
-    let starts = |known: &&str| {
-        text.get(..known.len())
-            .is_some_and(|is| is.eq_ignore_ascii_case(known))
-    };
-    LABELS
-        .iter()
-        .any(|known| starts(known) && text.len() > known.len())
-}
-
-/// A constraint, or a label to spread over, with its key as manifests write it: Swarm compares keys without case, but for the
-/// names of labels.
-fn lower(text: &str) -> String {
-    let keys = [
-        "node.id",
-        "node.hostname",
-        "node.ip",
-        "node.role",
-        "node.platform.os",
-        "node.platform.arch",
-    ];
-    let known = LABELS.iter().chain(&keys).find(|known| {
-        let is = text.get(..known.len());
-        is.is_some_and(|is| is.eq_ignore_ascii_case(known))
-    });
-    match known {
-        Some(known) => format!("{known}{}", text.get(known.len()..).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
 /// `{ discrete_resource_spec: { kind: gpu, value: 1 } }`.
 fn generic(one: &Value) -> Option<(String, Value)> {
     let one = one.get("discrete_resource_spec")?;
@@ -147,20 +113,12 @@ impl Service<'_> {
         let mut preferences = Vec::new();
         for one in list(placement.get("preferences").cloned()) {
             match one.get("spread").and_then(text) {
-                // Swarm itself skips every other.
-                Some(label) if !is_label(&label) => self.note(
-                    &format!("{place}.preferences"),
-                    &format!(
-                        "`{label}` was left out: Swarm spreads over labels alone, and skips it too"
-                    ),
-                ),
-                Some(label) => preferences.push(lower(&label)),
+                Some(label) => preferences.push(label),
                 None => self.unusable(&format!("{place}.preferences"), &one),
             }
         }
         let given = placement.get("constraints").cloned();
         let constraints = self.texts(&format!("{place}.constraints"), given);
-        let constraints: Vec<String> = constraints.iter().map(|one| lower(one)).collect();
         let mut ours = Map::new();
         ours.insert("constraints".to_owned(), json!(constraints));
         ours.insert("preferences".to_owned(), json!(preferences));

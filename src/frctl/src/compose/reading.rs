@@ -82,22 +82,13 @@ impl Service<'_> {
         for name in without {
             let plain = !name.is_empty() && !name.contains(['{', '[', '"']);
             match bare {
-                Bare::Empty | Bare::Left if !plain => self.no_text(field, &name),
-                Bare::Empty => drop(all.insert(name, json!(""))),
-                Bare::Left => {
+                Bare::Empty if plain => drop(all.insert(name, json!(""))),
+                Bare::Empty | Bare::Left => {
                     self.note(field, &format!("`{name}` has no value and was left out"));
                 }
             }
         }
         all
-    }
-
-    /// That an item of a list is no `KEY=value`.
-    pub(super) fn no_text(&mut self, field: &str, item: &str) {
-        let shown: String = item.chars().take(80).collect();
-        let what = field.rsplit('.').next().unwrap_or(field);
-        let what = format!("`{shown}` was left out: a list of {what} has texts `KEY=value`");
-        self.note(field, &what);
     }
 
     /// Notes every field that is not among those.

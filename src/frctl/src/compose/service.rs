@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fm_api::validate;
 use serde_json::{Map, Value, json};
 
-use super::fields::{text, words};
+use super::fields::{port, text, words};
 use super::reading::Bare;
 use super::{Names, Options};
 
@@ -48,7 +48,7 @@ pub(super) struct Service<'a> {
     /// It must be mended before it can be applied.
     pub(super) unfinished: bool,
     /// The release's name.
-    pub(super) called: String,
+    called: String,
 }
 
 impl<'a> Service<'a> {
@@ -179,7 +179,14 @@ impl<'a> Service<'a> {
             }
             self.put(to, json!(given));
         }
-        self.environment();
+        if self.rest.contains_key("env_file") {
+            self.rest.entry("environment").or_insert_with(|| json!({}));
+        }
+        if let Some(value) = self.rest.remove("environment") {
+            let mut all = self.env_files();
+            all.extend(self.pairs("environment", &value, Bare::Left));
+            self.put("env", json!(all));
+        }
         if let Some(value) = self.rest.remove("labels") {
             let all = self.pairs("labels", &value, Bare::Empty);
             self.put("labels", json!(all));
@@ -235,26 +242,49 @@ impl<'a> Service<'a> {
                 ),
             );
         }
-        // The service's own name is the import's doing: one that is no name of a host is no reason to refuse the rest.
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
-        let fits = |name: &String| {
-            name.chars().all(plain)
-                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && name.ends_with(|c: char| c.is_ascii_alphanumeric())
-        };
-        if !fits(&self.name.to_owned()) {
-            aliases.retain(|alias| alias != self.name);
-            let what = format!(
-                "other services do not find it as `{}` any more, which is no name of a host; it is found as `{}`",
-                self.name, self.called
-            );
-            self.note("networks", &what);
-            aliases.push(self.called.clone());
-        }
         aliases.sort();
         aliases.dedup();
         self.put("aliases", json!(aliases));
         self.put("networks", json!(real));
+    }
+
+    /// The variables of the files that it names.
+    fn env_files(&mut self) -> Map<String, Value> {
+        let mut all = Map::new();
+        for file in list(self.rest.remove("env_file")) {
+            let path = file
+                .get("path")
+                .or(Some(&file))
+                .and_then(text)
+                .unwrap_or_default();
+            match (self.options.files)(&path) {
+                Err(_) if file.get("required") == Some(&json!(false)) => {}
+                Err(why) => self.note(
+                    "env_file",
+                    &format!("{path}: {why}; its variables are missing"),
+                ),
+                Ok(text) => {
+                    let lines = text.lines().map(str::trim);
+                    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+                    for line in lines.map(|line| line.trim_start_matches("export ")) {
+                        let Some((name, value)) = line.split_once('=') else {
+                            self.note(
+                                "env_file",
+                                &format!("{path}: `{line}` has no value and was left out"),
+                            );
+                            continue;
+                        };
+                        let value = value.trim().trim_matches(['"', '\'']);
+                        all.insert(name.trim().to_owned(), json!(value));
+                    }
+                    self.note("env_file", &format!("{path}: its variables stand in the manifest now; what of them is secret belongs into `secrets`"));
+                }
+            }
+            if let Some(long) = file.as_object() {
+                self.others("env_file", long, &["path", "required"]);
+            }
+        }
+        all
     }
 
     fn health(&mut self) {
@@ -299,6 +329,44 @@ impl<'a> Service<'a> {
             "retries",
         ];
         self.others("healthcheck", &check, &known);
+    }
+
+    fn routes(&mut self) -> Vec<Value> {
+        let mut targets: Vec<u16> = Vec::new();
+        for value in list(self.rest.remove("ports")) {
+            if let Some(long) = value.as_object() {
+                let known = ["target", "published", "protocol", "mode", "host_ip"];
+                self.others("ports", long, &known);
+            }
+            match port(&value) {
+                Some((target, protocol)) if protocol == "tcp" => {
+                    if !targets.contains(&target) {
+                        targets.push(target);
+                    }
+                }
+                Some((target, protocol)) => {
+                    self.note(
+                        "ports",
+                        &format!("{target}/{protocol}: HAProxy routes HTTP only"),
+                    );
+                }
+                None => self.note(
+                    "ports",
+                    &format!("{value} is not understood: one port at a time"),
+                ),
+            }
+        }
+        let (service, domain) = (self.called.clone(), self.options.domain);
+        let mut routes = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            let host = match index {
+                0 => format!("{service}.{domain}"),
+                _ => format!("{service}-{target}.{domain}"),
+            };
+            self.note("ports", &format!("port {target} is reached at {host}, by HAProxy's own port; change the host to yours"));
+            routes.push(json!({ "hosts": [host], "port": target }));
+        }
+        routes
     }
 
     fn leftovers(&mut self) {

@@ -8,34 +8,6 @@ use super::service::{Service, list};
 
 const LEFT: &str = "is not carried over";
 
-/// The parts of a volume's short form; a drive's colon is none between parts.
-fn parts(short: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    for part in short.split(':') {
-        let drive = |last: &String| {
-            last.len() == 1
-                && last.chars().all(|c| c.is_ascii_alphabetic())
-                && part.starts_with(['\\', '/'])
-        };
-        // `C:/data` may also be the volume `C` at `/data`; Docker takes a single letter for a drive.
-        match parts.last_mut() {
-            Some(last) if drive(last) => {
-                last.push(':');
-                last.push_str(part);
-            }
-            Some(_) | None => parts.push(part.to_owned()),
-        }
-    }
-    parts
-}
-
-fn is_windows(path: &str) -> bool {
-    let mut letters = path.chars();
-    let drive =
-        letters.next().is_some_and(|c| c.is_ascii_alphabetic()) && letters.next() == Some(':');
-    drive || path.starts_with("\\\\")
-}
-
 /// A mode in octal digits: a number has been read already.
 fn octal(mode: &Value) -> String {
     match mode.as_u64() {
@@ -93,10 +65,6 @@ impl Service<'_> {
             self.unusable("volumes", value);
             return None;
         };
-        if is_windows(&target) {
-            self.note("volumes", &format!("{target}: is a path of Windows, and {LEFT}: a path in the container begins with `/`"));
-            return None;
-        }
         let read_only = long.remove("read_only");
         let read_only = self.truth(&format!("volumes.{target}.read_only"), read_only.as_ref());
         let read_only = read_only == Some(true);
@@ -144,8 +112,7 @@ impl Service<'_> {
 
     /// `data:/data:ro,nocopy` in its long form.
     fn long(&mut self, short: &str) -> Option<Map<String, Value>> {
-        let parts = parts(short);
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let parts: Vec<&str> = short.split(':').collect();
         let (source, target, words) = match parts.as_slice() {
             [target] => (None, *target, ""),
             [source, target] => (Some(*source), *target, ""),
