@@ -301,7 +301,7 @@ async fn an_image_is_resolved_anew_for_each_generation_and_what_is_missing_is_na
         .await;
     assert_eq!(
         network.error.unwrap(),
-        "Docker has no network named `no-such-network`"
+        "Docker has no network named `no-such-network`: create it, or name another"
     );
     let login = lab
         .resolve(&lab.workload(json!({ "registryAuth": "nobody" })))

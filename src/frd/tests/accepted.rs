@@ -58,6 +58,10 @@ async fn a_person_accepts_exactly_what_an_edge_keeps() {
     let word: serde_json::Value = serde_json::from_slice(&word.value).unwrap();
     assert_eq!(word["kept"], json!(["store-1"]));
     assert_eq!(word["by"], support::own_name());
-    let events = server.get("/v1/events").await.body.to_string();
-    assert!(events.contains("EdgeAccepted"), "{events}");
+    server
+        .until(|| async {
+            let events = server.get("/v1/events").await.body.to_string();
+            events.contains("EdgeAccepted")
+        })
+        .await;
 }

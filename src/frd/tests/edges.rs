@@ -10,7 +10,7 @@ mod support;
 use fm_api::keys::{self, ReleaseKey, RevisionId};
 use fm_store::Txn;
 use serde_json::{Value, json};
-use support::Server;
+use support::{Server, manifest};
 
 const SINCE: &str = "2026-01-01T12:00:00Z";
 
@@ -53,9 +53,19 @@ async fn edge(server: &Server, name: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
+/// Reports of releases that are not there are swept away.
+async fn releases(server: &Server, names: &[&str]) {
+    for name in names {
+        let path = format!("/v1/namespaces/default/releases/{name}");
+        let put = server.put(&path, &manifest(name, "shop:1")).await;
+        assert!(put.status < 300, "{}", put.body);
+    }
+}
+
 #[tokio::test]
 async fn an_edge_that_is_gone_for_good_is_forgotten_and_a_live_one_is_not() {
     let server = Server::start().await;
+    releases(&server, &["shop-0", "shop-1", "shop-2"]).await;
     let reports = (0..3).flat_map(|n| {
         let release = format!("shop-{n}");
         [report(&release, "edge-1"), report(&release, "edge-2")]
@@ -118,6 +128,7 @@ async fn an_edge_drains_and_stays_after_all_but_never_the_last_one() {
 #[tokio::test]
 async fn what_endangers_the_whole_is_listed_and_counted() {
     let server = Server::start().await;
+    releases(&server, &["shop"]).await;
     let deaf = json!({
         "identity": "node-1-7",
         "instance": "node-1",

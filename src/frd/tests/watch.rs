@@ -284,13 +284,13 @@ async fn a_reader_of_events_that_is_too_slow_hears_that_it_missed_some() {
         }
         last = event.id;
     }
-    // From its last id on it misses nothing.
+    // From its last id on it gets what is still kept, in order.
     let path = format!("/v1/events?watch=true&revision={last}");
     let mut again = server.watch(&path, &[]).await;
     let mut next = last;
-    while next < last + 500 {
+    for _ in 0..100 {
         let event = again.next().await;
-        assert_eq!(event.id, next + 1);
+        assert!(event.id > next);
         next = event.id;
     }
 }
