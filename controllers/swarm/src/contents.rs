@@ -11,7 +11,7 @@ pub(crate) mod sweep;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fm_api::keys::{self, ReleaseKey};
+use fm_api::keys::ReleaseKey;
 use fm_api::workload::object_name;
 use fm_store::{SharedStore, StoreError};
 use ring::hmac;
@@ -20,7 +20,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::docker::{Docker, DockerError};
-use crate::name_store;
 use crate::world::label;
 
 /// The most that Swarm keeps of a secret. It would keep more of a config; one limit is easier to know.
@@ -155,7 +154,7 @@ impl Contents {
                 content.len()
             )));
         }
-        let installation = self.installation().await?;
+        let installation = fm_runtime::installation(&self.store).await?;
         let dry_run = dry_run || self.observe_only;
         let secret = self.key(&installation, dry_run).await?;
         let hash = keyed(&secret, key, kind, name, content);
@@ -206,17 +205,6 @@ impl Contents {
             // Somebody else marked it just now.
             Ok(()) | Err(DockerError::Stale(_)) => Ok(()),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn installation(&self) -> Result<String, ContentError> {
-        let key = keys::installation();
-        loop {
-            match name_store(&self.store, &key).await {
-                Ok(Some(name)) => return Ok(name),
-                Ok(None) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 

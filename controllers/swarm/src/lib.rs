@@ -41,7 +41,7 @@ use std::time::Duration;
 use fm_api::policy::Policy;
 use fm_api::{image, keys};
 use fm_runtime::{Cache, Context, Recorder, run_elected};
-use fm_store::{Expect, SharedStore, StoreError, Txn};
+use fm_store::StoreError;
 
 pub use crate::adopt::{AdoptError, Candidate, Services};
 pub use crate::capacity::{Capacity, Wanted};
@@ -214,13 +214,11 @@ pub async fn run(ctx: Context, options: Options) -> Result<(), Error> {
     Ok(ended?)
 }
 
-/// The store's name, given once. `None` on shutdown.
+/// The store's name, once the store answers. `None` on shutdown.
 async fn installation(ctx: &Context) -> Result<Option<String>, StoreError> {
-    let key = keys::installation();
     loop {
-        match name_store(&ctx.store, &key).await {
-            Ok(Some(name)) => return Ok(Some(name)),
-            Ok(None) | Err(StoreError::Conflict { .. }) => continue,
+        match fm_runtime::installation(&ctx.store).await {
+            Ok(name) => return Ok(Some(name)),
             Err(StoreError::Unavailable(why)) => {
                 tracing::warn!(why, "the store does not answer; waiting for it");
                 tokio::select! {
@@ -231,17 +229,4 @@ async fn installation(ctx: &Context) -> Result<Option<String>, StoreError> {
             Err(error) => return Err(error),
         }
     }
-}
-
-async fn name_store(store: &SharedStore, key: &str) -> Result<Option<String>, StoreError> {
-    if let Some(entry) = store.get(key).await? {
-        return Ok(Some(String::from_utf8_lossy(&entry.value).into_owned()));
-    }
-    let name = uuid::Uuid::now_v7().simple().to_string();
-    let txn = Txn::new()
-        .expect(Expect::Absent(key.to_owned()))
-        .put(key, name.into_bytes());
-    store.commit(txn).await?;
-    // Read again what is there: somebody else may have been faster.
-    Ok(None)
 }
