@@ -14,7 +14,6 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use fm_api::cluster::Subject;
 use fm_api::keys::{self, ReleaseKey};
 use fm_api::outlier::Outliers;
 use fm_api::status::Status;
@@ -89,7 +88,6 @@ impl Api {
     async fn written(&self, format: Format) -> Result<String, ApiError> {
         let mut registry = Registry::with_prefix("fridaymorning");
         self.daemon(&mut registry);
-        self.cluster(&mut registry).await;
         sinks(&mut registry, &self.outlets);
         let targets: BTreeMap<ReleaseKey, Target> = self.every("targets").await?;
         self.releases(&mut registry, &targets).await?;
@@ -104,25 +102,13 @@ impl Api {
             saturation(&mut registry, &targets, &usage);
         }
         self.outliers(&mut registry, &targets).await?;
-        self.troubles(&mut registry).await?;
+        let known = self.edges().await?;
+        edges::troubles(&mut registry, &known);
+        edges::cluster(&mut registry, &self.problems_with(Ok(known)).await);
         let mut text = String::new();
         encode(&mut text, &registry)
             .map_err(|fmt::Error| ApiError::internal("metrics cannot be written"))?;
         Ok(format.text(&text, &more))
-    }
-}
-
-impl Api {
-    /// Each subject has its series also while nothing is wrong, so that a rule can tell well from unseen.
-    async fn cluster(&self, registry: &mut Registry) {
-        let help = "What blocks or endangers every release now, as `frctl get --problems` lists it";
-        let family = gauges(registry, "cluster_problems", help);
-        let problems = self.problems().await;
-        for subject in Subject::ALL {
-            let count = problems.iter().filter(|p| p.subject == subject).count();
-            let labels = vec![("subject", subject.word().to_owned())];
-            family.get_or_create(&labels).set(count as f64);
-        }
     }
 }
 

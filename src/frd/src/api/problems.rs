@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Api;
 use super::doors::Shared;
 use super::edges::named;
-use super::error::Answer;
+use super::error::{Answer, ApiError};
 
 /// Controllers of which one daemon at a time does the work: without it this does not happen.
 const LED: [(&str, &str); 3] = [
@@ -47,14 +47,22 @@ pub(super) async fn list(State(api): State<Shared>) -> Answer<ClusterProblems> {
 }
 
 impl Api {
-    pub(super) async fn problems(&self) -> Vec<ClusterProblem> {
+    async fn problems(&self) -> Vec<ClusterProblem> {
+        self.problems_with(self.edges().await).await
+    }
+
+    /// The same, for who knows the edges already.
+    pub(super) async fn problems_with(
+        &self,
+        edges: Result<Vec<Edge>, ApiError>,
+    ) -> Vec<ClusterProblem> {
         let mut cluster = Cluster {
             store: (self.ctx.store.describe(), self.store_problem().await),
             now: self.ctx.clock.now(),
             ..Cluster::default()
         };
         let daemons = self.ctx.store.list(&keys::prefix("daemons")).await;
-        match (daemons, self.edges().await) {
+        match (daemons, edges) {
             (Ok(daemons), Ok(edges)) => {
                 let daemons: BTreeMap<String, Daemon> = named(&daemons.entries);
                 cluster.daemons = Some(daemons.into_values().collect());
