@@ -200,14 +200,23 @@ async fn watch(session: &Session, client: &Client, options: &Get) -> Result<Exit
     }
     live::show(async || {
         let (values, _) = fetch(session, client, options).await?;
-        let views = views(values)?;
-        if options.problems {
-            let cluster = cluster(client, options).await?;
-            return Ok(problems(session, &cluster, &views, &[]));
-        }
-        Ok(table(session, &views, options))
+        drawn(session, client, options, &views(values)?).await
     })
     .await
+}
+
+/// One picture of what is asked for.
+async fn drawn(
+    session: &Session,
+    client: &Client,
+    options: &Get,
+    views: &[View],
+) -> Result<String> {
+    if options.problems {
+        let cluster = cluster(client, options).await?;
+        return Ok(problems(session, &cluster, views, &[]));
+    }
+    Ok(table(session, views, options))
 }
 
 async fn changed_rows(session: &Session, client: &Client, options: &Get) -> Result<Exit> {
@@ -224,12 +233,7 @@ async fn changed_rows(session: &Session, client: &Client, options: &Get) -> Resu
                         release.metadata.created_at = None;
                     }
                 }
-                let text = if options.problems {
-                    let cluster = cluster(client, options).await?;
-                    problems(session, &cluster, &views, &[])
-                } else {
-                    table(session, &views, options)
-                };
+                let text = drawn(session, client, options, &views).await?;
                 let rows: Vec<String> = text.lines().map(str::to_owned).collect();
                 for row in rows.iter().filter(|row| !before.contains(row)) {
                     term::line(row)?;
