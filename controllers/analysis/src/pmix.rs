@@ -8,6 +8,7 @@
 //!
 //! Pure. What must never happen: `E` itself being formed (it overflows), or evidence from a batch that lacks a side.
 
+use fm_api::verdict::Counted;
 use serde::{Deserialize, Serialize};
 
 /// Multipliers in each grid.
@@ -44,6 +45,19 @@ pub struct Counts {
     pub n_c: u64,
     /// All stable requests.
     pub n_s: u64,
+}
+
+impl Counts {
+    /// Of what each side did.
+    #[must_use]
+    pub fn of(canary: Counted, stable: Counted) -> Self {
+        Self {
+            x: canary.bad,
+            y: stable.bad,
+            n_c: canary.requests,
+            n_s: stable.requests,
+        }
+    }
 }
 
 /// The evidence of all batches so far for one question at one `r0`.

@@ -41,18 +41,13 @@ impl Errors {
         toward_promotion: bool,
     ) {
         let (canary, stable) = (batch.canary.counted, batch.stable.counted);
-        let counts = Counts {
-            x: canary.bad,
-            y: stable.bad,
-            n_c: canary.requests,
-            n_s: stable.requests,
-        };
+        let counts = Counts::of(canary, stable);
         add(&mut self.canary, canary);
         add(&mut self.stable, stable);
         self.design_effect = weight.design_effect;
         let rollback = &criteria.errors.rollback;
         if let Some(old) = self.harm.take() {
-            self.onset = Onset::since_the_start(terms(&old, criteria));
+            self.onset = Onset::since_the_start_of(&old, rollback.margin, stated(criteria));
         }
         let factors = weight.factors(Question::Harm, rollback.ratio, rollback.margin, counts);
         self.onset.add(&factors, weight.elapsed_ms);
@@ -110,9 +105,4 @@ impl Errors {
 /// What the manifest says; sums hold what was estimated, as it differs from batch to batch.
 pub(super) fn stated(criteria: &Analysis) -> f64 {
     criteria.errors.design_effect.unwrap_or(1.0)
-}
-
-fn terms(sums: &Sums, criteria: &Analysis) -> [f64; GRID] {
-    let d = criteria.errors.rollback.margin;
-    std::array::from_fn(|i| (sums.s[i] - d * sums.c[i]) / stated(criteria))
 }

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pmix::{GRID, log_mean_exp};
+use crate::pmix::{GRID, Sums, log_mean_exp};
 
 /// Milliseconds between two start times.
 const BETWEEN: u64 = 30_000;
@@ -28,6 +28,13 @@ pub struct Onset {
 }
 
 impl Onset {
+    /// The same from sums, at their margin and design effect.
+    #[must_use]
+    pub fn since_the_start_of(sums: &Sums, margin: f64, design_effect: f64) -> Self {
+        let term = |i: usize| (sums.s[i] - margin * sums.c[i]) / design_effect;
+        Self::since_the_start(std::array::from_fn(term))
+    }
+
     /// Goes on from evidence that had one start only, by multiplier: it keeps the first start's weight.
     #[must_use]
     pub fn since_the_start(terms: [f64; GRID]) -> Self {

@@ -39,20 +39,13 @@ impl Shift {
         (canary, stable): (Counted, Counted),
         weight: Weight,
     ) {
-        let counts = Counts {
-            x: canary.bad,
-            y: stable.bad,
-            n_c: canary.requests,
-            n_s: stable.requests,
-        };
+        let counts = Counts::of(canary, stable);
         super::add(&mut self.canary, canary);
         super::add(&mut self.stable, stable);
         self.design_effect = weight.design_effect;
         let wanted = &criteria.errors.client_errors;
         if let Some(old) = self.harm.take() {
-            let (d, deff) = (wanted.margin, stated(criteria));
-            let terms = std::array::from_fn(|i| (old.s[i] - d * old.c[i]) / deff);
-            self.onset = Onset::since_the_start(terms);
+            self.onset = Onset::since_the_start_of(&old, wanted.margin, stated(criteria));
         }
         let factors = weight.factors(Question::Harm, wanted.ratio, wanted.margin, counts);
         self.onset.add(&factors, weight.elapsed_ms);
