@@ -117,6 +117,16 @@ async fn fifteen_hundred_idle_connections_keep_nobody_from_being_answered() {
     drop(idle);
 }
 
+/// Asks from this address for what takes long.
+async fn slowly(from_address: &str, to: SocketAddr) -> TcpStream {
+    let mut stream = from(from_address, to).await;
+    stream
+        .write_all(b"GET /slowly HTTP/1.1\r\nhost: frd\r\n\r\n")
+        .await
+        .unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn one_address_never_takes_the_places_of_another() {
     let (address, stop) = tcp(Limits {
@@ -126,12 +136,7 @@ async fn one_address_never_takes_the_places_of_another() {
     .await;
     let mut busy = Vec::new();
     for _ in 0..20 {
-        let mut stream = from("127.0.0.1", address).await;
-        stream
-            .write_all(b"GET /slowly HTTP/1.1\r\nhost: frd\r\n\r\n")
-            .await
-            .unwrap();
-        busy.push(stream);
+        busy.push(slowly("127.0.0.1", address).await);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut one_more = from("127.0.0.1", address).await;
@@ -152,12 +157,7 @@ async fn a_full_door_says_so_to_a_stranger() {
     let (address, stop) = tcp(limits()).await;
     let mut busy = Vec::new();
     for number in 0..40 {
-        let mut stream = from(&format!("127.0.0.{}", 1 + number % 4), address).await;
-        stream
-            .write_all(b"GET /slowly HTTP/1.1\r\nhost: frd\r\n\r\n")
-            .await
-            .unwrap();
-        busy.push(stream);
+        busy.push(slowly(&format!("127.0.0.{}", 1 + number % 4), address).await);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut stranger = from("127.0.0.9", address).await;

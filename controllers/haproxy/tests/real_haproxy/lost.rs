@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use fm_api::quantity::Span;
 use fm_api::target::Slot;
-use fm_haproxy::Bind;
 use fm_telemetry::counters::Counters;
 
 use crate::http::Manner;
@@ -173,14 +172,7 @@ async fn over_http2_a_post_reaches_a_task_once_and_its_failure_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let pem = folder.path().join("site.pem");
     crate::tls::make_certificate(&pem, "shop.example.com");
-    let mut world = World::new().await;
-    let tls = fm_harness::free_port().unwrap();
-    world.binds.push(Bind {
-        address: format!("127.0.0.1:{tls}"),
-        crt: Some(pem),
-        alpn: Vec::new(),
-    });
-    world.start_agent().await;
+    let (world, tls) = World::secured(&pem).await;
     let (a, b) = (
         Service::ill("a", Manner::ClosePosts).await,
         Service::ill("b", Manner::Close).await,

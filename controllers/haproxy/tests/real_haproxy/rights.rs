@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use fm_api::target::Slot;
-use fm_haproxy::Bind;
 
 use crate::support::{Service, World, cookie, route, shop, split, target, two_revisions};
 
@@ -107,14 +106,7 @@ async fn over_tls_the_cookie_is_secure_and_the_task_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let pem = folder.path().join("site.pem");
     crate::tls::make_certificate(&pem, "shop.example.com");
-    let mut world = World::new().await;
-    let tls = fm_harness::free_port().unwrap();
-    world.binds.push(Bind {
-        address: format!("127.0.0.1:{tls}"),
-        crt: Some(pem),
-        alpn: Vec::new(),
-    });
-    world.start_agent().await;
+    let (world, tls) = World::secured(&pem).await;
     let (a, b) = (Service::named("a").await, Service::named("b").await);
     let mut wanted = target(
         "u1",

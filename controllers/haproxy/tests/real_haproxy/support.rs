@@ -44,6 +44,19 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A world with a port for TLS besides, by this certificate or folder of them; tells the port.
+    pub(crate) async fn secured(crt: &Path) -> (Self, u16) {
+        let mut world = Self::new().await;
+        let tls = fm_harness::free_port().unwrap();
+        world.binds.push(Bind {
+            address: format!("127.0.0.1:{tls}"),
+            crt: Some(crt.to_owned()),
+            alpn: Vec::new(),
+        });
+        world.start_agent().await;
+        (world, tls)
+    }
+
     /// A world without an agent yet.
     pub(crate) async fn new() -> Self {
         assert!(

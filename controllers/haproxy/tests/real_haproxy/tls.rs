@@ -9,7 +9,6 @@ use fm_api::edge::Accepted;
 use fm_api::keys;
 use fm_api::observed::{Agent, Trouble, TroubleKind};
 use fm_api::target::Slot;
-use fm_haproxy::Bind;
 
 pub(crate) fn make_certificate(path: &Path, name: &str) {
     let key = path.with_extension("key.tmp");
@@ -85,26 +84,7 @@ async fn tls_and_http2_with_a_certificate_renewed_without_a_reload_or_a_lost_req
     let folder = tempfile::tempdir().unwrap();
     let pem = folder.path().join("site.pem");
     make_certificate(&pem, "first.example.com");
-    let mut world = World::new().await;
-    let tls = fm_harness::free_port().unwrap();
-    world.binds.push(Bind {
-        address: format!("127.0.0.1:{tls}"),
-        crt: Some(pem.clone()),
-        alpn: Vec::new(),
-    });
-    world.start_agent().await;
-    let a = Service::named("a").await;
-    let mut wanted = target(
-        "u1",
-        &[("aaaaaaaaaa", Slot::A, 1)],
-        vec![route("shop.example.com", "/")],
-    );
-    split(&mut wanted, "aaaaaaaaaa", None, 0);
-    world
-        .put_swarm(&shop(), "u1", &[("aaaaaaaaaa", vec![a.address])])
-        .await;
-    world.put_target(&shop(), &wanted).await;
-    world.until_healthy(&shop(), &wanted, "aaaaaaaaaa", 1).await;
+    let (world, tls, _a) = secured(&pem).await;
     let (subject, alpn) = handshake(tls);
     assert!(
         subject.contains("first.example.com") && alpn.contains("h2"),
@@ -167,14 +147,7 @@ fn says(troubles: &[Trouble], words: &str) -> bool {
 
 /// A shop behind a port of its own and one with TLS.
 async fn secured(crt: &Path) -> (World, u16, Service) {
-    let mut world = World::new().await;
-    let tls = fm_harness::free_port().unwrap();
-    world.binds.push(Bind {
-        address: format!("127.0.0.1:{tls}"),
-        crt: Some(crt.to_owned()),
-        alpn: Vec::new(),
-    });
-    world.start_agent().await;
+    let (world, tls) = World::secured(crt).await;
     let a = Service::named("a").await;
     let mut wanted = target(
         "u1",
